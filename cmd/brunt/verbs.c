@@ -1,0 +1,21 @@
+#include "verbs.h"
+
+static const struct verb *const verbs[] = {
+#define VERB(v) &v,
+#include "verbs.def"
+#undef VERB
+};
+
+const struct verb *verb_find(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
+		if (streq(verbs[i]->name, name))
+			return verbs[i];
+	return NULL;
+}
+
+const struct verb *const *verbs_all(size_t *ret_n)
+{
+	*ret_n = ARRAY_SIZE(verbs);
+	return verbs;
+}

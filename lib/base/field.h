@@ -1,0 +1,98 @@
+/*
+ * field - one parameter table feeds binding, validation, `explain`, templates and the man page
+ *
+ * A schema describes a C struct: its fields, their YAML names, types, defaults, ranges and
+ * documentation. field_bind() fills the struct from a YAML map and reports every unknown field
+ * (with the nearest valid name), missing required field, wrong type, wrong unit and out-of-range
+ * value with file:line:column and path.
+ *
+ * Storage by type:
+ *   FIELD_STRING    char *             FIELD_DURATION  int64_t ns
+ *   FIELD_BOOL      bool               FIELD_PERCENT   uint32_t ppm (0..1000000)
+ *   FIELD_INT       int64_t            FIELD_RATE      uint64_t bytes per second
+ *   FIELD_DOUBLE    double             FIELD_SIZE      uint64_t bytes
+ *   FIELD_ENUM      int (index into names)
+ *   FIELD_FREQUENCY double per second  FIELD_STRINGS   struct strlist
+ *   FIELD_STRMAP    struct kvs         FIELD_OBJECT    the struct itself, embedded
+ *   FIELD_LIST      pointer to array of sub->size items; count_offset says where size_t n lies
+ *   FIELD_CUSTOM    whatever parse() makes of the node
+ *
+ * A field that was present in the YAML sets the bool at present_offset, if there is one.
+ * String-typed numbers of Chaos Mesh ("25", value: "50") take both quoted and plain scalars.
+ */
+#pragma once
+
+#include "mem.h"
+#include "yaml.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum field_type {
+	FIELD_STRING,
+	FIELD_BOOL,
+	FIELD_INT,
+	FIELD_DOUBLE,
+	FIELD_ENUM,
+	FIELD_DURATION,
+	FIELD_PERCENT,
+	FIELD_RATE,
+	FIELD_SIZE,
+	FIELD_FREQUENCY,
+	FIELD_STRINGS,
+	FIELD_STRMAP,
+	FIELD_OBJECT,
+	FIELD_LIST,
+	FIELD_CUSTOM,
+};
+
+/* What a binder or check reports into: the file, the diags and the path so far. */
+struct field_ctx {
+	const char *file;
+	struct diags *diags;
+	char path[512];
+};
+
+struct schema;
+
+struct field {
+	const char *name;
+	enum field_type type;
+	size_t offset;
+	const char *doc;     /* one or two sentences, for explain and the man page */
+	const char *deflt;   /* as written in YAML; NULL: zero value */
+	const char *example; /* for templates; NULL: none */
+	bool required;
+	bool has_range; /* min..max, in the stored unit */
+	int64_t min, max;
+	const char *const *names; /* FIELD_ENUM: NULL-terminated */
+	const struct schema *sub; /* FIELD_OBJECT, FIELD_LIST */
+	size_t count_offset;      /* FIELD_LIST: offset of the size_t count */
+	size_t present_offset;    /* 0: none (offset 0 is never a present flag) */
+	int (*parse)(const struct yaml_node *node, void *storage, struct field_ctx *ctx);
+	void (*free)(void *storage); /* FIELD_CUSTOM */
+};
+
+struct schema {
+	const char *name; /* "NetworkChaos", "delay" */
+	const char *doc;
+	size_t size; /* of the struct */
+	const struct field *fields;
+	size_t n_fields;
+	/* Rules between fields; reports into ctx, returns 0 or -EINVAL. */
+	int (*check)(const void *obj, const struct yaml_node *node, struct field_ctx *ctx);
+};
+
+/* Fills obj (zeroed by the caller, schema->size bytes). 0, or -EINVAL with everything wrong
+ * reported; obj is then still good for field_free. */
+int field_bind(const struct schema *schema, const struct yaml_node *node, void *obj,
+	       struct field_ctx *ctx);
+/* Releases what obj owns, not obj itself. */
+void field_free(const struct schema *schema, void *obj);
+
+/* Reports at node's place with ctx's path, ".sub" appended when sub is given; returns -EINVAL. */
+int field_error(struct field_ctx *ctx, const struct yaml_node *node, const char *sub,
+		const char *fmt, ...) format_like(4, 5);
+
+/* The field at a dotted path ("delay.latency"), NULL when there is none. */
+const struct field *field_find(const struct schema *schema, const char *path);

@@ -1,0 +1,87 @@
+/*
+ * experiment - what the user wrote, checked and bound
+ *
+ * Flow:    [experiment] -> plan -> journal -> inject -> observe -> recover -> verdict -> report
+ * Owns:    an experiment_set owns its experiments, their specs and the parsed files
+ * Errors:  all errors of all files are collected in diags; nothing is partly accepted
+ *
+ * NetworkChaos, PodChaos and MemoryChaos standing alone become an experiment with one fault and no
+ * SLOs (name from metadata, fault window = its duration).
+ */
+#pragma once
+
+#include "base/diag.h"
+#include "base/field.h"
+#include "fault/driver.h"
+#include "slo/slo.h"
+#include "target/selector.h"
+
+enum window { WINDOW_BASELINE, WINDOW_FAULT, WINDOW_RECOVERY, WINDOW_MAX };
+
+struct fault_spec {
+	char *name;
+	int64_t at_ns;       /* from the start of the fault window */
+	int64_t duration_ns; /* 0: to the end of the fault window */
+	const struct fault_driver *driver;
+	void *params; /* driver->schema->size bytes; begins with a struct fault_common */
+	const char *file;
+	int line, column;
+};
+
+struct abort_spec {
+	char *slo;
+	char *when;  /* an objective's text: "p99 > 5s" */
+	struct objective condition;
+	int64_t for_ns;
+	int64_t window_ns; /* what the quantile is taken over */
+};
+
+struct blast_radius {
+	int64_t max_targets;  /* 0: no bound */
+	int64_t max_percent;  /* of the selectable targets; 0: no bound */
+};
+
+struct experiment {
+	char *file; /* where it was read; relative paths inside are relative to its folder */
+	char *name;
+	char *kind; /* of the document it came from */
+	struct kvs labels, annotations;
+	char *hypothesis;
+	int64_t seed;
+	bool seed_given;
+	char *source; /* a row of target/sources.def; NULL: lab if there is one, else netns */
+	struct strlist lab_manifests; /* absolute paths */
+	bool has_lab;
+	struct strlist load_command;
+	int64_t baseline_ns, fault_ns, recovery_ns;
+	struct slo_spec *slos;
+	size_t n_slos;
+	struct abort_spec *aborts;
+	size_t n_aborts;
+	struct blast_radius blast_radius;
+	struct fault_spec *faults;
+	size_t n_faults;
+};
+
+struct experiment_set {
+	struct experiment **items;
+	size_t n;
+	struct yaml **files;
+	size_t n_files;
+};
+
+/* Loads files, directories (*.yaml, *.yml, sorted) and "-". 0, or -EINVAL with diags filled and
+ * *ret NULL. */
+int experiment_load(const char *const *paths, size_t n, struct diags *d,
+		    struct experiment_set **ret);
+int experiment_load_text(const char *file, const char *text, size_t len, struct diags *d,
+			 struct experiment_set **ret);
+void experiment_set_free(struct experiment_set *set);
+DEFINE_AUTOPTR(experiment_set, experiment_set_free);
+
+/* Schema of a kind ("Experiment", "NetworkChaos", ...) for explain and new; NULL when unknown. */
+const struct schema *experiment_schema(const char *kind);
+/* All kinds, NULL-terminated, sorted. */
+const char *const *experiment_kinds(void);
+/* A commented template of a kind that validates as it is; the caller frees. */
+char *experiment_template(const char *kind);

@@ -1,0 +1,147 @@
+/*
+ * driver - what a kind of fault must know to do, and to undo
+ *
+ * A fault is one file in this folder and one row in drivers.def; parsing, validation, explain,
+ * templates, man page and coverage table read the row's schema.
+ *
+ * Life of a fault, called by the engine on the loop's thread in this order:
+ *
+ *   plan      which kernel operations, on which targets; preflight refusals. No side effect.
+ *   snapshot  canonical text of everything the fault may touch on one target, before
+ *   prepare   captures prior state into undo records. No side effect on targets. The engine
+ *             commits the records to the journal before it goes on.
+ *   inject    makes it so, and reads it back from the kernel. On failure the engine reverts.
+ *   tick      every evaluation period: steps, re-resolved peers, counters, effect measurement
+ *   retarget  targets came or went
+ *   off       the panic switch: the fault has no effect from here on (one map write)
+ *   revert    from undo records alone, idempotent, right also after half an inject; runs in the
+ *             owner, in the guard and in `recover`
+ *   snapshot  again; must equal the first
+ *   report    what was asked for, what was measured, counters
+ *   release   memory and file descriptors
+ *
+ * Anything a driver holds in memory must not be needed by revert.
+ */
+#pragma once
+
+#include "../base/event.h"
+#include "../base/field.h"
+#include "../target/selector.h"
+#include "../target/target.h"
+
+#include <jansson.h>
+
+struct broker;
+struct sd_event;
+
+/* First member of every driver's parameter struct. */
+struct fault_common {
+	struct selection selection;
+	int64_t duration_ns; /* 0: not given */
+};
+
+/* What the engine lends; outlives every fault of the run. */
+struct fault_env {
+	const char *run_id;
+	uint64_t seed;
+	struct broker *broker;
+	struct sd_event *loop; /* NULL in plan-only use and in tests */
+	const struct listener *listener;
+	const char *net_backend; /* "auto", "netem", "engine" */
+	int64_t lease_ns;        /* kernel lease, default 2 s */
+	int64_t hard_end_ns;     /* CLOCK_MONOTONIC; the lease never reaches past it */
+	bool allow_host_network;
+	const struct vantage *vantage; /* NULL: brunt's own namespace */
+};
+
+/* One record of what must be undone on one target. data is the driver's own JSON object. */
+struct undo {
+	int64_t id;        /* journal's; 0 before it is committed */
+	char *fault;       /* fault_spec.name */
+	char *target;      /* namespace/name */
+	const struct fault_driver *driver;
+	json_t *data;      /* owned */
+	char *before;      /* snapshot before the fault, for the residue check; owned */
+	uint64_t netns_dev, netns_ino; /* 0: no network namespace involved */
+	int netns_fd;      /* borrowed: a live handle if the reverting process has one, else -1 */
+};
+
+struct undo_list {
+	struct undo *items;
+	size_t n;
+};
+void undo_list_done(struct undo_list *l);
+
+enum undo_outcome {
+	UNDO_REVERTED, /* as it was before */
+	UNDO_GONE,     /* the target no longer exists: counts as recovered */
+	UNDO_FOREIGN,  /* somebody else changed it meanwhile: left alone and reported */
+	UNDO_FAILED,
+};
+
+struct undo_result {
+	enum undo_outcome outcome;
+	char text[256];
+};
+
+enum effect_state {
+	EFFECT_UNKNOWN,  /* nothing could be measured: inconclusive */
+	EFFECT_MEASURED, /* the fault is felt */
+	EFFECT_NONE,     /* measured, and there is nothing: ineffective */
+};
+
+struct effect {
+	enum effect_state state;
+	char requested[96]; /* "delay 100 ms" */
+	char measured[160]; /* "RTT +101.3 ms (p50, 38 probes)" */
+};
+
+struct fault {
+	const struct fault_driver *driver;
+	const void *params; /* of the spec; borrowed */
+	const char *name;
+	int64_t duration_ns;
+	const struct fault_env *env;
+	struct target_list targets; /* chosen */
+	struct target_list peers;   /* chosen by `target:`, empty if none */
+	struct undo_list undo;      /* filled by prepare */
+	void *state;                /* the driver's own, made by plan or prepare */
+	const char *backend;        /* filled by plan: what carries it, for the report */
+};
+
+struct fault_driver {
+	const char *kind;  /* "NetworkChaos" */
+	const char *field; /* "networkChaos": its key in an Experiment's faults[] */
+	const char *api_version;
+	const struct schema *schema;
+	/* `target:` selection inside params, NULL when the kind has none */
+	const struct selection *(*peer_selection)(const void *params);
+	/* True when two faults of this kind with these params may hold one target at one time. */
+	bool (*compatible)(const void *a, const void *b);
+	bool one_shot; /* done at once, nothing to revert: pod-kill */
+	/* ops gets one line per kernel operation ("eth0 in live/room-0: add qdisc clsact"). */
+	int (*plan)(struct fault *f, struct strlist *ops, struct err *e);
+	/* Network-namespace or cgroup state of one target, sorted, without counters and timers. */
+	int (*snapshot)(struct fault *f, const struct target *t, struct str *ret, struct err *e);
+	int (*prepare)(struct fault *f, struct err *e);
+	int (*inject)(struct fault *f, struct err *e);
+	int (*tick)(struct fault *f, struct err *e);
+	int (*retarget)(struct fault *f, const struct target_list *now, struct err *e);
+	void (*off)(struct fault *f);
+	/* All of one driver's records of a run at once, so that it can work in groups and in
+	 * parallel; results is an array of n. Negative only if nothing could be tried at all. */
+	int (*revert)(const struct undo *undo, size_t n, struct broker *broker,
+		      struct undo_result *results, struct err *e);
+	/* The state of the target named by a record now, in snapshot's form. -ENOENT: gone. */
+	int (*resnapshot)(const struct undo *undo, struct broker *broker, struct str *ret,
+			  struct err *e);
+	int (*effect)(struct fault *f, struct effect *ret, struct err *e);
+	/* Counters and driver-specific facts for the record; *ret is a new object. */
+	int (*report)(struct fault *f, json_t **ret, struct err *e);
+	void (*release)(struct fault *f);
+};
+
+const struct fault_driver *fault_driver_by_kind(const char *kind);
+const struct fault_driver *fault_driver_by_field(const char *field);
+/* All rows; *ret_n of them. */
+const struct fault_driver *const *fault_drivers(size_t *ret_n);

@@ -1,0 +1,102 @@
+"""harness - integration tests as unittest cases, reported in TAP
+
+A test file imports this module, defines unittest.TestCase classes and ends with harness.main().
+A skip names the leg that covers the same thing: self.skipTest("no netem here; lab leg covers it").
+"""
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+BRUNT = os.environ.get("BRUNT", "build/brunt")
+BUILD = os.environ.get("BUILD_DIR", "build")
+SOURCE = os.environ.get("SOURCE_DIR", os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+class TapResult(unittest.TestResult):
+    """Prints one TAP line a test as it ends, with the failure's text as diagnostics."""
+
+    def _line(self, verdict, test, note=""):
+        name = test.id().replace("__main__.", "").replace("#", "")
+        print(f"{verdict} {self.testsRun} - {name}{note}", flush=True)
+
+    def addSuccess(self, test):
+        self._line("ok", test)
+
+    def addSkip(self, test, reason):
+        super().addSkip(test, reason)
+        self._line("ok", test, f" # SKIP {reason}")
+
+    def _fail(self, test, err):
+        self._line("not ok", test)
+        for line in self._exc_info_to_string(err, test).splitlines():
+            print("# " + line, flush=True)
+
+    def addFailure(self, test, err):
+        super().addFailure(test, err)
+        self._fail(test, err)
+
+    def addError(self, test, err):
+        super().addError(test, err)
+        self._fail(test, err)
+
+
+def main():
+    """Runs the tests of the calling file (or those named on the command line)."""
+    loader = unittest.defaultTestLoader
+    module = sys.modules["__main__"]
+    names = sys.argv[1:]
+    suite = loader.loadTestsFromNames(names, module) if names else loader.loadTestsFromModule(module)
+    print("TAP version 13")
+    print(f"1..{suite.countTestCases()}", flush=True)
+    result = TapResult()
+    suite.run(result)
+    sys.exit(0 if result.wasSuccessful() else 1)
+
+
+def wait_for(condition, what, timeout=60.0):
+    """Polls until condition() is true; its value is returned. Fails after a generous deadline."""
+    deadline = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {timeout:.0f} s in vain for {what}")
+        time.sleep(0.02)
+
+
+def run(*args, **kw):
+    """A command with its output captured as text; never raises on the exit code."""
+    kw.setdefault("timeout", 120)
+    return subprocess.run(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kw)
+
+
+class Case(unittest.TestCase):
+    """A test with a state directory of its own; self.brunt(...) runs the binary with it."""
+
+    maxDiff = None
+
+    def setUp(self):
+        self._tmp = tempfile.TemporaryDirectory(prefix="brunt-test-")
+        self.addCleanup(self._tmp.cleanup)
+        self.dir = self._tmp.name
+        self.env = dict(os.environ, BRUNT_STATE_DIR=os.path.join(self.dir, "state"),
+                        PATH=f"{BUILD}:{os.environ['PATH']}")
+
+    def brunt(self, *args, **kw):
+        kw.setdefault("env", self.env)
+        return run(BRUNT, *args, **kw)
+
+    def write(self, name, text):
+        path = os.path.join(self.dir, name)
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(text)
+        return path
+
+    def json(self, path):
+        with open(path, encoding="utf-8") as f:
+            return json.load(f)
