@@ -5,8 +5,15 @@
  * brunt re-executes itself as (argv[1] begins with "__") are rows of roles.def and branch off
  * first.
  */
+#include "help.h"
+#include "options.h"
 #include "verbs.h"
 
+#include "../../lib/base/suggest.h"
+#include "../../lib/journal.h"
+
+#include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 
 #define ROLE(name, fn) int fn(int argc, char **argv);
@@ -23,18 +30,93 @@ static const struct {
 	{NULL, NULL},
 };
 
+static void print_err(const struct err *e)
+{
+	if (!e->code)
+		return;
+	fprintf(stderr, "brunt: %s\n", e->text);
+	if (e->hint[0])
+		fprintf(stderr, "next step: %s\n", e->hint);
+}
+
+static int no_such_verb(const char *name, struct err *e)
+{
+	const struct verb *const *verbs;
+	const char *names[64], *near;
+	size_t n;
+
+	verbs = verbs_all(&n);
+	n = MIN_OF(n, ARRAY_SIZE(names));
+	for (size_t i = 0; i < n; i++)
+		names[i] = verbs[i]->name;
+	near = suggest_nearest(name, names, n);
+	err_set(e, EINVAL, "no such verb: %s", name);
+	if (near)
+		err_hint(e, "did you mean brunt %s?", near);
+	else
+		err_hint(e, "brunt help lists the verbs");
+	return EXIT_USAGE;
+}
+
+/* Output that nobody could read is a failure: a full disk must not look like success. */
+static int flush_stdout(int code, struct err *e)
+{
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return code;
+	if (!e->code)
+		err_errno(e, errno, "write to standard output");
+	return code == EXIT_PASSED ? EXIT_ERROR : code;
+}
+
+static int run_verb(const struct verb *v, int argc, char **argv, struct err *e)
+{
+	autofree void *opts = xcalloc(1, v->options_size);
+	autofree char *state_dir = NULL;
+	struct globals g = {0};
+	struct strlist args = {0};
+	bool help = false;
+	autostr text = {0};
+	int code;
+
+	if (options_parse(v, argc, argv, &g, opts, &args, &help, e) < 0) {
+		code = EXIT_USAGE;
+	} else if (help) {
+		help_verb(v, &text);
+		fputs(text.s, stdout);
+		code = EXIT_PASSED;
+	} else {
+		if (!g.state_dir)
+			g.state_dir = state_dir = journal_default_dir();
+		g.color = isatty(STDOUT_FILENO) && !g.no_color && !getenv("NO_COLOR");
+		code = v->run(&g, opts, &args, e);
+	}
+	options_done(v, opts, &args);
+	return flush_stdout(code, e);
+}
+
 int main(int argc, char **argv)
 {
-	struct globals g = {.state_dir = "/var/lib/brunt"};
-	struct strlist args = {0};
 	const struct verb *v;
 	struct err e = {0};
+	int code;
 
 	for (size_t i = 0; argc > 1 && roles[i].name; i++)
 		if (streq(argv[1], roles[i].name))
 			return roles[i].main(argc, argv);
-	v = argc > 1 ? verb_find(argv[1]) : NULL;
-	if (!v)
+	if (argc < 2) {
+		autostr text = {0};
+
+		help_overview(&text);
+		fputs(text.s, stderr);
 		return EXIT_USAGE;
-	return v->run(&g, NULL, &args, &e);
+	}
+	signal(SIGPIPE, SIG_IGN);
+	if (streq(argv[1], "--help") || streq(argv[1], "-h"))
+		argv[1] = "help";
+	else if (streq(argv[1], "--version") || streq(argv[1], "-V"))
+		argv[1] = "version";
+	v = verb_find(argv[1]);
+	code = v ? run_verb(v, argc, argv, &e) : no_such_verb(argv[1], &e);
+	print_err(&e);
+	return code;
 }

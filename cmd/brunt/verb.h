@@ -23,8 +23,8 @@ enum exit_code {
 /* Options common to all verbs, parsed before the verb's own. */
 struct globals {
 	const char *state_dir; /* never NULL */
-	bool quiet, color;
-	int verbose;
+	bool quiet, verbose, no_color, help;
+	bool color; /* stdout is a terminal and nobody asked for plain output */
 };
 
 struct option_row {
@@ -45,6 +45,7 @@ struct verb {
 	size_t n_options;
 	size_t options_size;
 	bool hidden;
+	bool args_verbatim; /* options end at the first argument: lab exec POD CMD -x */
 	/* opts points to the verb's options struct; args are what is left. Returns an exit code;
 	 * e is printed when set. */
 	int (*run)(const struct globals *g, const void *opts, const struct strlist *args,
