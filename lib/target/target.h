@@ -47,8 +47,14 @@ struct target *target_new(const char *ns, const char *name);
 struct target *target_ref(struct target *t);
 void target_unref(struct target *t);
 DEFINE_AUTOPTR(target, target_unref);
-/* "namespace/name"; borrowed from the target's own buffer is not possible, the caller frees. */
+/* "namespace/name"; the caller frees. */
 char *target_id(const struct target *t);
+
+/* For sources: */
+struct container *target_add_container(struct target *t, const char *name);
+void container_stopped(struct container *c); /* no pid, no pidfd, not ready */
+void target_set_phase(struct target *t, const char *phase);
+void target_gone(struct target *t); /* phase "", every handle closed */
 
 struct target_list {
 	struct target **items;
@@ -57,6 +63,8 @@ struct target_list {
 void target_list_add(struct target_list *l, struct target *t); /* takes a new reference */
 void target_list_copy(struct target_list *dst, const struct target_list *src);
 struct target *target_list_find(const struct target_list *l, const char *ns, const char *name);
+/* For sources: known becomes a copy of now; targets that are no longer listed are gone. */
+void target_list_replace(struct target_list *known, const struct target_list *now);
 void target_list_done(struct target_list *l);
 #define autotargets __attribute__((cleanup(target_list_done))) struct target_list
 
@@ -65,8 +73,9 @@ void target_list_done(struct target_list *l);
  * it is the lab's switch namespace; for netns it is brunt's own.
  */
 struct vantage {
-	int netns_fd;     /* borrowed; -1: brunt's own */
-	struct kvs hosts; /* name -> address, comma-separated when there are several */
+	int netns_fd;     /* borrowed from the source; -1: brunt's own */
+	struct kvs hosts; /* name -> address, comma-separated when there are several; the
+			   * receiver's, released by kvs_done */
 };
 
 struct target_source {
@@ -91,6 +100,7 @@ struct target_source_type {
 	void (*close)(struct target_source *s);
 };
 
+/* NULL when there is no such row. */
 const struct target_source_type *target_source_find(const char *name);
 /* Names of all rows, NULL-terminated. */
 const char *const *target_source_names(void);
