@@ -28,6 +28,7 @@
 #include "../base/field.h"
 #include "../target/selector.h"
 #include "../target/target.h"
+#include "capability.h"
 
 #include <jansson.h>
 
@@ -139,6 +140,9 @@ struct fault_driver {
 	/* Counters and driver-specific facts for the record; *ret is a new object. */
 	int (*report)(struct fault *f, json_t **ret, struct err *e);
 	void (*release)(struct fault *f);
+	/* Tries everything this kind can do in a scratch namespace or cgroup of its own; may be
+	 * NULL. A thing that is missing is a row of ret, not an error. */
+	int (*doctor)(struct broker *broker, struct capability_list *ret, struct err *e);
 };
 
 const struct fault_driver *fault_driver_by_kind(const char *kind);
