@@ -1,9 +1,9 @@
 /*
  * cgroup - one process's control groups on v1, v2 and hybrid hosts
  *
- * Each controller is resolved from /proc/PID/cgroup and /proc/PID/mountinfo, never from a path
- * convention. A cgroup is addressed by the absolute path of its folder in brunt's own mount
- * namespace.
+ * Each controller is resolved from /proc/PID/cgroup and the mounts that brunt itself sees, never
+ * from a path convention. A cgroup is addressed by the absolute path of its folder in brunt's own
+ * mount namespace.
  *
  * Errors:  file and kernel's reason in the text ("memory.limit_in_bytes of /sys/...: Device busy")
  */
@@ -23,18 +23,32 @@ struct cgroup {
 
 /* The cgroup of pid for a controller ("memory", "freezer", "pids", "cpu"; "" = the v2 tree). */
 int cgroup_of_pid(pid_t pid, const char *controller, struct cgroup *ret, struct err *e);
-/* The folder under which brunt makes its own groups for a controller: brunt's own cgroup. */
+/* The same from the texts of /proc/PID/cgroup and /proc/self/mountinfo. -ENOENT: the controller is
+ * in no hierarchy, or no mount shows the group. */
+int cgroup_resolve(const char *cgroups, const char *mountinfo, const char *controller,
+		   struct cgroup *ret, struct err *e);
+/* The folder under which brunt makes its own groups for a controller: brunt's own cgroup. On v2,
+ * where a group with processes cannot hand a controller on, its nearest ancestor that does. */
 int cgroup_own(const char *controller, struct cgroup *ret, struct err *e);
 void cgroup_done(struct cgroup *cg);
+#define autocgroup __attribute__((cleanup(cgroup_done))) struct cgroup
 
+/* An existing group of that name is taken over. name has no slash. */
 int cgroup_make(const struct cgroup *parent, const char *name, struct cgroup *ret, struct err *e);
-int cgroup_remove(const struct cgroup *cg, struct err *e); /* empty groups below it too */
+/* Empty groups below it too; 0 also when it is gone already, -EBUSY while processes are in it. */
+int cgroup_remove(const struct cgroup *cg, struct err *e);
 int cgroup_attach(const struct cgroup *cg, pid_t pid, struct err *e);
-int cgroup_kill_all(const struct cgroup *cg, struct err *e); /* cgroup.kill, or freeze-kill-thaw */
+/* SIGKILL to every process in the group and below: cgroup.kill on v2; on v1 passes until none is
+ * left, frozen during the first one in the freezer hierarchy. Waits 50 ms at most for their end:
+ * cgroup_remove succeeds once they are gone. */
+int cgroup_kill_all(const struct cgroup *cg, struct err *e);
+/* The processes of the group itself; the caller frees *ret. */
+int cgroup_pids(const struct cgroup *cg, pid_t **ret, size_t *ret_n, struct err *e);
 
 /* One file; read strips the last newline. -ENOENT when the file does not exist. */
 int cgroup_read(const struct cgroup *cg, const char *file, struct str *ret, struct err *e);
 int cgroup_write(const struct cgroup *cg, const char *file, const char *value, struct err *e);
+/* "max" reads as UINT64_MAX. */
 int cgroup_read_u64(const struct cgroup *cg, const char *file, uint64_t *ret, struct err *e);
 /* One key of a flat keyed file: cgroup_read_key(cg, "memory.events", "oom_kill", &n, e). */
 int cgroup_read_key(const struct cgroup *cg, const char *file, const char *key, uint64_t *ret,
