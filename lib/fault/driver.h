@@ -12,7 +12,7 @@
  *             commits the records to the journal before it goes on.
  *   inject    makes it so, and reads it back from the kernel. On failure the engine reverts.
  *   tick      every evaluation period: steps, re-resolved peers, counters, effect measurement
- *   retarget  targets came or went
+ *   retarget  targets went, or peers changed
  *   off       the panic switch: the fault has no effect from here on (one map write)
  *   revert    from undo records alone, idempotent, right also after half an inject; runs in the
  *             owner, in the guard and in `recover`
@@ -65,6 +65,8 @@ struct undo {
 	char *before;      /* snapshot before the fault, for the residue check; owned */
 	uint64_t netns_dev, netns_ino; /* 0: no network namespace involved */
 	int netns_fd;      /* borrowed: a live handle if the reverting process has one, else -1 */
+	char *run_id;      /* set by the journal when it reads a record */
+	bool earlier_boot; /* set by the journal: the machine has been rebooted since */
 };
 
 struct undo_list {
@@ -127,6 +129,8 @@ struct fault_driver {
 	int (*prepare)(struct fault *f, struct err *e);
 	int (*inject)(struct fault *f, struct err *e);
 	int (*tick)(struct fault *f, struct err *e);
+	/* now is what is left of f->targets; f->peers is already the new list. A target that comes
+	 * while the fault runs gets a fault of its own, journaled like the first. */
 	int (*retarget)(struct fault *f, const struct target_list *now, struct err *e);
 	void (*off)(struct fault *f);
 	/* All of one driver's records of a run at once, so that it can work in groups and in
@@ -136,7 +140,12 @@ struct fault_driver {
 	/* The state of the target named by a record now, in snapshot's form. -ENOENT: gone. */
 	int (*resnapshot)(const struct undo *undo, struct broker *broker, struct str *ret,
 			  struct err *e);
+	/* NULL: what inject read back is all the proof there is (a killed process). */
 	int (*effect)(struct fault *f, struct effect *ret, struct err *e);
+	/* For `status`: what is left of the kernel lease of a record, 0 when it has run out.
+	 * NULL: this kind has none. */
+	int (*lease_left)(const struct undo *undo, struct broker *broker, int64_t *ret_ns,
+			  struct err *e);
 	/* Counters and driver-specific facts for the record; *ret is a new object. */
 	int (*report)(struct fault *f, json_t **ret, struct err *e);
 	void (*release)(struct fault *f);
@@ -149,3 +158,6 @@ const struct fault_driver *fault_driver_by_kind(const char *kind);
 const struct fault_driver *fault_driver_by_field(const char *field);
 /* All rows; *ret_n of them. */
 const struct fault_driver *const *fault_drivers(size_t *ret_n);
+
+/* A driver beside the table's that fault_driver_by_kind finds, for tests of the stages. */
+extern const struct fault_driver *fault_driver_for_tests;

@@ -1,0 +1,55 @@
+#include "driver.h"
+
+#define FAULT(driver) extern const struct fault_driver driver;
+#include "drivers.def"
+#undef FAULT
+
+static const struct fault_driver *const drivers[] = {
+#define FAULT(driver) &driver,
+#include "drivers.def"
+#undef FAULT
+	NULL,
+};
+
+enum { N_DRIVERS = ARRAY_SIZE(drivers) - 1 };
+
+const struct fault_driver *fault_driver_for_tests;
+
+const struct fault_driver *const *fault_drivers(size_t *ret_n)
+{
+	*ret_n = N_DRIVERS;
+	return drivers;
+}
+
+const struct fault_driver *fault_driver_by_kind(const char *kind)
+{
+	if (fault_driver_for_tests && streq(fault_driver_for_tests->kind, kind))
+		return fault_driver_for_tests;
+	for (size_t i = 0; i < N_DRIVERS; i++)
+		if (streq(drivers[i]->kind, kind))
+			return drivers[i];
+	return NULL;
+}
+
+const struct fault_driver *fault_driver_by_field(const char *field)
+{
+	for (size_t i = 0; i < N_DRIVERS; i++)
+		if (streq(drivers[i]->field, field))
+			return drivers[i];
+	return NULL;
+}
+
+void undo_list_done(struct undo_list *l)
+{
+	for (size_t i = 0; i < l->n; i++) {
+		struct undo *u = &l->items[i];
+
+		free(u->fault);
+		free(u->target);
+		free(u->before);
+		free(u->run_id);
+		json_decref(u->data);
+	}
+	free(l->items);
+	*l = (struct undo_list){0};
+}
