@@ -1,0 +1,131 @@
+/*
+ * The scripts are printed from the verbs' tables, so that a new verb or option completes without
+ * anybody thinking of it. File names are left to the shell.
+ */
+#include "../options.h"
+#include "../verbs.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+static void option_words(const struct option_row *rows, size_t n, struct str *out)
+{
+	for (size_t i = 0; i < n; i++)
+		str_addf(out, "%s%s", out->len ? " " : "", rows[i].name);
+}
+
+static char *verb_words(const struct verb *v)
+{
+	const struct option_row *rows;
+	struct str out = {0};
+	size_t n;
+
+	option_words(v->options, v->n_options, &out);
+	rows = options_global(&n);
+	option_words(rows, n, &out);
+	return str_take(&out);
+}
+
+static char *verb_names(void)
+{
+	const struct verb *const *verbs;
+	struct str out = {0};
+	size_t n;
+
+	verbs = verbs_all(&n);
+	for (size_t i = 0; i < n; i++)
+		if (!verbs[i]->hidden)
+			str_addf(&out, "%s%s", out.len ? " " : "", verbs[i]->name);
+	return str_take(&out);
+}
+
+static void print_bash(const struct verb *const *verbs, size_t n)
+{
+	autofree char *names = verb_names();
+
+	printf("# bash completion for brunt: brunt completion bash > "
+	       "/etc/bash_completion.d/brunt\n"
+	       "_brunt() {\n"
+	       "\tlocal cur=${COMP_WORDS[COMP_CWORD]} words\n"
+	       "\tif [ \"$COMP_CWORD\" -eq 1 ]; then\n"
+	       "\t\tCOMPREPLY=($(compgen -W '%s' -- \"$cur\")); return\n\tfi\n"
+	       "\tcase ${COMP_WORDS[1]} in\n",
+	       names);
+	for (size_t i = 0; i < n; i++) {
+		autofree char *words = verb_words(verbs[i]);
+
+		printf("\t%s) words='%s' ;;\n", verbs[i]->name, words);
+	}
+	printf("\tesac\n"
+	       "\tcase $cur in\n"
+	       "\t-*) COMPREPLY=($(compgen -W \"$words\" -- \"$cur\")) ;;\n"
+	       "\t*) COMPREPLY=($(compgen -f -- \"$cur\")) ;;\n"
+	       "\tesac\n}\ncomplete -o filenames -F _brunt brunt\n");
+}
+
+static void print_zsh(const struct verb *const *verbs, size_t n)
+{
+	printf("#compdef brunt\n# zsh completion for brunt: brunt completion zsh > "
+	       "\"${fpath[1]}/_brunt\"\n"
+	       "_brunt() {\n\tlocal -a verbs opts\n\tverbs=(\n");
+	for (size_t i = 0; i < n; i++)
+		if (!verbs[i]->hidden)
+			printf("\t\t\"%s:%s\"\n", verbs[i]->name, verbs[i]->summary);
+	printf("\t)\n\tif (( CURRENT == 2 )); then _describe verb verbs; return; fi\n"
+	       "\tcase $words[2] in\n");
+	for (size_t i = 0; i < n; i++) {
+		autofree char *words = verb_words(verbs[i]);
+
+		printf("\t%s) opts=(%s) ;;\n", verbs[i]->name, words);
+	}
+	printf("\tesac\n\tif [[ $PREFIX == -* ]]; then compadd -- $opts; else _files; fi\n}\n"
+	       "_brunt \"$@\"\n");
+}
+
+static void print_fish(const struct verb *const *verbs, size_t n)
+{
+	printf("# fish completion for brunt: brunt completion fish > "
+	       "~/.config/fish/completions/brunt.fish\n");
+	for (size_t i = 0; i < n; i++) {
+		const struct verb *v = verbs[i];
+
+		if (v->hidden)
+			continue;
+		printf("complete -c brunt -n __fish_use_subcommand -f -a %s -d \"%s\"\n", v->name,
+		       v->summary);
+		for (size_t k = 0; k < v->n_options; k++)
+			printf("complete -c brunt -n \"__fish_seen_subcommand_from %s\" -l %s -d "
+			       "\"%s\"%s\n",
+			       v->name, v->options[k].name + 2, v->options[k].doc,
+			       v->options[k].arg ? " -r" : "");
+	}
+}
+
+static int run_completion(const struct globals *g, const void *opts, const struct strlist *args,
+			  struct err *e)
+{
+	static const struct {
+		const char *name;
+		void (*print)(const struct verb *const *verbs, size_t n);
+	} shells[] = {{"bash", print_bash}, {"fish", print_fish}, {"zsh", print_zsh}};
+	const struct verb *const *verbs;
+	size_t n;
+
+	(void)g, (void)opts;
+	verbs = verbs_all(&n);
+	for (size_t i = 0; args->n == 1 && i < ARRAY_SIZE(shells); i++)
+		if (streq(args->items[0], shells[i].name)) {
+			shells[i].print(verbs, n);
+			return EXIT_PASSED;
+		}
+	err_set(e, EINVAL, "completion: name one shell: bash, fish or zsh");
+	return EXIT_USAGE;
+}
+
+const struct verb verb_completion = {
+	.name = "completion",
+	.summary = "print the completion script of a shell",
+	.usage = "bash|fish|zsh",
+	.doc = "Prints a completion script. Each begins with the command that installs it.",
+	.run = run_completion,
+};
