@@ -15,7 +15,7 @@
 
 struct journal;
 
-/* Opens (and makes) STATE_DIR/brunt.db with synchronous=FULL. */
+/* Opens (and makes) STATE_DIR/brunt.db. A handle is used from one thread at a time. */
 int journal_open(const char *state_dir, struct journal **ret, struct err *e);
 void journal_close(struct journal *j);
 DEFINE_AUTOPTR(journal, journal_close);
@@ -39,9 +39,11 @@ int journal_mark_undone(struct journal *j, const int64_t *ids, size_t n, struct 
 int journal_pending(struct journal *j, const char *run_id, struct undo_list *ret, struct err *e);
 int journal_run_end(struct journal *j, const char *run_id, const char *state, const char *verdict,
 		    const char *record, struct err *e);
+/* Newest first, without their records. */
 int journal_runs(struct journal *j, struct run_row **ret, size_t *ret_n, struct err *e);
+/* The run whose id begins with run_id; "" or "latest" is the newest. -ENOENT, -ENOTUNIQ. */
 int journal_run(struct journal *j, const char *run_id, struct run_row *ret, struct err *e);
-/* Keeps the newest `keep` ended runs; 1 if rows went. Runs with pending records stay. */
+/* Keeps the newest `keep` runs; 1 if rows went. Live runs and pending records stay. */
 int journal_prune(struct journal *j, size_t keep, struct err *e);
 
 /* $BRUNT_STATE_DIR, $STATE_DIRECTORY, $XDG_STATE_HOME/brunt, /var/lib/brunt (root); caller frees. */

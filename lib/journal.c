@@ -1,0 +1,435 @@
+/*
+ * One SQLite database holds two tables: runs, and the undo records of their faults.
+ *
+ * Write-ahead logging with synchronous=FULL: a commit is one append and one fsync, where the
+ * rollback journal needs three, and `status` in another process reads without stopping the
+ * writer. A full disk fails the append; what was committed before stays readable, because the log
+ * is checksummed frame by frame.
+ *
+ * Records carry the boot id: nothing that a fault changed outlives the kernel it was changed in,
+ * so a record of an earlier boot needs no revert.
+ */
+#include "journal.h"
+
+#include "base/clock.h"
+
+#include <errno.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+enum { SCHEMA_VERSION = 1, BUSY_TIMEOUT_MS = 10000 };
+
+static const char schema_sql[] =
+	"CREATE TABLE runs(id TEXT PRIMARY KEY, experiment TEXT NOT NULL, state TEXT NOT NULL,"
+	" verdict TEXT, started_ns INTEGER NOT NULL, ended_ns INTEGER NOT NULL DEFAULT 0,"
+	" pid INTEGER NOT NULL, boot_id TEXT NOT NULL, record TEXT);"
+	"CREATE TABLE undo(id INTEGER PRIMARY KEY, run_id TEXT NOT NULL REFERENCES runs(id),"
+	" fault TEXT NOT NULL, target TEXT NOT NULL, driver TEXT NOT NULL, data TEXT NOT NULL,"
+	" before TEXT, netns_dev INTEGER NOT NULL, netns_ino INTEGER NOT NULL,"
+	" undone_ns INTEGER NOT NULL DEFAULT 0);"
+	"CREATE INDEX undo_by_run ON undo(run_id);"
+	"CREATE INDEX undo_pending ON undo(id) WHERE undone_ns = 0;"
+	"PRAGMA user_version = 1;";
+
+struct journal {
+	sqlite3 *db;
+	char *path;
+	char boot_id[CLOCK_BOOT_ID_MAX];
+};
+
+static void finalize(sqlite3_stmt **s)
+{
+	sqlite3_finalize(*s);
+}
+#define autostmt __attribute__((cleanup(finalize))) sqlite3_stmt
+
+/* The errno that says best what SQLite ran into. */
+static int code_of(sqlite3 *db)
+{
+	int sys = sqlite3_system_errno(db);
+
+	switch (sqlite3_errcode(db)) {
+	case SQLITE_FULL:
+		return sys ? sys : ENOSPC;
+	case SQLITE_READONLY:
+		return EROFS;
+	case SQLITE_BUSY:
+		return EBUSY;
+	case SQLITE_CONSTRAINT:
+		return EEXIST;
+	case SQLITE_CORRUPT:
+	case SQLITE_NOTADB:
+		return EBADMSG;
+	default:
+		return sys ? sys : EIO;
+	}
+}
+
+static int fail(struct journal *j, const char *doing, struct err *e)
+{
+	int code = code_of(j->db);
+
+	err_set(e, code, "journal %s: %s: %s", j->path, doing,
+		code == EBADMSG || code == EIO ? sqlite3_errmsg(j->db) : strerror(code));
+	switch (code) {
+	case ENOSPC:
+	case EDQUOT:
+	case EIO: /* SQLite's word for a write beyond a file size limit, too */
+		return err_hint(e, "free some space there, or choose another --state-dir");
+	case EROFS:
+	case EACCES:
+		return err_hint(e, "make it writable, or choose another --state-dir");
+	case EBADMSG:
+		return err_hint(e, "move the file away; brunt then starts a new one");
+	}
+	return -code;
+}
+
+static int prepare(struct journal *j, const char *sql, sqlite3_stmt **ret, struct err *e)
+{
+	if (sqlite3_prepare_v2(j->db, sql, -1, ret, NULL) != SQLITE_OK)
+		return fail(j, "prepare", e);
+	return 0;
+}
+
+static void bind_text(sqlite3_stmt *s, int i, const char *text)
+{
+	sqlite3_bind_text(s, i, text, -1, SQLITE_TRANSIENT);
+}
+
+/* 1 a row, 0 no more rows. */
+static int step(struct journal *j, sqlite3_stmt *s, const char *doing, struct err *e)
+{
+	switch (sqlite3_step(s)) {
+	case SQLITE_ROW:
+		return 1;
+	case SQLITE_DONE:
+		return 0;
+	}
+	return fail(j, doing, e);
+}
+
+static int execute(struct journal *j, const char *sql, const char *doing, struct err *e)
+{
+	return sqlite3_exec(j->db, sql, NULL, NULL, NULL) == SQLITE_OK ? 0 : fail(j, doing, e);
+}
+
+static int begin(struct journal *j, struct err *e)
+{
+	return execute(j, "BEGIN IMMEDIATE", "begin", e);
+}
+
+/* Ends the transaction: commits when r says so far so good, else leaves nothing of it behind. */
+static int end(struct journal *j, int r, struct err *e)
+{
+	if (r >= 0)
+		r = execute(j, "COMMIT", "commit", e);
+	if (r < 0 && !sqlite3_get_autocommit(j->db))
+		sqlite3_exec(j->db, "ROLLBACK", NULL, NULL, NULL);
+	return r;
+}
+
+static int read_version(struct journal *j, int *ret, struct err *e)
+{
+	autostmt *s = NULL;
+
+	if (prepare(j, "PRAGMA user_version", &s, e) < 0 || step(j, s, "read version", e) < 0)
+		return -e->code;
+	*ret = sqlite3_column_int(s, 0);
+	return 0;
+}
+
+static int create_schema(struct journal *j, struct err *e)
+{
+	int version = 0, r;
+
+	r = begin(j, e);
+	if (r < 0)
+		return r;
+	r = read_version(j, &version, e); /* another process may have been first */
+	if (r == 0 && version == 0)
+		r = execute(j, schema_sql, "create tables", e);
+	return end(j, r, e);
+}
+
+static int check_schema(struct journal *j, struct err *e)
+{
+	int version, r;
+
+	r = read_version(j, &version, e);
+	if (r < 0)
+		return r;
+	if (version > SCHEMA_VERSION)
+		return err_set(e, EPROTO, "journal %s was written by a newer brunt (format %d)",
+			       j->path, version);
+	return version == 0 ? create_schema(j, e) : 0;
+}
+
+/* mkdir -p; only root and its like may read what is injected where. */
+static int make_dirs(const char *dir, struct err *e)
+{
+	autofree char *path = xstrdup(dir);
+
+	for (char *p = path + 1; *p; p++) {
+		if (*p != '/')
+			continue;
+		*p = '\0';
+		if (mkdir(path, 0755) < 0 && errno != EEXIST && errno != EROFS)
+			break;
+		*p = '/';
+	}
+	if (mkdir(dir, 0700) == 0 || errno == EEXIST)
+		return 0;
+	err_errno(e, errno, "state directory %s", dir);
+	return err_hint(e, "choose a writable place with --state-dir or BRUNT_STATE_DIR");
+}
+
+int journal_open(const char *state_dir, struct journal **ret, struct err *e)
+{
+	autoptr(journal) j = xcalloc(1, sizeof *j);
+	struct err local = {0};
+	int r;
+
+	e = e ? e : &local;
+	r = make_dirs(state_dir, e);
+	if (r < 0)
+		return r;
+	j->path = xasprintf("%s/brunt.db", state_dir);
+	r = clock_boot_id(j->boot_id);
+	if (r < 0)
+		return err_errno(e, -r, "boot id");
+	if (sqlite3_open_v2(j->path, &j->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL) !=
+	    SQLITE_OK)
+		return fail(j, "open", e);
+	sqlite3_busy_timeout(j->db, BUSY_TIMEOUT_MS);
+	r = execute(j, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;", "open", e);
+	if (r == 0)
+		r = check_schema(j, e);
+	if (r < 0)
+		return r;
+	*ret = take(j);
+	return 0;
+}
+
+void journal_close(struct journal *j)
+{
+	if (!j)
+		return;
+	sqlite3_close(j->db);
+	free(j->path);
+	free(j);
+}
+
+int journal_run_begin(struct journal *j, const char *run_id, const char *experiment, struct err *e)
+{
+	autostmt *s = NULL;
+	int r;
+
+	r = prepare(j, "INSERT INTO runs(id, experiment, state, started_ns, pid, boot_id)"
+		       " VALUES(?,?,'running',?,?,?)", &s, e);
+	if (r < 0)
+		return r;
+	bind_text(s, 1, run_id);
+	bind_text(s, 2, experiment);
+	sqlite3_bind_int64(s, 3, clock_wall_ns());
+	sqlite3_bind_int64(s, 4, getpid());
+	bind_text(s, 5, j->boot_id);
+	return step(j, s, "begin run", e);
+}
+
+static int insert_undo(struct journal *j, sqlite3_stmt *s, const char *run_id, struct undo *u,
+		       struct err *e)
+{
+	autofree char *data = json_dumps(u->data, JSON_COMPACT);
+	int r;
+
+	sqlite3_reset(s);
+	bind_text(s, 1, run_id);
+	bind_text(s, 2, u->fault);
+	bind_text(s, 3, u->target);
+	bind_text(s, 4, u->driver->kind);
+	bind_text(s, 5, data ? data : "{}");
+	bind_text(s, 6, u->before);
+	sqlite3_bind_int64(s, 7, (sqlite3_int64)u->netns_dev);
+	sqlite3_bind_int64(s, 8, (sqlite3_int64)u->netns_ino);
+	r = step(j, s, "append", e);
+	if (r == 0)
+		u->id = sqlite3_last_insert_rowid(j->db);
+	return r;
+}
+
+int journal_append(struct journal *j, const char *run_id, struct undo *undo, size_t n,
+		   struct err *e)
+{
+	autostmt *s = NULL;
+	int r;
+
+	r = begin(j, e);
+	if (r < 0)
+		return r;
+	r = prepare(j, "INSERT INTO undo(run_id, fault, target, driver, data, before, netns_dev,"
+		       " netns_ino) VALUES(?,?,?,?,?,?,?,?)", &s, e);
+	for (size_t i = 0; r == 0 && i < n; i++)
+		r = insert_undo(j, s, run_id, &undo[i], e);
+	r = end(j, r, e);
+	for (size_t i = 0; r < 0 && i < n; i++)
+		undo[i].id = 0;
+	return r;
+}
+
+int journal_mark_undone(struct journal *j, const int64_t *ids, size_t n, struct err *e)
+{
+	autostmt *s = NULL;
+	int r;
+
+	r = begin(j, e);
+	if (r < 0)
+		return r;
+	r = prepare(j, "UPDATE undo SET undone_ns = ? WHERE id = ?", &s, e);
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		sqlite3_reset(s);
+		sqlite3_bind_int64(s, 1, clock_wall_ns());
+		sqlite3_bind_int64(s, 2, ids[i]);
+		r = step(j, s, "mark undone", e);
+	}
+	return end(j, r, e);
+}
+
+static char *column_dup(sqlite3_stmt *s, int i)
+{
+	return xstrdup((const char *)sqlite3_column_text(s, i));
+}
+
+static void read_undo(struct journal *j, sqlite3_stmt *s, struct undo *u)
+{
+	u->id = sqlite3_column_int64(s, 0);
+	u->run_id = column_dup(s, 1);
+	u->fault = column_dup(s, 2);
+	u->target = column_dup(s, 3);
+	u->driver = fault_driver_by_kind((const char *)sqlite3_column_text(s, 4));
+	u->data = json_loads((const char *)sqlite3_column_text(s, 5), 0, NULL);
+	u->before = column_dup(s, 6);
+	u->netns_dev = (uint64_t)sqlite3_column_int64(s, 7);
+	u->netns_ino = (uint64_t)sqlite3_column_int64(s, 8);
+	u->netns_fd = -1;
+	u->earlier_boot = !streq((const char *)sqlite3_column_text(s, 9), j->boot_id);
+}
+
+int journal_pending(struct journal *j, const char *run_id, struct undo_list *ret, struct err *e)
+{
+	autostmt *s = NULL;
+	int r;
+
+	r = prepare(j, "SELECT u.id, run_id, fault, target, driver, data, before, netns_dev,"
+		       " netns_ino, boot_id FROM undo u JOIN runs ON runs.id = run_id"
+		       " WHERE undone_ns = 0 AND (?1 IS NULL OR run_id = ?1) ORDER BY u.id DESC",
+		    &s, e);
+	if (r < 0)
+		return r;
+	bind_text(s, 1, run_id);
+	while ((r = step(j, s, "read pending", e)) > 0)
+		read_undo(j, s, array_push(ret->items, ret->n));
+	return r;
+}
+
+int journal_run_end(struct journal *j, const char *run_id, const char *state, const char *verdict,
+		    const char *record, struct err *e)
+{
+	autostmt *s = NULL;
+	int r;
+
+	r = prepare(j, "UPDATE runs SET state = ?, verdict = ?, record = coalesce(?, record),"
+		       " ended_ns = ? WHERE id = ?", &s, e);
+	if (r < 0)
+		return r;
+	bind_text(s, 1, state);
+	bind_text(s, 2, verdict);
+	bind_text(s, 3, record);
+	sqlite3_bind_int64(s, 4, clock_wall_ns());
+	bind_text(s, 5, run_id);
+	return step(j, s, "end run", e);
+}
+
+static void read_run(sqlite3_stmt *s, struct run_row *r)
+{
+	r->id = column_dup(s, 0);
+	r->experiment = column_dup(s, 1);
+	r->state = column_dup(s, 2);
+	r->verdict = column_dup(s, 3);
+	r->started_ns = sqlite3_column_int64(s, 4);
+	r->ended_ns = sqlite3_column_int64(s, 5);
+	r->pid = sqlite3_column_int64(s, 6);
+	r->boot_id = column_dup(s, 7);
+	r->record = column_dup(s, 8);
+}
+
+void run_row_done(struct run_row *r)
+{
+	free(r->id);
+	free(r->experiment);
+	free(r->state);
+	free(r->verdict);
+	free(r->boot_id);
+	free(r->record);
+	*r = (struct run_row){0};
+}
+
+int journal_runs(struct journal *j, struct run_row **ret, size_t *ret_n, struct err *e)
+{
+	autostmt *s = NULL;
+	int r;
+
+	*ret = NULL;
+	*ret_n = 0;
+	r = prepare(j, "SELECT id, experiment, state, verdict, started_ns, ended_ns, pid, boot_id,"
+		       " NULL FROM runs ORDER BY started_ns DESC, rowid DESC", &s, e);
+	if (r < 0)
+		return r;
+	while ((r = step(j, s, "list runs", e)) > 0)
+		read_run(s, array_push(*ret, *ret_n));
+	return r;
+}
+
+int journal_run(struct journal *j, const char *run_id, struct run_row *ret, struct err *e)
+{
+	const char *prefix = streq(run_id, "latest") ? "" : run_id;
+	autostmt *s = NULL;
+	int r;
+
+	r = prepare(j, "SELECT id, experiment, state, verdict, started_ns, ended_ns, pid, boot_id,"
+		       " record FROM runs WHERE substr(id, 1, length(?1)) = ?1"
+		       " ORDER BY id = ?1 DESC, started_ns DESC, rowid DESC", &s, e);
+	if (r < 0)
+		return r;
+	bind_text(s, 1, prefix);
+	r = step(j, s, "read run", e);
+	if (r < 0)
+		return r;
+	if (r == 0)
+		return *prefix ? err_set(e, ENOENT, "no run \"%s\"", run_id)
+			       : err_set(e, ENOENT, "no run has been recorded yet");
+	read_run(s, ret);
+	if (!*prefix || streq(ret->id, prefix) || step(j, s, "read run", e) == 0)
+		return 0;
+	run_row_done(ret);
+	return err_set(e, ENOTUNIQ, "several runs begin with \"%s\"", run_id);
+}
+
+int journal_prune(struct journal *j, size_t keep, struct err *e)
+{
+#define OLD_RUNS                                                                                   \
+	"(SELECT id FROM runs WHERE state != 'running'"                                            \
+	" AND id NOT IN (SELECT id FROM runs ORDER BY started_ns DESC, rowid DESC LIMIT %1$zu)"    \
+	" AND id NOT IN (SELECT run_id FROM undo WHERE undone_ns = 0))"
+	autofree char *sql = xasprintf("DELETE FROM undo WHERE run_id IN " OLD_RUNS ";"
+				       "DELETE FROM runs WHERE id IN " OLD_RUNS ";", keep);
+	int before = sqlite3_total_changes(j->db);
+	int r;
+
+	r = begin(j, e);
+	if (r < 0)
+		return r;
+	r = end(j, execute(j, sql, "prune", e), e);
+	return r < 0 ? r : sqlite3_total_changes(j->db) > before;
+}
