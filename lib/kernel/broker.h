@@ -13,6 +13,7 @@
 
 #include "../base/err.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct broker;
@@ -31,6 +32,14 @@ int broker_socket(struct broker *b, int netns_fd, int domain, int type, int prot
 
 /* A TAP device with IFF_VNET_HDR made inside the namespace; the fd reads and writes its frames. */
 int broker_tap(struct broker *b, int netns_fd, const char *name, struct err *e);
+/* The same for a device without Ethernet header: a TUN with IFF_VNET_HDR. */
+int broker_tun(struct broker *b, int netns_fd, const char *name, struct err *e);
 
 /* Opens a file as seen from the namespace ("/proc/net/...", "/proc/sys/net/...") with flags. */
 int broker_open(struct broker *b, int netns_fd, const char *path, int flags, struct err *e);
+
+/* A new, empty network namespace that lives as long as the fd: to try what the kernel can do. */
+int broker_scratch(struct broker *b, struct err *e);
+
+/* How many TCX programs sit at a device's ingress or egress; 0 too where the kernel has no TCX. */
+int broker_count_tcx(struct broker *b, int netns_fd, int ifindex, bool ingress, struct err *e);

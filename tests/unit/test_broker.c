@@ -1,0 +1,164 @@
+#include "kernel/broker.h"
+#include "kernel/netns.h"
+#include "kernel/netlink.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/socket.h>
+
+#include <cmocka.h>
+
+static struct broker *broker;
+
+static int setup(void **state)
+{
+	struct err e = {0};
+
+	(void)state;
+	return broker_start(&broker, &e);
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	broker_stop(broker);
+	return 0;
+}
+
+static int scratch_or_skip(void)
+{
+	struct err e = {0};
+	int fd = broker_scratch(broker, &e);
+
+	if (fd == -EPERM)
+		skip();
+	assert_true(fd >= 0);
+	return fd;
+}
+
+static int count_links(const struct nlmsghdr *h, void *data)
+{
+	assert_int_equal(h->nlmsg_type, RTM_NEWLINK);
+	++*(int *)data;
+	return 0;
+}
+
+static struct nl_msg *dump_links(void)
+{
+	const struct ifinfomsg ifi = {0};
+
+	return netlink_request(RTM_GETLINK, NLM_F_DUMP, &ifi, sizeof ifi);
+}
+
+static void test_scratch_namespace_holds_only_lo(void **state)
+{
+	autofd int fd = scratch_or_skip();
+	autoptr(netlink) nl = NULL;
+	struct err e = {0};
+	int n = 0;
+
+	(void)state;
+	assert_int_equal(netlink_open(broker, fd, NETLINK_ROUTE, &nl, &e), 0);
+	assert_int_equal(netlink_ask(nl, dump_links(), "list links", count_links, &n, &e), 0);
+	assert_int_equal(n, 1);
+}
+
+static void test_identity_tells_namespaces_apart(void **state)
+{
+	autofd int a = scratch_or_skip(), b = scratch_or_skip();
+	uint64_t dev_a, ino_a, dev_b, ino_b;
+
+	(void)state;
+	assert_int_equal(netns_identity(a, &dev_a, &ino_a, NULL), 0);
+	assert_int_equal(netns_identity(b, &dev_b, &ino_b, NULL), 0);
+	assert_true(ino_a != ino_b);
+	assert_false(netns_is_host(dev_a, ino_a));
+}
+
+static void test_own_namespace_is_host_and_is_found(void **state)
+{
+	autofd int own = netns_open_pid(getpid(), NULL), found = -1;
+	uint64_t dev, ino;
+
+	(void)state;
+	assert_int_equal(netns_identity(own, &dev, &ino, NULL), 0);
+	assert_true(netns_is_host(dev, ino));
+	found = netns_find(dev, ino, NULL);
+	assert_true(found >= 0);
+	assert_int_equal(netns_find(dev, 1, NULL), -ENOENT);
+}
+
+static void test_open_reads_the_namespaces_own_proc_net(void **state)
+{
+	autofd int ns = scratch_or_skip(), fd = -1;
+	struct err e = {0};
+	char text[4096] = "";
+
+	(void)state;
+	fd = broker_open(broker, ns, "/proc/self/net/dev", O_RDONLY, &e);
+	assert_true(fd >= 0);
+	assert_true(read(fd, text, sizeof text - 1) > 0);
+	assert_non_null(strstr(text, "lo:"));
+	assert_null(strstr(text, "eth0"));
+}
+
+static void test_failure_names_call_and_namespace(void **state)
+{
+	struct err e = {0};
+
+	(void)state;
+	assert_int_equal(broker_open(broker, -1, "/nonexistent/x", O_RDONLY, &e), -ENOENT);
+	assert_string_equal(e.text, "open /nonexistent/x in brunt's own network namespace: "
+				    "No such file or directory");
+}
+
+static struct nl_msg *new_link(const char *kind, const char *name)
+{
+	const struct ifinfomsg ifi = {0};
+	struct nl_msg *msg = netlink_request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &ifi, sizeof ifi);
+	struct nlattr *info;
+
+	nla_put_string(msg, IFLA_IFNAME, name);
+	info = nla_nest_start(msg, IFLA_LINKINFO);
+	nla_put_string(msg, IFLA_INFO_KIND, kind);
+	nla_nest_end(msg, info);
+	return msg;
+}
+
+static void test_batch_goes_on_after_failure_and_reports_the_first(void **state)
+{
+	autofd int ns = scratch_or_skip();
+	autoptr(netlink) nl = NULL;
+	autobatch b = {0};
+	struct err e = {0};
+	int n = 0;
+
+	(void)state;
+	assert_int_equal(netlink_open(broker, ns, NETLINK_ROUTE, &nl, &e), 0);
+	netlink_batch_add(&b, new_link("veth", "a"), 0, "add a");
+	netlink_batch_add(&b, new_link("veth", "a"), EEXIST, "add a again");
+	netlink_batch_add(&b, new_link("nosuchkind", "b"), 0, "add b");
+	netlink_batch_add(&b, new_link("veth", "c"), 0, "add c");
+	assert_int_equal(netlink_batch_run(nl, &b, &e), -EOPNOTSUPP);
+	assert_non_null(strstr(e.text, "add b: "));
+	assert_int_equal(b.items[1].error, EEXIST);
+	assert_int_equal(netlink_ask(nl, dump_links(), "list links", count_links, &n, &e), 0);
+	assert_int_equal(n, 5);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_scratch_namespace_holds_only_lo),
+		cmocka_unit_test(test_identity_tells_namespaces_apart),
+		cmocka_unit_test(test_own_namespace_is_host_and_is_found),
+		cmocka_unit_test(test_open_reads_the_namespaces_own_proc_net),
+		cmocka_unit_test(test_failure_names_call_and_namespace),
+		cmocka_unit_test(test_batch_goes_on_after_failure_and_reports_the_first),
+	};
+
+	return cmocka_run_group_tests(tests, setup, teardown);
+}
