@@ -1,0 +1,105 @@
+#!/usr/bin/python3
+"""The command line itself: help, misspellings, output that cannot be written, completions."""
+import re
+import shutil
+import subprocess
+
+import harness
+
+
+class Cli(harness.Case):
+    def verbs(self):
+        out = self.brunt("help").stdout
+        return re.findall(r"^  ([a-z]+) ", out.split("Verbs:")[1], re.M)
+
+    def test_without_a_verb_usage_goes_to_stderr(self):
+        r = self.brunt()
+        self.assertEqual((r.returncode, r.stdout), (2, ""))
+        self.assertIn("Usage: brunt VERB", r.stderr)
+
+    def test_version_prints_one_line(self):
+        r = self.brunt("version")
+        self.assertEqual(r.returncode, 0)
+        self.assertRegex(r.stdout, r"^brunt \d+\.\d+\.\d+\n$")
+
+    def test_a_misspelt_verb_names_the_nearest(self):
+        r = self.brunt("vresion")
+        self.assertEqual((r.returncode, r.stderr),
+                         (2, "brunt: no such verb: vresion\nnext step: did you mean brunt version?\n"))
+
+    def test_a_misspelt_option_names_the_nearest(self):
+        r = self.brunt("version", "--quite")
+        self.assertEqual(r.returncode, 2)
+        self.assertIn("unknown option --quite (did you mean --quiet?)", r.stderr)
+
+    def test_an_option_without_its_value(self):
+        r = self.brunt("version", "--state-dir")
+        self.assertEqual(r.returncode, 2)
+        self.assertIn("--state-dir wants a value", r.stderr)
+
+    def test_every_verb_explains_itself(self):
+        for verb in self.verbs():
+            r = self.brunt(verb, "--help")
+            self.assertEqual(r.returncode, 0, verb)
+            self.assertIn(f"Usage: brunt {verb}", r.stdout)
+            self.assertIn("--state-dir", r.stdout)
+
+    def test_a_full_disk_behind_stdout_is_an_error(self):
+        with open("/dev/full", "w", encoding="utf-8") as full:
+            r = subprocess.run([harness.BRUNT, "help"], stdout=full, stderr=subprocess.PIPE,
+                               text=True, timeout=60)
+        self.assertEqual(r.returncode, 3)
+        self.assertIn("write to standard output: No space left on device", r.stderr)
+
+    def test_completions_parse_and_know_every_verb(self):
+        bash = self.brunt("completion", "bash").stdout
+        self.assertEqual(harness.run("bash", "-n", input=bash).returncode, 0)
+        for shell in ("bash", "zsh", "fish"):
+            text = self.brunt("completion", shell).stdout
+            for verb in self.verbs():
+                self.assertIn(verb, text, shell)
+
+    def test_bash_really_completes(self):
+        script = self.brunt("completion", "bash").stdout + """
+COMP_WORDS=(brunt version --q); COMP_CWORD=2; _brunt; echo "${COMPREPLY[@]}"
+COMP_WORDS=(brunt ver); COMP_CWORD=1; _brunt; echo "${COMPREPLY[@]}"
+"""
+        self.assertEqual(harness.run("bash", input=script).stdout, "--quiet\nversion\n")
+
+    def test_startup_loads_few_libraries(self):
+        """A bare verb starts in milliseconds because libcurl's thirty libraries are not linked."""
+        out = harness.run("ldd", harness.BRUNT).stdout
+        self.assertNotIn("libcurl", out)
+
+
+class Valgrind(harness.Case):
+    """Memory errors and leaks of the verbs that need no kernel feature."""
+
+    def check(self, *args, code=0):
+        if not shutil.which("valgrind"):
+            self.fail("valgrind is missing: packaging/debian-packages test")
+        r = harness.run("valgrind", "-q", "--error-exitcode=99", "--leak-check=full",
+                        "--errors-for-leak-kinds=definite,indirect", harness.BRUNT, *args,
+                        env=self.env)
+        self.assertEqual(r.returncode, code, r.stderr)
+
+    def setUp(self):
+        super().setUp()
+        if "asan" in harness.BUILD:
+            self.skipTest("valgrind cannot run a sanitizer build; the plain leg covers it")
+
+    def test_version(self):
+        self.check("version")
+
+    def test_help(self):
+        self.check("help")
+
+    def test_usage_error(self):
+        self.check("version", "--nonsense", code=2)
+
+    def test_completion(self):
+        self.check("completion", "zsh")
+
+
+if __name__ == "__main__":
+    harness.main()
