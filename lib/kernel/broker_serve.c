@@ -6,6 +6,7 @@
 #include "broker_wire.h"
 
 #include "broker.h"
+#include "sandbox.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -147,5 +148,7 @@ int broker_main(int argc, char **argv)
 
 	for (size_t i = 0; i < ARRAY_SIZE(ignored); i++)
 		signal(ignored[i], SIG_IGN);
+	if (sandbox_enter(SANDBOX_BROKER, NULL) < 0)
+		return 1;
 	return broker_serve(BROKER_FD) < 0;
 }

@@ -1,0 +1,20 @@
+/*
+ * sandbox - what each role of brunt gives up once it has started
+ *
+ * Capabilities the role has no use for are dropped from every set, and a seccomp filter refuses
+ * the system calls that it never makes. A refused call fails with EPERM and so becomes an error
+ * message of the ordinary kind, never a silent kill.
+ */
+#pragma once
+
+#include "../base/err.h"
+
+enum sandbox_role {
+	SANDBOX_PARSER, /* validate, explain, new: reads files, prints */
+	SANDBOX_BROKER, /* enters namespaces, makes sockets and TUN devices */
+	SANDBOX_DELAY,  /* moves packets between descriptors it was handed */
+	SANDBOX_GUARD,  /* reverts: netlink, cgroup files, the journal */
+};
+
+/* Cannot be undone. Without the privilege to drop anything (not root) only the filter is set. */
+int sandbox_enter(enum sandbox_role role, struct err *e);
