@@ -54,7 +54,8 @@ DEFINE_AUTOPTR(engine, engine_free);
 
 enum verdict engine_verdict(const struct engine *en);
 const char *engine_sentence(const struct engine *en); /* the last line of a run */
-const json_t *engine_record(const struct engine *en); /* the whole record; borrowed */
+/* The whole record, in the shape that docs/record.md states; borrowed. */
+const json_t *engine_record(const struct engine *en);
 const char *engine_run_id(const struct engine *en);
 
 /* For the live view. */
