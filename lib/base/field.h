@@ -15,10 +15,18 @@
  *   FIELD_FREQUENCY double per second  FIELD_STRINGS   struct strlist
  *   FIELD_STRMAP    struct kvs         FIELD_OBJECT    the struct itself, embedded
  *   FIELD_LIST      pointer to array of sub->size items; count_offset says where size_t n lies
+ *   FIELD_VARIANT   struct variant_value: what one of several keys was chosen, and its params
  *   FIELD_CUSTOM    whatever parse() makes of the node
+ *   FIELD_IGNORED   nothing: known, and of no meaning here (status, metadata.uid)
+ *   FIELD_REFUSED   nothing: known, and an error that doc explains (a retired field)
  *
- * A field that was present in the YAML sets the bool at present_offset, if there is one.
+ * A field that was present in the YAML sets the bool at present_offset, if there is one. An empty
+ * value (null) counts as absent. Defaults are applied inside absent objects too.
  * String-typed numbers of Chaos Mesh ("25", value: "50") take both quoted and plain scalars.
+ *
+ * A variant is a field whose value is a map with exactly one key out of a table
+ * ("indicator: {http: {...}}"); with an empty name its keys stand beside the other fields
+ * ("networkChaos: {...}" in an item of faults).
  */
 #pragma once
 
@@ -43,7 +51,10 @@ enum field_type {
 	FIELD_STRMAP,
 	FIELD_OBJECT,
 	FIELD_LIST,
+	FIELD_VARIANT,
 	FIELD_CUSTOM,
+	FIELD_IGNORED,
+	FIELD_REFUSED,
 };
 
 /* What a binder or check reports into: the file, the diags and the path so far. */
@@ -54,6 +65,20 @@ struct field_ctx {
 };
 
 struct schema;
+
+/* One row of a variant's table. tag is the driver, indicator type, ... that the row stands for. */
+struct variant {
+	const char *name;
+	const struct schema *schema;
+	const void *tag;
+};
+
+/* Where a variant is stored: two pointers that follow each other in the owner's struct
+ * ("const struct fault_driver *driver; void *params;"). params is schema->size bytes. */
+struct variant_value {
+	const void *tag;
+	void *params;
+};
 
 struct field {
 	const char *name;
@@ -67,6 +92,8 @@ struct field {
 	int64_t min, max;
 	const char *const *names; /* FIELD_ENUM: NULL-terminated */
 	const struct schema *sub; /* FIELD_OBJECT, FIELD_LIST */
+	/* FIELD_VARIANT: the i-th row; false after the last. */
+	bool (*variant)(size_t i, struct variant *ret);
 	size_t count_offset;      /* FIELD_LIST: offset of the size_t count */
 	size_t present_offset;    /* 0: none (offset 0 is never a present flag) */
 	int (*parse)(const struct yaml_node *node, void *storage, struct field_ctx *ctx);
@@ -79,9 +106,19 @@ struct schema {
 	size_t size; /* of the struct */
 	const struct field *fields;
 	size_t n_fields;
-	/* Rules between fields; reports into ctx, returns 0 or -EINVAL. */
+	/* A better sentence about an unknown field than the nearest name; NULL when there is none. */
+	const char *(*unknown)(const char *name);
+	/* Rules between fields, called when the fields themselves are good; reports into ctx,
+	 * returns 0 or -EINVAL. */
 	int (*check)(const void *obj, const struct yaml_node *node, struct field_ctx *ctx);
 };
+
+/* Parses the text of one scalar into storage, in range or not; err quotes the text. */
+int field_parse_scalar(const struct field *f, const char *text, void *storage, struct err *e);
+/* -ERANGE with a sentence when the stored value is out of the field's range. */
+int field_check_range(const struct field *f, const void *storage, struct err *e);
+/* What to call a value of this type: "duration", "whole number", ... */
+const char *field_type_name(const struct field *f);
 
 /* Fills obj (zeroed by the caller, schema->size bytes). 0, or -EINVAL with everything wrong
  * reported; obj is then still good for field_free. */
@@ -90,9 +127,19 @@ int field_bind(const struct schema *schema, const struct yaml_node *node, void *
 /* Releases what obj owns, not obj itself. */
 void field_free(const struct schema *schema, void *obj);
 
-/* Reports at node's place with ctx's path, ".sub" appended when sub is given; returns -EINVAL. */
+/* Reports with ctx's path and returns -EINVAL. When sub ("latency", "delay.latency") is given it is
+ * appended to the path, and the place is that of its value if node has it, else node's. */
 int field_error(struct field_ctx *ctx, const struct yaml_node *node, const char *sub,
 		const char *fmt, ...) format_like(4, 5);
 
-/* The field at a dotted path ("delay.latency"), NULL when there is none. */
+/* Goes one step down in ctx's path (".name" or "[i]"); the result restores it with field_leave. */
+size_t field_enter(struct field_ctx *ctx, const char *name);
+size_t field_enter_item(struct field_ctx *ctx, size_t i);
+void field_leave(struct field_ctx *ctx, size_t mark);
+
+/* The field at a dotted path ("delay.latency"), through objects and lists; NULL when none. */
 const struct field *field_find(const struct schema *schema, const char *path);
+
+/* The names of a schema's fields, those of an inlined variant among them, for suggestions and
+ * documentation; without ignored and refused ones. The caller frees the array only. */
+const char **field_names(const struct schema *schema, size_t *ret_n);

@@ -5,7 +5,8 @@
  * of nodes after alias expansion, and depth; beyond a bound it is an error with the place, never a
  * slow or huge parse. Duplicate keys in a map are errors.
  *
- * Owns:    the tree owns its nodes and strings; yaml_free releases all
+ * Owns:    the tree owns its nodes and strings; yaml_release releases all. An aliased node is one
+ *          object with several parents, whose place is that of its anchor.
  * Source:  YAML 1.1 as libyaml parses it; merge keys after yaml.org/type/merge.html
  */
 #pragma once
@@ -30,6 +31,7 @@ struct yaml_node {
 	struct yaml_node **keys; /* map: scalars, n of them */
 	struct yaml_node **items; /* map: values; sequence: items */
 	size_t n;
+	size_t weight; /* nodes from here down, counting an aliased node once for each use */
 };
 
 struct yaml {
@@ -40,13 +42,15 @@ struct yaml {
 	size_t n_pool;
 };
 
-/* Loads all documents; "-" is stdin. On a syntax error or an unreadable file the diags say so,
- * *ret is NULL and the result is negative. Empty documents are left out. */
+/* Loads all documents; "-" is stdin. Empty documents are left out. Negative when the diags got an
+ * error; *ret is then NULL after a syntax error, a bound or an unreadable file, and still a tree to
+ * look for further errors in after a duplicate key or a wrong merge. */
 int yaml_load_file(const char *path, struct diags *d, struct yaml **ret);
 int yaml_load_text(const char *file, const char *text, size_t len, struct diags *d,
 		   struct yaml **ret);
-void yaml_free(struct yaml *y);
-DEFINE_AUTOPTR(yaml, yaml_free);
+/* Not yaml_free: libyaml exports one, and calls it. */
+void yaml_release(struct yaml *y);
+DEFINE_AUTOPTR(yaml, yaml_release);
 
 /* The value under key, NULL when absent. */
 const struct yaml_node *yaml_get(const struct yaml_node *map, const char *key);

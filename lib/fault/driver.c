@@ -33,6 +33,8 @@ const struct fault_driver *fault_driver_by_kind(const char *kind)
 
 const struct fault_driver *fault_driver_by_field(const char *field)
 {
+	if (fault_driver_for_tests && streq(fault_driver_for_tests->field, field))
+		return fault_driver_for_tests;
 	for (size_t i = 0; i < N_DRIVERS; i++)
 		if (streq(drivers[i]->field, field))
 			return drivers[i];

@@ -41,6 +41,31 @@ struct fault_common {
 	int64_t duration_ns; /* 0: not given */
 };
 
+/* Rows of what is common to all kinds; the first in every driver's field table. */
+#define FAULT_COMMON_FIELDS                                                                        \
+	SELECTION_FIELDS(offsetof(struct fault_common, selection)),                                         \
+	{                                                                                          \
+		.name = "containerNames", .type = FIELD_STRINGS,                                   \
+		.offset = offsetof(struct fault_common, selection.container_names),                \
+		.doc = "Only these containers of each target; all of them when left out.",         \
+	},                                                                                         \
+	{                                                                                          \
+		.name = "duration", .type = FIELD_DURATION,                                        \
+		.offset = offsetof(struct fault_common, duration_ns), .example = "30s",            \
+		.has_range = true, .min = NSEC_PER_MSEC, .max = INT64_MAX,                         \
+		.doc = "How long the fault lasts. Left out: to the end of the fault window, "      \
+		       "which is 30s for a manifest without a timeline.",                          \
+	},                                                                                         \
+	{                                                                                          \
+		.name = "remoteCluster", .type = FIELD_REFUSED,                                    \
+		.doc = "is not supported: brunt works on one cluster or machine at a time",        \
+	},                                                                                         \
+	{                                                                                          \
+		.name = "scheduler", .type = FIELD_REFUSED,                                        \
+		.doc = "was removed in Chaos Mesh 2.0: delete it and start the run from crontab "  \
+		       "or a systemd timer (Chaos Mesh itself wants a document of kind Schedule)", \
+	}
+
 /* What the engine lends; outlives every fault of the run. */
 struct fault_env {
 	const char *run_id;
@@ -159,5 +184,5 @@ const struct fault_driver *fault_driver_by_field(const char *field);
 /* All rows; *ret_n of them. */
 const struct fault_driver *const *fault_drivers(size_t *ret_n);
 
-/* A driver beside the table's that fault_driver_by_kind finds, for tests of the stages. */
+/* A driver beside the table's that fault_driver_by_kind and _by_field find, for tests. */
 extern const struct fault_driver *fault_driver_for_tests;

@@ -1,5 +1,9 @@
 /*
  * selector - Chaos Mesh's PodSelector, mode and value, on every target source
+ *
+ * A schema that embeds a struct selection puts SELECTION_FIELDS among its rows; a selection that is
+ * an object of its own (`target:`) uses selection_schema. Percentages of matches are rounded down,
+ * as Chaos Mesh rounds them.
  */
 #pragma once
 
@@ -14,15 +18,17 @@ enum select_mode {
 	SELECT_RANDOM_MAX_PERCENT,
 };
 
+enum select_op { SELECT_IN, SELECT_NOT_IN, SELECT_EXISTS, SELECT_NOT_EXISTS };
+
 struct select_expression {
 	char *key;
-	int op; /* In, NotIn, Exists, DoesNotExist */
+	int op; /* enum select_op */
 	struct strlist values;
 };
 
 struct selector {
 	struct strlist namespaces;
-	struct kvs label_selectors, annotation_selectors, field_selectors, node_selectors;
+	struct kvs label_selectors, annotation_selectors, field_selectors;
 	struct select_expression *expressions;
 	size_t n_expressions;
 	struct strlist nodes, pod_phases;
@@ -32,28 +38,59 @@ struct selector {
 
 struct selection {
 	struct selector selector;
-	int mode;       /* enum select_mode */
-	char *value;    /* as written */
-	int64_t number; /* value, checked */
+	int mode;    /* enum select_mode */
+	char *value; /* as written; selection_number() reads it */
 	struct strlist container_names;
 	bool given;
 };
 
-/* The fields selector, mode, value, containerNames; drivers put SELECTION_FIELDS first. */
 extern const struct schema selector_schema;
 extern const struct schema selection_schema; /* selector, mode and value as an object of its own */
+extern const char *const select_mode_names[];
 
-/* Rules between mode and value; for the check functions of schemas that embed a selection. */
-int selection_check(struct selection *s, const struct yaml_node *node, struct field_ctx *ctx);
+/* Rows for the struct selection that lies at byte `base` of the schema's struct. */
+#define SELECTION_FIELDS(base)                                                                     \
+	{                                                                                          \
+		.name = "selector", .type = FIELD_OBJECT, .sub = &selector_schema,                 \
+		.offset = (base) + offsetof(struct selection, selector), .required = true,         \
+		.present_offset = (base) + offsetof(struct selection, given),                      \
+		.doc = "Which targets may be chosen: all parts that are given must match. An "     \
+		       "empty selector ({}) matches every running target.",                        \
+	},                                                                                         \
+	{                                                                                          \
+		.name = "mode", .type = FIELD_ENUM, .names = select_mode_names,                    \
+		.offset = (base) + offsetof(struct selection, mode), .required = true,             \
+		.example = "one", .doc = "How many of the matching targets are chosen.",           \
+	},                                                                                         \
+	{                                                                                          \
+		.name = "value", .type = FIELD_STRING,                                             \
+		.offset = (base) + offsetof(struct selection, value),                              \
+		.doc = "The number for mode fixed (at least 1), or the percentage for mode "       \
+		       "fixed-percent and random-max-percent (1 to 100, rounded down).",           \
+	}
+
+/* Rules between mode and value of a selection whose fields are those of the map `node`.
+ * selection_schema has them; for faults the experiment's loader calls it. */
+int selection_check(const struct selection *s, const struct yaml_node *node,
+		    struct field_ctx *ctx);
+/* value as a number; 0 when there is none. */
+int64_t selection_number(const struct selection *s);
 
 /* True when the selector alone matches; only running targets match unless phases say otherwise. */
 bool selector_matches(const struct selector *s, const struct target *t);
 
 /*
  * Chooses among all: those that match, ordered by namespace/name, thinned by mode with the seed
- * (stream names the purpose). ret borrows the targets. ret_matched, if given, counts the matches
- * before thinning. Already-chosen targets in keep stay chosen while they still match.
+ * (stream names the purpose). Each target's luck depends on its name only, so that a choice is
+ * replayed whatever else comes and goes. ret_matched, if given, counts the matches before thinning.
+ * Already-chosen targets in keep (may be NULL) stay chosen while they still match, and are replaced
+ * when they are gone. An empty choice is 0 and an empty list: selection_explain_empty() says why.
  */
 int selection_choose(const struct selection *s, const struct target_list *all, uint64_t seed,
 		     const char *stream, const struct target_list *keep, struct target_list *ret,
 		     size_t *ret_matched, struct err *e);
+
+/* Sets err to why nothing was chosen ("no target has label app=rooms (app is room or gateway)") and
+ * returns -ENOENT. */
+int selection_explain_empty(const struct selection *s, const struct target_list *all,
+			    struct err *e);
