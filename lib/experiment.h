@@ -16,8 +16,6 @@
 #include "slo/slo.h"
 #include "target/selector.h"
 
-enum window { WINDOW_BASELINE, WINDOW_FAULT, WINDOW_RECOVERY, WINDOW_MAX };
-
 struct fault_spec {
 	char *name;
 	int64_t at_ns;       /* from the start of the fault window */

@@ -22,20 +22,24 @@ struct broker;
 struct sd_event;
 struct slo;
 
+enum window { WINDOW_BASELINE, WINDOW_FAULT, WINDOW_RECOVERY, WINDOW_MAX };
+
+/* An item of spec.slos: what is measured and what was promised. */
 struct slo_spec {
 	char *name;
-	const struct indicator_type *type;
-	void *params; /* type->schema->size bytes */
+	const struct indicator_type *type; /* with params: a FIELD_VARIANT */
+	void *params;			   /* type->schema->size bytes */
 	struct objective *objectives;
 	size_t n_objectives;
-	bool in[3];         /* enum window: where objectives are judged; default fault only */
-	bool expect_breach; /* expect: breach */
+	bool in[WINDOW_MAX];	    /* where objectives are judged; none: slo_judged_in() says fault */
+	bool expect_breach;	    /* expect: breach */
 	int64_t recovers_within_ns; /* recovers: within 10s; 0: not asked */
-	const char *file;
+	const char *file;	    /* of the document, borrowed from the parsed file */
 	int line, column;
 };
 
 extern const struct schema slo_schema;
+bool slo_judged_in(const struct slo_spec *spec, enum window w);
 
 /* What the engine lends to indicators. */
 struct slo_env {
@@ -50,13 +54,23 @@ struct slo_env {
 	void *data;
 };
 
-/* One observation. Latency indicators set latency_ns and ok; value indicators set value;
- * ratio indicators set bad and total (increments since the last sample). */
+/*
+ * One observation.
+ *   SAMPLE_LATENCY  a request: ok, and its latency; latency_ns is -1 when it failed before its
+ *                   time was up (refused, reset, wrong status): a quick failure is no quick
+ *                   answer, so it counts against success and not among the latencies. A timeout
+ *                   is a failure with a latency: the answer would have taken at least that long.
+ *   SAMPLE_VALUE    a reading: ok, and value in base units (seconds, bytes, 1); a counter's value
+ *                   never falls, resets are the indicator's business
+ *   SAMPLE_RATIO    bad and total: increments since the last sample
+ */
+enum sample_type { SAMPLE_LATENCY, SAMPLE_VALUE, SAMPLE_RATIO };
 struct sample {
-	int64_t at_ns; /* CLOCK_MONOTONIC: the intended start, or the time of the reading */
-	enum { SAMPLE_LATENCY, SAMPLE_VALUE, SAMPLE_RATIO } type;
-	int64_t latency_ns;
+	enum sample_type type;
 	bool ok;
+	int64_t at_ns; /* CLOCK_MONOTONIC: the intended start, or the time of the reading */
+	int64_t latency_ns;
+	int64_t done_ns; /* when it was known; 0: at_ns plus latency */
 	double value;
 	double bad, total;
 };
@@ -73,14 +87,22 @@ struct indicator_type {
 	const char *name; /* "http": the key under indicator: */
 	const char *doc;
 	const struct schema *schema;
-	const char *default_unit; /* "ns", "bytes", "", ... of value */
+	enum sample_type (*yields)(const void *params);
 	/* start begins sampling; stop ends it and waits for nothing; both on the loop. */
 	int (*start)(struct indicator *i, struct err *e);
 	void (*stop)(struct indicator *i);
+	/* Calls fn for each request that is still unanswered, with its latency so far; NULL when
+	 * the indicator has none. Lets a condition see a stall before the requests time out. */
+	void (*pending)(struct indicator *i, int64_t now_ns,
+			void (*fn)(void *data, const struct sample *s), void *data);
+	/* Releases state, after stop. May be NULL. */
+	void (*free)(struct indicator *i);
 	/* What the indicator itself wants in the record (connection errors by kind, ...). */
 	int (*report)(struct indicator *i, json_t **ret);
 };
 
+/* The i-th row of indicators.def, NULL after the last. */
+const struct indicator_type *indicator_at(size_t i);
 const struct indicator_type *indicator_find(const char *name);
 const char *const *indicator_names(void); /* NULL-terminated */
 
@@ -98,16 +120,24 @@ void slo_sample(struct slo *s, const struct sample *sample);
 void slo_window_open(struct slo *s, int window, int64_t start_ns);
 void slo_window_close(struct slo *s, int window, int64_t end_ns);
 
-/* Called each evaluation period: emits EVENT_SAMPLE and EVENT_BREACHED, tracks recovery. */
+/* Called each evaluation period: looks at the last SLO_LIVE_NS, emits EVENT_SAMPLE when there was
+ * news and EVENT_BREACHED when an objective begins to be broken in a window where it is judged,
+ * and tracks recovery. */
+#define SLO_LIVE_NS (2 * NSEC_PER_SEC)
 void slo_tick(struct slo *s, int64_t now_ns);
 
-/* True when cond has held without pause for for_ns, each evaluation over window_ns. */
+/*
+ * True when cond has held without pause for for_ns, each evaluation over the samples that became
+ * known in the last window_ns. Requests that are unanswered for longer than a bound on their time
+ * count too, so that a stall is seen before it times out. Looks at 65536 samples at most.
+ */
 bool slo_condition_held(struct slo *s, const struct objective *cond, int64_t window_ns,
 			int64_t for_ns, int64_t now_ns);
 
 /* The last evaluation for the live view: the first objective's value; NAN without samples. */
 struct slo_now {
 	double value;
+	char text[OBJECTIVE_TEXT_MAX]; /* value with its unit */
 	bool holds;
 	uint64_t samples;
 	double history[32]; /* oldest first, NAN where there was none */
@@ -134,7 +164,9 @@ struct slo_result {
 	bool narrowly;
 	struct objective_result *objectives;
 	size_t n_objectives;
-	int64_t recovered_after_ns; /* -1: not within the recovery window; 0: never breached */
+	/* From the start of the recovery window until the objectives held, and went on to hold for
+	 * SLO_LIVE_NS or to the end: 0 at once, -1 not at all, or there was nothing to see. */
+	int64_t recovered_after_ns;
 	bool recovery_breached;     /* recovers: within was asked and missed */
 	json_t *detail;             /* per window: counts, quantiles, errors by kind */
 };
@@ -142,5 +174,9 @@ struct slo_result {
 int slo_judge(struct slo *s, struct slo_result *ret);
 void slo_result_done(struct slo_result *r);
 
-/* True/false/-1 (too few samples): the steady state of the baseline window. */
+/*
+ * The steady state: 1 when all objectives hold in the baseline window, 0 when one does not, -1
+ * without samples; why says what. Taken as measured: a short baseline need not have the samples
+ * that a verdict needs. Objectives against the baseline only need it to have samples.
+ */
 int slo_steady(struct slo *s, char *why, size_t why_size);

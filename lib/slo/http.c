@@ -1,0 +1,128 @@
+/*
+ * http - a request at each tick of a fixed clock, and what became of it
+ *
+ * Every request is by default a connection of its own, as a new visitor makes it: under a fault the
+ * handshake is part of what a visitor waits for, and each one goes to the next address of the
+ * name, as a service's virtual address would send it. `keepAlive: true` measures a client that
+ * keeps its connections.
+ */
+#include "probe.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+struct status_range {
+	int first, last;
+};
+
+struct http_params {
+	struct probe_params probe;
+	char *url, *body;
+	int method;
+	struct kvs headers;
+	struct status_range *expect;
+	size_t n_expect;
+	bool keep_alive, insecure;
+};
+
+static const char *const methods[] = {"GET",   "HEAD",   "POST",    "PUT",
+				      "PATCH", "DELETE", "OPTIONS", NULL};
+
+static int parse_range(const char *s, struct status_range *ret)
+{
+	int len = 0;
+
+	if (sscanf(s, "%3d-%3d%n", &ret->first, &ret->last, &len) != 2 || !len) {
+		len = 0;
+		if (sscanf(s, "%3d%n", &ret->first, &len) != 1)
+			return -EINVAL;
+		ret->last = ret->first;
+	}
+	return ret->first >= 100 && ret->last <= 599 && ret->first <= ret->last ? len : -EINVAL;
+}
+
+/* "200", "200-399", "200,204,300-399" */
+static int parse_expect(const struct yaml_node *node, void *storage, struct field_ctx *ctx)
+{
+	struct http_params *p =
+		(struct http_params *)((char *)storage - offsetof(struct http_params, expect));
+	const char *s = node->kind == YAML_SCALAR ? node->text : "";
+
+	for (;; s++) {
+		struct status_range r;
+		int len = parse_range(s, &r);
+
+		if (len < 0)
+			break;
+		*array_push(p->expect, p->n_expect) = r;
+		s += len;
+		if (!*s)
+			return 0;
+		if (*s != ',')
+			break;
+	}
+	return field_error(ctx, node, NULL,
+			   "\"%s\" is not a set of status codes (want \"200-399\" or \"200,404\")",
+			   node->kind == YAML_SCALAR ? node->text : "");
+}
+
+static void free_expect(void *storage)
+{
+	free(*(struct status_range **)storage);
+}
+
+static int check_http(const void *obj, const struct yaml_node *node, struct field_ctx *ctx)
+{
+	const struct http_params *p = obj;
+	char host[256];
+
+	if ((strncmp(p->url, "http://", 7) != 0 && strncmp(p->url, "https://", 8) != 0) ||
+	    !probe_host(p->url, host, sizeof host))
+		return field_error(ctx, node, "url", "\"%s\" is not a URL (want http://HOST:PORT/PATH)",
+				   p->url);
+	return probe_check(&p->probe, node, ctx);
+}
+
+static enum sample_type http_yields(const void *params)
+{
+	return SAMPLE_LATENCY;
+}
+
+#define O(field) offsetof(struct http_params, field)
+static const struct field fields[] = {
+	{.name = "url", .type = FIELD_STRING, .offset = O(url), .required = true,
+	 .example = "http://gateway:8080/join",
+	 .doc = "What is asked for. The name is looked up among the lab's pods first."},
+	PROBE_FIELDS(O(probe)),
+	{.name = "method", .type = FIELD_ENUM, .offset = O(method), .names = methods, .deflt = "GET",
+	 .doc = "The request's method."},
+	{.name = "headers", .type = FIELD_STRMAP, .offset = O(headers),
+	 .doc = "Header lines of the request."},
+	{.name = "body", .type = FIELD_STRING, .offset = O(body), .doc = "Body of the request."},
+	{.name = "expectStatus", .type = FIELD_CUSTOM, .offset = O(expect), .parse = parse_expect,
+	 .free = free_expect, .example = "\"200-399\"",
+	 .doc = "Status codes that are a success. Default: 200-399."},
+	{.name = "keepAlive", .type = FIELD_BOOL, .offset = O(keep_alive),
+	 .doc = "Use connections again. Default: each request is a connection of its own, as a new "
+		"visitor makes it."},
+	{.name = "insecureSkipVerify", .type = FIELD_BOOL, .offset = O(insecure),
+	 .doc = "Accept any certificate of an https:// service."},
+};
+#undef O
+
+static const struct schema http_schema = {
+	.name = "http",
+	.doc = "Sends requests at a fixed rate; measures latency from the intended start, and success.",
+	.size = sizeof(struct http_params),
+	.fields = fields,
+	.n_fields = ARRAY_SIZE(fields),
+	.check = check_http,
+};
+
+const struct indicator_type indicator_http = {
+	.name = "http",
+	.doc = "Own HTTP prober: latency from the intended start (no coordinated omission), success by "
+	       "status code.",
+	.schema = &http_schema,
+	.yields = http_yields,
+};
