@@ -13,8 +13,8 @@
  * Lease:   the gate's map holds struct delay_lease_words; only the engine renews until_ns, about
  *          three times a lease, after it has emptied its TAPs. When the engine dies, redirected
  *          packets are dropped (the TAP is gone) until the lease ends, then the gate is inert.
- *          To end a fault at once, write a hard_end_ns that has passed: the engine never touches
- *          that word.
+ *          To end a fault at once, write closed, or a hard_end_ns that has passed: the engine never
+ *          touches those words.
  * Ends:    when the fault ends (delay_engine_stop, hard end, control socket closed because the
  *          owner died, SIGTERM) the engine ends the lease, delivers at once and in order what it
  *          still holds, and closes its TAPs, which removes them with their filters.
@@ -35,6 +35,7 @@
 #include <sys/types.h>
 
 struct broker;
+struct netlink;
 struct delay_engine;
 
 /* The role (cmd/brunt/roles.def) that the engine is re-executed in. */
@@ -65,7 +66,8 @@ struct delay_params {
 /* In the gate's BPF_F_MMAPABLE map. */
 struct delay_lease_words {
 	uint64_t until_ns;    /* written by the engine alone while it lives */
-	uint64_t hard_end_ns; /* read by the engine */
+	uint64_t hard_end_ns; /* read by the engine, as the next */
+	uint64_t closed;      /* not 0: the fault is over */
 };
 
 struct delay_lease {
@@ -76,11 +78,11 @@ struct delay_lease {
 };
 
 struct delay_path {
-	int netns_fd;         /* the target's namespace */
-	int nl_fd;            /* a NETLINK_ROUTE socket made in it */
-	int ifindex;          /* the device that packets go back to */
+	int netns_fd;          /* the target's namespace */
+	struct netlink *nl;    /* NETLINK_ROUTE, opened in it */
+	int ifindex;           /* the device that packets go back to */
 	enum delay_direction direction;
-	const char *tap_name; /* journaled by the caller before */
+	const char *tap_name;  /* journaled by the caller before */
 	const char *tap_alias; /* IFLA_IFALIAS, to know it by; may be NULL */
 	uint32_t group;        /* IFLA_GROUP */
 	uint64_t stream;       /* names the path for replay: rng_stream("uplink/ns/pod/eth0/to") */
@@ -129,9 +131,9 @@ pid_t delay_engine_pid(const struct delay_engine *en);
 void delay_engine_stop(struct delay_engine *en);
 DEFINE_AUTOPTR(delay_engine, delay_engine_stop);
 
-/* Removes a TAP that a dead or stuck engine left, from a journal record: by name, only if it is a
- * TAP and its alias equals tap_alias. 0 removed or not there; -EEXIST: it is somebody else's. */
-int delay_tap_remove(int nl_fd, const char *tap_name, const char *tap_alias, struct err *e);
+/* Removes a TAP that a stuck engine left, from a journal record: by name, only if it is a TAP
+ * (or TUN) and its alias equals tap_alias. 0 removed or not there; -EEXIST: it is somebody else's. */
+int delay_tap_remove(struct netlink *nl, const char *tap_name, const char *tap_alias, struct err *e);
 
 /* Packets in flight when traffic of rate_Bps (0: 10 Gbit/s) in MTU-sized packets meets the
  * longest delay, with room to spare; netem's TCA_NETEM limit is sized by it too. */

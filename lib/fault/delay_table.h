@@ -39,8 +39,8 @@ struct delay_quantile {
 int delay_table_from_quantiles(const struct delay_quantile *q, size_t n, struct delay_table *ret,
 			       struct err *e);
 
-/* From measured delays; sorts samples in place. */
-int delay_table_from_samples(int64_t *samples_ns, size_t n, struct delay_table *ret,
+/* From measured delays, in any order: their empirical distribution. */
+int delay_table_from_samples(const int64_t *samples_ns, size_t n, struct delay_table *ret,
 			     struct err *e);
 
 /* From a file: one delay a line ("12.5ms"; a bare number is milliseconds), or what HdrHistogram

@@ -1,0 +1,136 @@
+/*
+ * One pass over the lines of the file; what a line is follows from its looks. An HdrHistogram log
+ * line ends in a histogram of its own (delay_hdr.c); a percentile listing starts with the words
+ * "Value Percentile" and counts cumulatively; everything else is a delay.
+ */
+#include "delay_samples.h"
+
+#include "../base/mem.h"
+#include "../base/units.h"
+#include "delay_hdr.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static const off_t MAX_BYTES = 64 << 20;
+
+struct reading {
+	struct delay_bins *bins;
+	int64_t unit_ns;
+	int listing;   /* after the head of a percentile listing */
+	double counted; /* its running total */
+};
+
+static int add(struct reading *rd, double delay_ns, uint64_t count, struct err *e)
+{
+	if (!(delay_ns >= 0 && delay_ns < 1e18))
+		return err_set(e, EINVAL, "a delay of %g ns is out of range", delay_ns);
+	*array_push(rd->bins->items, rd->bins->n) =
+		(struct delay_bin){llround(delay_ns), count};
+	return 0;
+}
+
+static int read_histogram(struct reading *rd, const char *base64, struct err *e)
+{
+	size_t from = rd->bins->n;
+
+	if (delay_hdr_decode(base64, rd->bins, e) < 0)
+		return -EINVAL;
+	for (size_t i = from; i < rd->bins->n; i++)
+		rd->bins->items[i].delay_ns *= rd->unit_ns;
+	return 0;
+}
+
+static int read_listing_row(struct reading *rd, const char *line, struct err *e)
+{
+	double value, percentile, total;
+
+	if (sscanf(line, "%lf %lf %lf", &value, &percentile, &total) != 3)
+		return err_set(e, EINVAL, "want value, percentile and total count");
+	if (total < rd->counted)
+		return err_set(e, EINVAL, "the total count falls");
+	if (total == rd->counted)
+		return 0;
+	if (add(rd, value * rd->unit_ns, (uint64_t)(total - rd->counted), e) < 0)
+		return -EINVAL;
+	rd->counted = total;
+	return 0;
+}
+
+static int read_delay(struct reading *rd, const char *line, struct err *e)
+{
+	int64_t ns;
+	char *end;
+	double ms = strtod(line, &end);
+
+	if (end != line && *end == '\0')
+		return add(rd, ms * NSEC_PER_MSEC, 1, e);
+	if (units_parse_duration(line, &ns, e) < 0)
+		return -EINVAL;
+	return add(rd, ns, 1, e);
+}
+
+static char *trim(char *line)
+{
+	size_t n;
+
+	while (isspace((unsigned char)*line))
+		line++;
+	n = strlen(line);
+	while (n > 0 && isspace((unsigned char)line[n - 1]))
+		line[--n] = '\0';
+	return line;
+}
+
+static int read_line(struct reading *rd, char *line, struct err *e)
+{
+	const char *histogram;
+
+	line = trim(line);
+	if (*line == '\0' || *line == '#' || *line == '"')
+		return 0;
+	if (strncmp(line, "Value", 5) == 0 && strstr(line, "Percentile")) {
+		rd->listing = 1;
+		return 0;
+	}
+	histogram = strstr(line, "HIST");
+	if (histogram)
+		return read_histogram(rd, histogram, e);
+	return rd->listing ? read_listing_row(rd, line, e) : read_delay(rd, line, e);
+}
+
+static int read_lines(FILE *f, struct reading *rd, struct err *e)
+{
+	autofree char *line = NULL;
+	size_t size = 0;
+	int number = 0;
+
+	while (getline(&line, &size, f) >= 0) {
+		number++;
+		if (read_line(rd, line, e) < 0)
+			return err_wrap(e, "line %d", number);
+	}
+	return ferror(f) ? err_errno(e, errno, "read") : 0;
+}
+
+int delay_samples_read(const char *path, int64_t unit_ns, struct delay_bins *ret, struct err *e)
+{
+	struct reading rd = {.bins = ret, .unit_ns = unit_ns};
+	FILE *f = fopen(path, "re");
+	struct stat st;
+	int r;
+
+	if (!f)
+		return err_errno(e, errno, "open");
+	if (fstat(fileno(f), &st) == 0 && st.st_size > MAX_BYTES)
+		r = err_set(e, EFBIG, "larger than 64 MiB");
+	else
+		r = read_lines(f, &rd, e);
+	fclose(f);
+	return r;
+}

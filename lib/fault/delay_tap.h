@@ -1,0 +1,20 @@
+/*
+ * delay_tap - the delay device of one path: a TAP beside the target's device
+ *
+ * It takes the device's hardware address and MTU, so that a packet written to it is "for this
+ * host" exactly when it was on the device; it has no address, no ARP and no IPv6 of its own.
+ *
+ * Owns: the TAP lives as long as its descriptor; filters go with it
+ */
+#pragma once
+
+#include "delay_engine.h"
+
+struct delay_tap_programs {
+	int mark_fd, admit_fd; /* bpf/return.bpf.c */
+};
+
+/* offloads false: frames arrive in MTU size with complete checksums. */
+int delay_tap_make(struct broker *b, const struct delay_path *path,
+		   const struct delay_tap_programs *progs, bool offloads, int *ret_fd,
+		   int *ret_ifindex, struct err *e);
