@@ -6,7 +6,7 @@
  * Errors:  all errors of all files are collected in diags; nothing is partly accepted
  *
  * NetworkChaos, PodChaos and MemoryChaos standing alone become an experiment with one fault and no
- * SLOs (name from metadata, fault window = its duration).
+ * SLOs (name from metadata, fault window = its duration, else EXPERIMENT_FAULT_NS).
  */
 #pragma once
 
@@ -16,8 +16,10 @@
 #include "slo/slo.h"
 #include "target/selector.h"
 
+#define EXPERIMENT_FAULT_NS (30 * NSEC_PER_SEC)
+
 struct fault_spec {
-	char *name;
+	char *name; /* unique in the experiment; "fault-1" when none was given */
 	int64_t at_ns;       /* from the start of the fault window */
 	int64_t duration_ns; /* 0: to the end of the fault window */
 	const struct fault_driver *driver;
@@ -31,7 +33,7 @@ struct abort_spec {
 	char *when;  /* an objective's text: "p99 > 5s" */
 	struct objective condition;
 	int64_t for_ns;
-	int64_t window_ns; /* what the quantile is taken over */
+	int64_t window_ns; /* what the statistic is taken over */
 };
 
 struct blast_radius {
@@ -41,7 +43,9 @@ struct blast_radius {
 
 struct experiment {
 	char *file; /* where it was read; relative paths inside are relative to its folder */
+	char *api_version;
 	char *name;
+	char *ns;   /* metadata.namespace: where selectors look that name no namespace */
 	char *kind; /* of the document it came from */
 	struct kvs labels, annotations;
 	char *hypothesis;
@@ -77,9 +81,15 @@ int experiment_load_text(const char *file, const char *text, size_t len, struct 
 void experiment_set_free(struct experiment_set *set);
 DEFINE_AUTOPTR(experiment_set, experiment_set_free);
 
-/* Schema of a kind ("Experiment", "NetworkChaos", ...) for explain and new; NULL when unknown. */
+/* The schema of a kind's spec ("Experiment", "NetworkChaos", ...); NULL when unknown. */
 const struct schema *experiment_schema(const char *kind);
-/* All kinds, NULL-terminated, sorted. */
+const char *experiment_api_version(const char *kind);
+/* What stands around every kind's spec: apiVersion, kind, metadata. */
+extern const struct schema experiment_head_schema;
+/* All kinds, NULL-terminated, sorted; valid for the life of the process. */
 const char *const *experiment_kinds(void);
-/* A commented template of a kind that validates as it is; the caller frees. */
+/* A commented template of a kind that validates as it is; the caller frees. NULL when unknown. */
 char *experiment_template(const char *kind);
+/* Documentation of "KIND" or "KIND.field.path" ("spec." may be left out), from the tables alone;
+ * -ENOENT with the nearest name when there is no such thing. The caller frees *ret. */
+int experiment_explain(const char *path, char **ret, struct err *e);

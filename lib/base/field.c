@@ -153,7 +153,7 @@ static char *join(const char *const *names, size_t n)
 static void report_unknown(struct bind *b, const struct yaml_node *key)
 {
 	const struct schema *schema = b->schema;
-	const char *say = schema->unknown ? schema->unknown(key->text) : NULL;
+	autofree char *say = schema->unknown ? schema->unknown(key->text) : NULL;
 	size_t n, mark = field_enter(b->ctx, key->text);
 	autofree const char **names = field_names(schema, &n);
 	const char *nearest = suggest_nearest(key->text, names, n);

@@ -86,8 +86,9 @@ struct field {
 	size_t offset;
 	const char *doc;     /* one or two sentences, for explain and the man page */
 	const char *deflt;   /* as written in YAML; NULL: zero value */
-	const char *example; /* for templates; NULL: none */
+	const char *example; /* for documentation and templates; FIELD_VARIANT: the row to show */
 	bool required;
+	bool in_template; /* optional, yet not commented out in a template */
 	bool has_range; /* min..max, in the stored unit */
 	int64_t min, max;
 	const char *const *names; /* FIELD_ENUM: NULL-terminated */
@@ -106,8 +107,9 @@ struct schema {
 	size_t size; /* of the struct */
 	const struct field *fields;
 	size_t n_fields;
-	/* A better sentence about an unknown field than the nearest name; NULL when there is none. */
-	const char *(*unknown)(const char *name);
+	/* A better sentence about an unknown field than the nearest name, which the caller frees;
+	 * NULL when there is none. */
+	char *(*unknown)(const char *name);
 	/* Rules between fields, called when the fields themselves are good; reports into ctx,
 	 * returns 0 or -EINVAL. */
 	int (*check)(const void *obj, const struct yaml_node *node, struct field_ctx *ctx);
@@ -117,6 +119,8 @@ struct schema {
 int field_parse_scalar(const struct field *f, const char *text, void *storage, struct err *e);
 /* -ERANGE with a sentence when the stored value is out of the field's range. */
 int field_check_range(const struct field *f, const void *storage, struct err *e);
+/* "between 1 and 20", "at least 1.00 ms"; nothing when any value will do. */
+void field_range_text(const struct field *f, struct str *ret);
 /* What to call a value of this type: "duration", "whole number", ... */
 const char *field_type_name(const struct field *f);
 

@@ -161,17 +161,28 @@ static const char *bound_text(const struct field *f, int64_t bound, char *buf)
 	}
 }
 
-int field_check_range(const struct field *f, const void *storage, struct err *e)
+void field_range_text(const struct field *f, struct str *ret)
 {
 	char low[UNITS_TEXT_MAX], high[UNITS_TEXT_MAX];
+
+	if (!f->has_range)
+		return;
+	if (f->max == INT64_MAX)
+		str_addf(ret, "at least %s", bound_text(f, f->min, low));
+	else if (f->min == INT64_MIN)
+		str_addf(ret, "at most %s", bound_text(f, f->max, high));
+	else
+		str_addf(ret, "between %s and %s", bound_text(f, f->min, low),
+			 bound_text(f, f->max, high));
+}
+
+int field_check_range(const struct field *f, const void *storage, struct err *e)
+{
 	double v = number_of(f, storage);
+	autostr range = {0};
 
 	if (!f->has_range || (v >= (double)f->min && v <= (double)f->max))
 		return 0;
-	if (f->max == INT64_MAX)
-		return err_set(e, ERANGE, "must be at least %s", bound_text(f, f->min, low));
-	if (f->min == INT64_MIN)
-		return err_set(e, ERANGE, "must be at most %s", bound_text(f, f->max, high));
-	return err_set(e, ERANGE, "must be between %s and %s", bound_text(f, f->min, low),
-		       bound_text(f, f->max, high));
+	field_range_text(f, &range);
+	return err_set(e, ERANGE, "must be %s", range.s);
 }

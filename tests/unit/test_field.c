@@ -65,9 +65,9 @@ static int check_thing(const void *obj, const struct yaml_node *node, struct fie
 	return t->count == 13 ? field_error(ctx, node, "count", "brings bad luck") : 0;
 }
 
-static const char *unknown_in_thing(const char *name)
+static char *unknown_in_thing(const char *name)
 {
-	return streq(name, "legacy") ? "went away" : NULL;
+	return streq(name, "legacy") ? xstrdup("went away") : NULL;
 }
 
 #define AT(member) .offset = offsetof(struct thing, member)

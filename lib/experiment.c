@@ -1,0 +1,226 @@
+/*
+ * The kinds that there are, and the way from files to a set of experiments. Everything is read and
+ * looked at before anything is refused: a user sees all errors of all files at once.
+ */
+#include "experiment_schema.h"
+
+#include "base/suggest.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <sys/stat.h>
+
+static const char API_VERSION[] = "brunt.dev/v1alpha1";
+
+/* Kinds ------------------------------------------------------------------------------------ */
+
+/* Chaos Mesh's kinds at August 2026; one with a driver of its own is found before this list. */
+static const char *const chaos_mesh_kinds[] = {
+	"AWSChaos", "AzureChaos", "BlockChaos", "DNSChaos", "GCPChaos", "HTTPChaos", "IOChaos",
+	"JVMChaos", "KernelChaos", "NetworkChaos", "PhysicalMachine", "PhysicalMachineChaos",
+	"PodChaos", "PodHttpChaos", "PodIOChaos", "PodNetworkChaos", "RemoteCluster", "Schedule",
+	"StatusCheck", "StressChaos", "TimeChaos", "Workflow", "WorkflowNode",
+};
+
+static const char *const lab_kinds[] = {"Deployment", "Pod"};
+
+static bool is_one_of(const char *s, const char *const *names, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (streq(names[i], s))
+			return true;
+	return false;
+}
+
+static int by_text(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+const char *const *experiment_kinds(void)
+{
+	static const char **kinds;
+	size_t n;
+	const struct fault_driver *const *drivers = fault_drivers(&n);
+
+	if (kinds)
+		return kinds;
+	kinds = xcalloc(n + 2, sizeof *kinds);
+	for (size_t i = 0; i < n; i++)
+		kinds[i] = drivers[i]->kind;
+	kinds[n] = "Experiment";
+	qsort(kinds, n + 1, sizeof *kinds, by_text);
+	return kinds;
+}
+
+const struct schema *experiment_schema(const char *kind)
+{
+	const struct fault_driver *d = fault_driver_by_kind(kind);
+
+	if (streq(kind, "Experiment"))
+		return &experiment_spec_schema;
+	return d ? d->schema : NULL;
+}
+
+const char *experiment_api_version(const char *kind)
+{
+	const struct fault_driver *d = fault_driver_by_kind(kind);
+
+	return d ? d->api_version : API_VERSION;
+}
+
+char *experiment_unsupported_kind(const char *kind)
+{
+	if (!is_one_of(kind, chaos_mesh_kinds, ARRAY_SIZE(chaos_mesh_kinds)))
+		return NULL;
+	return xasprintf("%s is not supported yet", kind);
+}
+
+int experiment_unknown_kind(const char *kind, const struct yaml_node *doc, struct field_ctx *ctx)
+{
+	autofree char *unsupported = experiment_unsupported_kind(kind);
+	const char *const *kinds = experiment_kinds();
+	autostr all = {0};
+	const char *nearest;
+	size_t n = 0;
+
+	for (; kinds[n]; n++)
+		str_addf(&all, "%s%s", n ? ", " : "", kinds[n]);
+	nearest = suggest_nearest(kind, kinds, n);
+	if (unsupported)
+		return field_error(ctx, doc, "kind", "%s", unsupported);
+	if (is_one_of(kind, lab_kinds, ARRAY_SIZE(lab_kinds)))
+		return field_error(ctx, doc, "kind",
+				   "%s is a lab's manifest: start it with `brunt lab up`, or name "
+				   "its file under spec.lab.manifests of an Experiment", kind);
+	if (nearest)
+		return field_error(ctx, doc, "kind", "\"%s\" is not a kind (did you mean \"%s\"?)",
+				   kind, nearest);
+	return field_error(ctx, doc, "kind", "\"%s\" is not a kind that brunt knows (it has %s)",
+			   kind, all.s);
+}
+
+/* Sets --------------------------------------------------------------------------------------- */
+
+static const struct experiment *find(const struct experiment_set *set, const struct experiment *x)
+{
+	for (size_t i = 0; i < set->n; i++)
+		if (x->name && streq(set->items[i]->name, x->name) &&
+		    streq(set->items[i]->kind, x->kind))
+			return set->items[i];
+	return NULL;
+}
+
+static void add_document(struct experiment_set *set, const struct yaml *y,
+			 const struct yaml_node *doc, struct diags *d)
+{
+	struct experiment *x = experiment_bind(y, doc, d);
+	const struct experiment *first = find(set, x);
+
+	if (first)
+		diags_add(d, y->file, doc->line, doc->column, "metadata.name",
+			  "\"%s\" is the name of another %s (in %s)", x->name, x->kind, first->file);
+	*array_push(set->items, set->n) = x;
+}
+
+static void add_file(struct experiment_set *set, struct yaml *y, struct diags *d)
+{
+	*array_push(set->files, set->n_files) = y;
+	if (y->n_docs == 0)
+		diags_add(d, y->file, 0, 0, NULL, "holds no document");
+	for (size_t i = 0; i < y->n_docs; i++)
+		add_document(set, y, y->docs[i], d);
+}
+
+static void load_file(struct experiment_set *set, const char *path, struct diags *d)
+{
+	struct yaml *y;
+
+	yaml_load_file(path, d, &y);
+	if (y)
+		add_file(set, y, d);
+}
+
+static int is_manifest(const struct dirent *entry)
+{
+	const char *dot = strrchr(entry->d_name, '.');
+
+	return entry->d_name[0] != '.' && dot && (streq(dot, ".yaml") || streq(dot, ".yml"));
+}
+
+static int by_name(const struct dirent **a, const struct dirent **b)
+{
+	return strcmp((*a)->d_name, (*b)->d_name);
+}
+
+static void load_folder(struct experiment_set *set, const char *path, struct diags *d)
+{
+	struct dirent **entries;
+	int n = scandir(path, &entries, is_manifest, by_name);
+
+	if (n < 0) {
+		diags_add(d, path, 0, 0, NULL, "cannot be read: %s", strerror(errno));
+		return;
+	}
+	if (n == 0)
+		diags_add(d, path, 0, 0, NULL, "holds no *.yaml or *.yml file");
+	for (int i = 0; i < n; i++) {
+		autofree char *file = xasprintf("%s/%s", path, entries[i]->d_name);
+
+		load_file(set, file, d);
+		free(entries[i]);
+	}
+	free(entries);
+}
+
+static int finish(struct experiment_set *set, struct diags *d, struct experiment_set **ret)
+{
+	if (d->n == 0) {
+		*ret = set;
+		return 0;
+	}
+	experiment_set_free(set);
+	diags_sort(d);
+	*ret = NULL;
+	return -EINVAL;
+}
+
+int experiment_load(const char *const *paths, size_t n, struct diags *d,
+		    struct experiment_set **ret)
+{
+	struct experiment_set *set = xcalloc(1, sizeof *set);
+	struct stat st;
+
+	for (size_t i = 0; i < n; i++) {
+		if (!streq(paths[i], "-") && stat(paths[i], &st) == 0 && S_ISDIR(st.st_mode))
+			load_folder(set, paths[i], d);
+		else
+			load_file(set, paths[i], d);
+	}
+	return finish(set, d, ret);
+}
+
+int experiment_load_text(const char *file, const char *text, size_t len, struct diags *d,
+			 struct experiment_set **ret)
+{
+	struct experiment_set *set = xcalloc(1, sizeof *set);
+	struct yaml *y;
+
+	yaml_load_text(file, text, len, d, &y);
+	if (y)
+		add_file(set, y, d);
+	return finish(set, d, ret);
+}
+
+void experiment_set_free(struct experiment_set *set)
+{
+	if (!set)
+		return;
+	for (size_t i = 0; i < set->n; i++)
+		experiment_free(set->items[i]);
+	for (size_t i = 0; i < set->n_files; i++)
+		yaml_release(set->files[i]);
+	free(set->items);
+	free(set->files);
+	free(set);
+}

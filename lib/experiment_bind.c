@@ -1,0 +1,167 @@
+/*
+ * From a document to an experiment. The head (apiVersion, kind, metadata) is bound first and says
+ * which table binds the spec: the Experiment's own, or that of a fault's driver, whose document
+ * becomes an experiment with that one fault.
+ */
+#include "experiment_schema.h"
+
+#include <limits.h>
+#include <stdio.h>
+
+/* Heads -------------------------------------------------------------------------------------- */
+
+/* RFC 1123 as Kubernetes applies it to names. */
+static bool is_dns_name(const char *s)
+{
+	static const char allowed[] = "abcdefghijklmnopqrstuvwxyz0123456789-.";
+	size_t len = strlen(s);
+
+	return len > 0 && len <= 253 && strspn(s, allowed) == len && !strchr("-.", s[0]) &&
+	       !strchr("-.", s[len - 1]);
+}
+
+static void check_head(const struct experiment *x, const struct yaml_node *doc,
+		       struct field_ctx *ctx)
+{
+	if (x->name && !is_dns_name(x->name))
+		field_error(ctx, doc, "metadata.name",
+			    "\"%.200s\" is not a name (want lower-case letters, digits, '-' and '.', "
+			    "beginning and ending with a letter or digit)",
+			    x->name);
+	if (!x->kind || !x->api_version || !experiment_schema(x->kind))
+		return;
+	if (!streq(x->api_version, experiment_api_version(x->kind)))
+		field_error(ctx, doc, "apiVersion", "\"%.200s\" has no kind %s (want %s)",
+			    x->api_version, x->kind, experiment_api_version(x->kind));
+}
+
+/* A fault that stands alone ------------------------------------------------------------------ */
+
+static void bind_lone_fault(struct experiment *x, const struct fault_driver *d,
+			    const struct yaml_node *spec, struct field_ctx *ctx)
+{
+	struct fault_spec *f = array_push(x->faults, x->n_faults);
+	const struct fault_common *common;
+
+	*f = (struct fault_spec){.driver = d, .params = xcalloc(1, d->schema->size)};
+	f->name = xstrdup(x->name ? x->name : "fault-1");
+	f->line = spec->line;
+	f->column = spec->column;
+	common = f->params;
+	if (field_bind(d->schema, spec, f->params, ctx) == 0)
+		selection_check(&common->selection, spec, ctx);
+	x->fault_ns = common->duration_ns ? common->duration_ns : EXPERIMENT_FAULT_NS;
+}
+
+/* Experiments -------------------------------------------------------------------------------- */
+
+static void fill_fault(struct experiment *x, size_t i, const struct yaml_node *list)
+{
+	struct fault_spec *f = &x->faults[i];
+
+	if (!f->name)
+		f->name = xasprintf("fault-%zu", i + 1);
+	if (list && list->kind == YAML_SEQUENCE && i < list->n) {
+		f->line = list->items[i]->line;
+		f->column = list->items[i]->column;
+	}
+}
+
+/* As the path of the file's folder: what is relative in it is relative to there. */
+static char *base_dir(const char *file)
+{
+	const char *slash = strrchr(file, '/');
+	char cwd[PATH_MAX];
+
+	if (!getcwd(cwd, sizeof cwd))
+		snprintf(cwd, sizeof cwd, ".");
+	if (!slash)
+		return xstrdup(cwd);
+	if (file[0] == '/')
+		return xstrndup(file, slash - file);
+	return xasprintf("%s/%.*s", cwd, (int)(slash - file), file);
+}
+
+static void make_absolute(struct strlist *paths, const char *file)
+{
+	autofree char *dir = base_dir(file);
+
+	for (size_t i = 0; i < paths->n; i++) {
+		char *path = paths->items[i];
+
+		if (path[0] == '/')
+			continue;
+		paths->items[i] = xasprintf("%s/%s", dir, path);
+		free(path);
+	}
+}
+
+static void bind_experiment(struct experiment *x, const struct yaml_node *spec,
+			    struct field_ctx *ctx)
+{
+	field_bind(&experiment_spec_schema, spec, x, ctx);
+	for (size_t i = 0; i < x->n_faults; i++)
+		fill_fault(x, i, yaml_get(spec, "faults"));
+	experiment_check(x, spec, ctx);
+	make_absolute(&x->lab_manifests, x->file);
+}
+
+static void default_namespace(struct selection *s, const char *ns)
+{
+	if (s->given && s->selector.namespaces.n == 0 && s->selector.pods.n == 0)
+		strlist_add(&s->selector.namespaces, ns);
+}
+
+/* As in Chaos Mesh, a selector without namespaces looks in the resource's own. */
+static void default_namespaces(struct experiment *x)
+{
+	for (size_t i = 0; x->ns && i < x->n_faults; i++) {
+		const struct fault_driver *d = x->faults[i].driver;
+		struct fault_common *common = x->faults[i].params;
+
+		if (!common)
+			continue;
+		default_namespace(&common->selection, x->ns);
+		if (d->peer_selection && d->peer_selection(common))
+			default_namespace((struct selection *)d->peer_selection(common), x->ns);
+	}
+}
+
+static void bind_spec(struct experiment *x, const struct yaml_node *doc, struct field_ctx *ctx)
+{
+	const struct fault_driver *d = x->kind ? fault_driver_by_kind(x->kind) : NULL;
+	const struct yaml_node *spec = yaml_get(doc, "spec");
+	size_t mark = field_enter(ctx, "spec");
+
+	if (spec && !yaml_is_null(spec) && streq(x->kind, "Experiment"))
+		bind_experiment(x, spec, ctx);
+	else if (spec && !yaml_is_null(spec) && d)
+		bind_lone_fault(x, d, spec, ctx);
+	field_leave(ctx, mark);
+	for (size_t i = 0; i < x->n_faults; i++)
+		x->faults[i].file = x->file;
+	default_namespaces(x);
+}
+
+struct experiment *experiment_bind(const struct yaml *y, const struct yaml_node *doc,
+				   struct diags *d)
+{
+	struct experiment *x = xcalloc(1, sizeof *x);
+	struct field_ctx ctx = {.file = y->file, .diags = d};
+
+	x->file = xstrdup(y->file);
+	field_bind(&experiment_head_schema, doc, x, &ctx);
+	check_head(x, doc, &ctx);
+	if (x->kind && !experiment_schema(x->kind))
+		experiment_unknown_kind(x->kind, doc, &ctx);
+	bind_spec(x, doc, &ctx);
+	return x;
+}
+
+void experiment_free(struct experiment *x)
+{
+	field_free(&experiment_spec_schema, x);
+	field_free(&experiment_head_schema, x);
+	free(x->file);
+	free(x);
+}
