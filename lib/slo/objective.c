@@ -330,7 +330,7 @@ const char *objective_format(const struct objective *o, double value, char *buf)
 		return units_duration((int64_t)llround(value), buf);
 	if (o->dim == DIM_BYTES && value >= 0 && value < 1.8e19)
 		return units_size((uint64_t)value, buf);
-	if (o->dim == DIM_SHARE)
+	if (o->dim == DIM_SHARE && value <= 1)
 		format_share(value, buf);
 	else if (o->dim == DIM_PER_SECOND)
 		snprintf(buf, OBJECTIVE_TEXT_MAX, "%.4g/s", value);
