@@ -197,10 +197,13 @@ static const struct schema load_schema = {
 
 static const struct field timeline_fields[] = {
 	{.name = "baseline", .type = FIELD_DURATION, X(baseline_ns), .deflt = "10s",
+	 .in_template = true,
 	 .doc = "Time without a fault, in which the steady state must hold."},
 	{.name = "fault", .type = FIELD_DURATION, X(fault_ns), .deflt = "30s", .has_range = true,
-	 .min = NSEC_PER_MSEC, .max = INT64_MAX, .doc = "The window in which the faults lie."},
+	 .min = NSEC_PER_MSEC, .max = INT64_MAX, .in_template = true,
+	 .doc = "The window in which the faults lie."},
 	{.name = "recovery", .type = FIELD_DURATION, X(recovery_ns), .deflt = "15s",
+	 .in_template = true,
 	 .doc = "Time after the faults, in which the objectives should hold again."},
 };
 
@@ -215,6 +218,7 @@ static const struct schema timeline_schema = {
 static const struct field blast_fields[] = {
 	{.name = "maxTargets", .type = FIELD_INT, .has_range = true, .min = 1, .max = INT64_MAX,
 	 .offset = offsetof(struct blast_radius, max_targets), .example = "1",
+	 .in_template = true,
 	 .doc = "At most so many targets hold a fault at one time."},
 	{.name = "maxPercent", .type = FIELD_INT, .has_range = true, .min = 1, .max = 100,
 	 .offset = offsetof(struct blast_radius, max_percent), .example = "34",
@@ -231,7 +235,7 @@ static const struct schema blast_schema = {
 
 static const struct field spec_fields[] = {
 	{.name = "hypothesis", .type = FIELD_STRING, X(hypothesis),
-	 .example = "Joining a room stays under 1.2 s at p99 while one replica is slow.",
+	 .example = "p99 stays under 1.2 s while a replica is slow.",
 	 .in_template = true, .doc = "What you expect, in a sentence; stands in the report."},
 	{.name = "seed", .type = FIELD_INT, X(seed),
 	 .present_offset = offsetof(struct experiment, seed_given), .example = "42",

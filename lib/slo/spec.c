@@ -183,7 +183,7 @@ static const struct field fields[] = {
 	{.name = "name", .type = FIELD_STRING, .offset = O(name), .required = true,
 	 .example = "join", .doc = "Name of the SLO in reports and in abort conditions."},
 	{.name = "indicator", .type = FIELD_VARIANT, .offset = O(type), .required = true,
-	 .variant = indicator_variant,
+	 .variant = indicator_variant, .example = "http",
 	 .doc = "What is measured: exactly one of command, http, metrics, target and tcp."},
 	{.name = "objectives", .type = FIELD_CUSTOM, .offset = O(objectives), .required = true,
 	 .parse = parse_objectives, .free = free_objectives, .example = "[\"p99 <= 1.2s\"]",
@@ -191,13 +191,15 @@ static const struct field fields[] = {
 		"value), one of <= < >= > ==, and a number with its unit; or \"within N% of baseline\" "
 		"(both sides) or \"<= N% of baseline\" (one side)."},
 	{.name = "in", .type = FIELD_CUSTOM, .offset = O(in), .parse = parse_in,
+	 .example = "[fault]",
 	 .doc = "The windows in which the objectives are judged: baseline, fault, recovery. "
 		"Default: fault."},
 	{.name = "expect", .type = FIELD_CUSTOM, .offset = O(expect_breach), .parse = parse_expect,
+	 .example = "breach",
 	 .doc = "hold (default), or breach for a game day that tests the alarm: the SLO then passes "
 		"when one of its objectives is broken."},
 	{.name = "recovers", .type = FIELD_CUSTOM, .offset = O(recovers_within_ns),
-	 .parse = parse_recovers,
+	 .parse = parse_recovers, .example = "within 10s",
 	 .doc = "\"within 10s\": the objectives hold again within this time after the fault."},
 };
 #undef O

@@ -147,10 +147,12 @@ static int check_selector(const void *obj, const struct yaml_node *node,
 
 static const struct field selector_fields[] = {
 	{.name = "namespaces", .type = FIELD_STRINGS, .offset = offsetof(struct selector, namespaces),
+	 .example = "[default]",
 	 .doc = "Targets in one of these namespaces. Left out: in metadata.namespace, and in any "
 		"namespace when that is left out too."},
 	{.name = "labelSelectors", .type = FIELD_STRMAP,
 	 .offset = offsetof(struct selector, label_selectors), .example = "{app: room}",
+	 .in_template = true,
 	 .doc = "Targets that carry all of these labels."},
 	{.name = "expressionSelectors", .type = FIELD_LIST, .sub = &expression_schema,
 	 .offset = offsetof(struct selector, expressions),
@@ -160,19 +162,20 @@ static const struct field selector_fields[] = {
 	 .offset = offsetof(struct selector, annotation_selectors),
 	 .doc = "Targets that carry all of these annotations."},
 	{.name = "fieldSelectors", .type = FIELD_STRMAP,
-	 .offset = offsetof(struct selector, field_selectors),
+	 .offset = offsetof(struct selector, field_selectors), .example = "{spec.nodeName: node-1}",
 	 .doc = "Targets with these values of metadata.name, metadata.namespace, spec.nodeName, "
 		"status.phase or status.podIP."},
 	{.name = "nodes", .type = FIELD_STRINGS, .offset = offsetof(struct selector, nodes),
+	 .example = "[node-1]",
 	 .doc = "Targets on one of these nodes."},
 	{.name = "nodeSelectors", .type = FIELD_REFUSED,
 	 .doc = "is not supported yet: the targets of this machine carry no labels of nodes (use "
 		"nodes)"},
 	{.name = "pods", .type = FIELD_CUSTOM, .offset = offsetof(struct selector, pods),
-	 .parse = parse_pods, .free = free_pods,
-	 .doc = "Targets by name, as a map of namespaces to lists of names: {default: [room-1]}."},
+	 .parse = parse_pods, .free = free_pods, .example = "{default: [room-1]}",
+	 .doc = "Targets by name, as a map of namespaces to lists of names."},
 	{.name = "podPhaseSelectors", .type = FIELD_STRINGS,
-	 .offset = offsetof(struct selector, pod_phases),
+	 .offset = offsetof(struct selector, pod_phases), .example = "[Running]",
 	 .doc = "Targets in one of these phases: Pending, Running, Succeeded, Failed, Unknown. Left "
 		"out: Running."},
 };

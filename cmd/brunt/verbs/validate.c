@@ -1,0 +1,117 @@
+#include "../verb.h"
+
+#include "../../../lib/experiment.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stddef.h>
+#include <stdio.h>
+
+struct validate_options {
+	struct strlist files;
+	const char *output;
+};
+
+static const struct option_row options[] = {
+	{"--filename", 'f', "FILE", "file, directory or - for stdin, as the arguments; may be repeated",
+	 OPT_STRINGS, offsetof(struct validate_options, files)},
+	{"--output", 'o', "FORMAT", "table (default) or json", OPT_STRING,
+	 offsetof(struct validate_options, output)},
+};
+
+static json_t *resource_json(const struct experiment *x)
+{
+	json_t *faults = json_array();
+
+	for (size_t i = 0; i < x->n_faults; i++)
+		json_array_append_new(faults, json_string(x->faults[i].name));
+	return json_pack("{s:s, s:s, s:s, s:o, s:I}", "file", x->file, "kind", x->kind, "name", x->name,
+			 "faults", faults, "slos", (json_int_t)x->n_slos);
+}
+
+static json_t *error_json(const struct diag *d)
+{
+	return json_pack("{s:s, s:i, s:i, s:s, s:s}", "file", d->file, "line", d->line, "column",
+			 d->column, "path", d->path, "text", d->text);
+}
+
+static void print_json(const struct experiment_set *set, const struct diags *d)
+{
+	json_t *resources = json_array(), *errors = json_array();
+	json_t *all = json_pack("{s:b, s:o, s:o}", "valid", d->n == 0, "resources", resources,
+				"errors", errors);
+
+	for (size_t i = 0; set && i < set->n; i++)
+		json_array_append_new(resources, resource_json(set->items[i]));
+	for (size_t i = 0; i < d->n; i++)
+		json_array_append_new(errors, error_json(&d->items[i]));
+	json_dumpf(all, stdout, JSON_INDENT(2));
+	putchar('\n');
+	json_decref(all);
+}
+
+static const char *plural(size_t n)
+{
+	return n == 1 ? "" : "s";
+}
+
+static void print_resource(const struct experiment *x)
+{
+	printf("%s: %s %s is valid: %zu fault%s, %zu SLO%s\n", x->file, x->kind, x->name, x->n_faults,
+	       plural(x->n_faults), x->n_slos, plural(x->n_slos));
+}
+
+static void print_lines(const struct globals *g, const struct experiment_set *set,
+			const struct diags *d)
+{
+	autofree char *errors = diags_text(d);
+
+	fputs(errors, stderr);
+	if (d->n > 1)
+		fprintf(stderr, "%zu errors; nothing was accepted\n", d->n);
+	for (size_t i = 0; set && !g->quiet && i < set->n; i++)
+		print_resource(set->items[i]);
+}
+
+static int run_validate(const struct globals *g, const void *opts, const struct strlist *args,
+			struct err *e)
+{
+	const struct validate_options *o = opts;
+	autoptr(experiment_set) set = NULL;
+	struct strlist paths = {0};
+	autodiags d = {0};
+
+	if (o->output && !streq(o->output, "table") && !streq(o->output, "json")) {
+		err_set(e, EINVAL, "validate: unknown output format %s (want table or json)",
+			o->output);
+		return EXIT_USAGE;
+	}
+	strlist_copy(&paths, &o->files);
+	strlist_copy(&paths, args);
+	if (paths.n == 0) {
+		err_set(e, EINVAL, "validate: which file?");
+		err_hint(e, "brunt validate FILE... (a directory, or - for stdin, will do)");
+		return EXIT_USAGE;
+	}
+	experiment_load((const char *const *)paths.items, paths.n, &d, &set);
+	strlist_done(&paths);
+	if (streq(o->output, "json"))
+		print_json(set, &d);
+	else
+		print_lines(g, set, &d);
+	return d.n ? EXIT_USAGE : EXIT_PASSED;
+}
+
+const struct verb verb_validate = {
+	.name = "validate",
+	.summary = "check manifests: every error of every file in one go",
+	.usage = "[OPTIONS] FILE...",
+	.doc = "Reads files, directories (*.yaml, *.yml) and - (stdin), and prints every error as "
+	       "file:line:column: field: what is wrong, with the nearest valid name. Touches nothing "
+	       "and needs no privileges.\n"
+	       "Exit code 0 when all is valid, else 2.",
+	.options = options,
+	.n_options = ARRAY_SIZE(options),
+	.options_size = sizeof(struct validate_options),
+	.run = run_validate,
+};
