@@ -76,12 +76,15 @@ static int fail(struct journal *j, const char *doing, struct err *e)
 	case ENOSPC:
 	case EDQUOT:
 	case EIO: /* SQLite's word for a write beyond a file size limit, too */
-		return err_hint(e, "free some space there, or choose another --state-dir");
+		err_hint(e, "free some space there, or choose another --state-dir");
+		break;
 	case EROFS:
 	case EACCES:
-		return err_hint(e, "make it writable, or choose another --state-dir");
+		err_hint(e, "make it writable, or choose another --state-dir");
+		break;
 	case EBADMSG:
-		return err_hint(e, "move the file away; brunt then starts a new one");
+		err_hint(e, "move the file away; brunt then starts a new one");
+		break;
 	}
 	return -code;
 }

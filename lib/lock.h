@@ -1,0 +1,53 @@
+/*
+ * lock - what a run holds: its own file while one of its processes lives, and names
+ *
+ * STATE_DIR/locks/RUN says in JSON whose run it is, with which processes and names. Owner and
+ * guard share one open file description, so the lock is free only when both are gone. Names
+ * ("experiment/NAME", "target/...") are bytes of one file, locked at the hash of the name: any
+ * number of them costs one descriptor, and the guard keeps them all by holding a copy.
+ *
+ * Owns:    a struct lock owns its descriptors and its file; lock_free gives everything back
+ * Threads: the loop's thread only
+ * Errors:  -EBUSY: another run holds the name; the text says which
+ */
+#pragma once
+
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct lock;
+
+int lock_new(const char *state_dir, const char *run_id, const char *experiment, struct lock **ret,
+	     struct err *e);
+void lock_free(struct lock *l); /* removes the run's file */
+DEFINE_AUTOPTR(lock, lock_free);
+
+/* Taking a name twice is no error. */
+int lock_name(struct lock *l, const char *name, struct err *e);
+void lock_drop_names(struct lock *l);
+/* Writes the guard's identity into the run's file, for stop. */
+int lock_set_guard(struct lock *l, pid_t pid, struct err *e);
+/* Descriptors for the guard, borrowed. */
+enum { LOCK_FDS = 2 };
+void lock_fds(const struct lock *l, int ret[LOCK_FDS]);
+
+/* A run as its lock file tells. */
+struct lock_holder {
+	char *run_id, *experiment;
+	pid_t owner, guard;                 /* 0: none, or gone */
+	unsigned long long owner_start, guard_start; /* pidfd_start_time, against reused pids */
+	bool live;                          /* the lock is held */
+};
+void lock_holder_done(struct lock_holder *h);
+int lock_holder_read(const char *state_dir, const char *run_id, struct lock_holder *ret,
+		     struct err *e);
+/* A pidfd of the owner or the guard, or -ESRCH when that process has gone. */
+int lock_holder_pidfd(pid_t pid, unsigned long long start_time, struct err *e);
+
+/* Takes over the run's lock when nobody holds it: 1, with the fd; 0 when the run is live. */
+int lock_take_over(const char *state_dir, const char *run_id, int *ret_fd, struct err *e);
+/* Removes the file of a run that was taken over. */
+void lock_forget(const char *state_dir, const char *run_id);

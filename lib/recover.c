@@ -1,0 +1,330 @@
+/*
+ * Reverting needs nothing but undo records: the owner reverts the ones in its memory, the guard
+ * and `recover` the ones in the journal, through the same functions.
+ *
+ * A target is compared with its snapshot after the revert. Somebody else's change is no residue:
+ * the driver says UNDO_FOREIGN where it found a value that brunt had not written, leaves it, and
+ * the difference is reported without a reproach.
+ */
+#include "recover.h"
+
+#include "kernel/netns.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+static const char *const outcome_names[] = {
+	[UNDO_REVERTED] = "reverted",
+	[UNDO_GONE] = "gone",
+	[UNDO_FOREIGN] = "changed by somebody else",
+	[UNDO_FAILED] = "failed",
+};
+
+void restoration_done(struct restoration *r)
+{
+	for (size_t i = 0; i < r->n; i++) {
+		free(r->items[i].fault);
+		free(r->items[i].target);
+		free(r->items[i].text);
+		free(r->items[i].before);
+		free(r->items[i].after);
+	}
+	free(r->items);
+	*r = (struct restoration){0};
+}
+
+bool restored_is_left(const struct restored *row)
+{
+	return row->outcome == UNDO_FAILED || row->residue;
+}
+
+size_t restoration_left(const struct restoration *r)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < r->n; i++)
+		n += restored_is_left(&r->items[i]);
+	return n;
+}
+
+const char *restoration_summary(const struct restoration *r, char *buf, size_t size)
+{
+	size_t left = restoration_left(r);
+
+	buf[0] = '\0';
+	for (size_t i = 0; i < r->n; i++) {
+		const struct restored *row = &r->items[i];
+
+		if (!restored_is_left(row))
+			continue;
+		snprintf(buf, size, "%s: %s", row->target, row->text ? row->text : "differs");
+		if (left > 1) {
+			size_t len = strlen(buf);
+
+			snprintf(buf + len, size - len, ", and %zu more", left - 1);
+		}
+		break;
+	}
+	return buf;
+}
+
+json_t *restoration_json(const struct restoration *r)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < r->n; i++) {
+		const struct restored *row = &r->items[i];
+
+		json_array_append_new(list, json_pack(
+			"{s:s, s:s, s:s, s:s, s:s?, s:b, s:s?, s:s?}", "fault", row->fault,
+			"target", row->target, "kind", row->kind, "outcome",
+			outcome_names[row->outcome], "text", row->text, "residue", row->residue,
+			"before", row->before, "after", row->after));
+	}
+	return list;
+}
+
+static void set_text(struct restored *row, const char *text)
+{
+	free(row->text);
+	row->text = text && *text ? xstrdup(text) : NULL;
+}
+
+/* The records of one driver, gathered, tried together and their results dealt out. */
+static void revert_group(const struct undo *undo, struct restored *rows, const size_t *which,
+			 size_t n, struct broker *broker)
+{
+	autofree struct undo_result *results = xcalloc(n, sizeof *results);
+	autofree struct undo *group = xcalloc(n, sizeof *group);
+	struct err e = {0};
+	int r;
+
+	for (size_t i = 0; i < n; i++)
+		group[i] = undo[which[i]];
+	r = group[0].driver->revert(group, n, broker, results, &e);
+	for (size_t i = 0; i < n; i++) {
+		rows[which[i]].outcome = r < 0 ? UNDO_FAILED : results[i].outcome;
+		set_text(&rows[which[i]], r < 0 ? e.text : results[i].text);
+	}
+}
+
+/* True when the record needs no driver: the reboot undid it, or no driver is known for it. */
+static bool settled_without_driver(const struct undo *u, struct restored *row)
+{
+	if (u->earlier_boot) {
+		row->outcome = UNDO_GONE;
+		set_text(row, "undone by a reboot");
+	} else if (!u->driver) {
+		row->outcome = UNDO_FAILED;
+		set_text(row, "this brunt does not know the kind of fault");
+	}
+	return u->earlier_boot || !u->driver;
+}
+
+void recover_revert(const struct undo *undo, size_t n, struct broker *broker,
+		    struct restoration *ret)
+{
+	autofree size_t *which = xcalloc(n, sizeof *which);
+	autofree bool *done = xcalloc(n, sizeof *done);
+	struct restored *rows;
+	size_t first = ret->n;
+
+	for (size_t i = 0; i < n; i++) {
+		struct restored *row = array_push(ret->items, ret->n);
+
+		row->fault = xstrdup(undo[i].fault);
+		row->target = xstrdup(undo[i].target);
+		row->kind = undo[i].driver ? undo[i].driver->kind : "unknown";
+	}
+	rows = ret->items + first;
+	for (size_t i = 0; i < n; i++) {
+		size_t members = 0;
+
+		if (done[i] || settled_without_driver(&undo[i], &rows[i]))
+			continue;
+		for (size_t k = i; k < n; k++)
+			if (undo[k].driver == undo[i].driver && !undo[k].earlier_boot) {
+				which[members++] = k;
+				done[k] = true;
+			}
+		revert_group(undo, rows, which, members, broker);
+	}
+}
+
+static void report_difference(struct restored *row)
+{
+	autofree char *diff = recover_diff(row->before, row->after);
+	autofree char *text = NULL;
+
+	row->residue = row->outcome != UNDO_FOREIGN;
+	if (row->outcome == UNDO_FAILED)
+		return;
+	text = xasprintf("%s%sdiffers from before the run: %s", row->text ? row->text : "",
+			 row->text ? "; " : "", diff);
+	for (char *p = text; *p; p++)
+		if (*p == '\n')
+			*p = ' ';
+	set_text(row, text);
+}
+
+void recover_check(const struct undo *u, struct broker *broker, struct restored *row)
+{
+	struct err e = {0};
+	autostr now = {0};
+	int r;
+
+	if (!u->before || !u->driver || !u->driver->resnapshot || row->outcome == UNDO_GONE)
+		return;
+	r = u->driver->resnapshot(u, broker, &now, &e);
+	if (r == -ENOENT)
+		return;
+	free(row->before);
+	free(row->after);
+	row->before = xstrdup(u->before);
+	row->after = r < 0 ? NULL : str_take(&now);
+	if (r < 0) {
+		row->outcome = UNDO_FAILED;
+		set_text(row, e.text);
+	} else if (!streq(row->before, row->after)) {
+		report_difference(row);
+	}
+}
+
+static bool has_line(const char *text, const char *line, size_t len)
+{
+	for (const char *p = text; *p;) {
+		size_t n = strcspn(p, "\n");
+
+		if (n == len && memcmp(p, line, n) == 0)
+			return true;
+		p += n + (p[n] == '\n');
+	}
+	return false;
+}
+
+static void add_missing(struct str *b, const char *from, const char *in, char sign)
+{
+	for (const char *p = from; *p;) {
+		size_t n = strcspn(p, "\n");
+
+		if (n && !has_line(in, p, n)) {
+			str_addf(b, "%s%c", b->len ? "\n" : "", sign);
+			str_addn(b, p, n);
+		}
+		p += n + (p[n] == '\n');
+	}
+}
+
+char *recover_diff(const char *before, const char *after)
+{
+	struct str b = {0};
+
+	add_missing(&b, before, after, '-');
+	add_missing(&b, after, before, '+');
+	return str_take(&b);
+}
+
+static int find_on_machine(void *data, uint64_t dev, uint64_t ino, bool *ret_owned)
+{
+	*ret_owned = true;
+	return netns_find(dev, ino, NULL);
+}
+
+/* Fills in handles; those in owned are to be closed. */
+static void find_handles(struct undo_list *l, const struct recover_handles *h, bool *owned)
+{
+	static const struct recover_handles machine = {.find_netns = find_on_machine};
+
+	h = h ? h : &machine;
+	for (size_t i = 0; i < l->n; i++) {
+		struct undo *u = &l->items[i];
+
+		if (!u->netns_ino || u->earlier_boot)
+			continue;
+		/* Records of one target follow each other: one look-up serves them all. */
+		if (i > 0 && l->items[i - 1].netns_ino == u->netns_ino &&
+		    l->items[i - 1].netns_dev == u->netns_dev) {
+			u->netns_fd = l->items[i - 1].netns_fd;
+			continue;
+		}
+		u->netns_fd = h->find_netns(h->data, u->netns_dev, u->netns_ino, &owned[i]);
+	}
+}
+
+static int mark_undone(struct journal *j, const struct undo_list *l, const struct restored *rows,
+		       struct err *e)
+{
+	autofree int64_t *ids = xcalloc(l->n, sizeof *ids);
+	size_t n = 0;
+
+	for (size_t i = 0; i < l->n; i++)
+		if (!restored_is_left(&rows[i]))
+			ids[n++] = l->items[i].id;
+	return n ? journal_mark_undone(j, ids, n, e) : 0;
+}
+
+int recover_run(struct journal *j, struct broker *broker, const char *run_id,
+		const struct recover_handles *handles, struct restoration *ret, struct err *e)
+{
+	struct undo_list l = {0};
+	autofree bool *owned = NULL;
+	size_t first = ret->n;
+	int r;
+
+	r = journal_pending(j, run_id, &l, e);
+	owned = xcalloc(l.n, sizeof *owned);
+	if (r == 0) {
+		find_handles(&l, handles, owned);
+		recover_revert(l.items, l.n, broker, ret);
+		for (size_t i = 0; i < l.n; i++)
+			recover_check(&l.items[i], broker, &ret->items[first + i]);
+		r = mark_undone(j, &l, ret->items + first, e);
+	}
+	for (size_t i = 0; i < l.n; i++)
+		if (owned[i] && l.items[i].netns_fd >= 0)
+			close(l.items[i].netns_fd);
+	undo_list_done(&l);
+	return r;
+}
+
+static char *dead_run_record(const char *run_id, const char *experiment, const char *who,
+			     const struct restoration *rest, bool left)
+{
+	char summary[300];
+	autofree char *sentence = left
+		? xasprintf("NOT restored by %s after the run's process died (%s); clear it, then: "
+			    "brunt recover %s", who,
+			    restoration_summary(rest, summary, sizeof summary), run_id)
+		: xasprintf("the run's process died; %s put everything back", who);
+	json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:o}", "run", run_id, "experiment", experiment,
+			      "verdict", left ? "not-restored" : "error", "sentence", sentence,
+			      "restoration", restoration_json(rest));
+	char *text = json_dumps(o, JSON_COMPACT);
+
+	json_decref(o);
+	return text;
+}
+
+int recover_dead_run(struct journal *j, struct broker *broker, const char *run_id,
+		     const struct recover_handles *handles, const char *who,
+		     struct restoration *ret, struct err *e)
+{
+	autofree char *record = NULL;
+	struct run_row row = {0};
+	bool left;
+	int r;
+
+	r = recover_run(j, broker, run_id, handles, ret, e);
+	if (r < 0)
+		return r;
+	left = restoration_left(ret) > 0;
+	r = journal_run(j, run_id, &row, e);
+	if (r < 0)
+		return r;
+	record = row.record ? NULL : dead_run_record(run_id, row.experiment, who, ret, left);
+	r = journal_run_end(j, run_id, left ? "not-restored" : "recovered",
+			    row.record && !left ? row.verdict : left ? "not-restored" : "error",
+			    record, e);
+	run_row_done(&row);
+	return r;
+}

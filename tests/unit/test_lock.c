@@ -1,0 +1,145 @@
+#include "lock.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+
+#include <cmocka.h>
+
+#include "base/mem.h"
+
+static char dir[64];
+
+static int setup(void **state)
+{
+	snprintf(dir, sizeof dir, "/tmp/bt-core-lock-XXXXXX");
+	return mkdtemp(dir) ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+	autofree char *cmd = xasprintf("rm -rf %s", dir);
+
+	return system(cmd);
+}
+
+static struct lock *new_lock(const char *run)
+{
+	struct lock *l = NULL;
+	struct err e = {0};
+
+	if (lock_new(dir, run, "slow-uplink", &l, &e) < 0)
+		fail_msg("%s", e.text);
+	return l;
+}
+
+static void test_name_is_refused_with_its_holder(void **state)
+{
+	autoptr(lock) a = new_lock("r1");
+	autoptr(lock) b = new_lock("r2");
+	struct err e = {0};
+
+	assert_int_equal(lock_name(a, "target/live/room-0", NULL), 0);
+	assert_int_equal(lock_name(a, "target/live/room-0", NULL), 0);
+	assert_int_equal(lock_name(b, "target/live/room-1", NULL), 0);
+	assert_int_equal(lock_name(b, "target/live/room-0", &e), -EBUSY);
+	assert_string_equal(e.text, "target/live/room-0 is held by run r1 of experiment slow-uplink");
+	assert_non_null(strstr(e.hint, "--wait"));
+	lock_drop_names(a);
+	assert_int_equal(lock_name(b, "target/live/room-0", NULL), 0);
+}
+
+static void test_live_run_is_not_taken_over(void **state)
+{
+	struct lock *l = new_lock("r1");
+	int fd = -1;
+
+	assert_int_equal(lock_take_over(dir, "r1", &fd, NULL), 0);
+	lock_free(l);
+	assert_int_equal(lock_take_over(dir, "r1", &fd, NULL), 1);
+	close(fd);
+}
+
+static void test_holder_is_read_back(void **state)
+{
+	autoptr(lock) l = new_lock("r1");
+	struct lock_holder h = {0};
+	autofd int pidfd = -1;
+
+	assert_int_equal(lock_set_guard(l, getppid(), NULL), 0);
+	assert_int_equal(lock_holder_read(dir, "r1", &h, NULL), 0);
+	assert_string_equal(h.experiment, "slow-uplink");
+	assert_true(h.live);
+	assert_int_equal(h.owner, getpid());
+	assert_int_equal(h.guard, getppid());
+	pidfd = lock_holder_pidfd(h.owner, h.owner_start, NULL);
+	assert_true(pidfd >= 0);
+	assert_int_equal(lock_holder_pidfd(h.owner, h.owner_start + 1, NULL), -ESRCH);
+	lock_holder_done(&h);
+}
+
+/* A child that holds the lock of r1 and a name, and says so through a pipe. */
+static pid_t child_with_lock(void)
+{
+	int pair[2];
+	char ok = 0;
+	pid_t pid;
+
+	assert_int_equal(pipe(pair), 0);
+	pid = fork();
+	if (pid == 0) {
+		struct lock *l;
+
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (lock_new(dir, "r1", "x", &l, NULL) < 0 || lock_name(l, "experiment/x", NULL) < 0 ||
+		    write(pair[1], "1", 1) != 1)
+			_exit(1);
+		for (;;)
+			pause();
+	}
+	close(pair[1]);
+	assert_int_equal(read(pair[0], &ok, 1), 1);
+	close(pair[0]);
+	return pid;
+}
+
+static void test_lock_dies_with_its_process(void **state)
+{
+	int fd = -1;
+	pid_t pid = child_with_lock();
+	autoptr(lock) mine = new_lock("r2");
+	struct lock_holder h = {0};
+
+	assert_int_equal(lock_take_over(dir, "r1", &fd, NULL), 0);
+	assert_int_equal(lock_name(mine, "experiment/x", NULL), -EBUSY);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	assert_int_equal(lock_holder_read(dir, "r1", &h, NULL), 0);
+	assert_false(h.live);
+	assert_int_equal(lock_holder_pidfd(h.owner, h.owner_start, NULL), -ESRCH);
+	lock_holder_done(&h);
+	assert_int_equal(lock_name(mine, "experiment/x", NULL), 0);
+	assert_int_equal(lock_take_over(dir, "r1", &fd, NULL), 1);
+	close(fd);
+	lock_forget(dir, "r1");
+	assert_int_equal(lock_holder_read(dir, "r1", &h, NULL), -ENOENT);
+}
+
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_name_is_refused_with_its_holder),
+		TEST(test_live_run_is_not_taken_over),
+		TEST(test_holder_is_read_back),
+		TEST(test_lock_dies_with_its_process),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
