@@ -1,5 +1,6 @@
 #!/usr/bin/python3
 """The command line itself: help, misspellings, output that cannot be written, completions."""
+import os
 import re
 import shutil
 import subprocess
@@ -65,6 +66,17 @@ COMP_WORDS=(brunt version --q); COMP_CWORD=2; _brunt; echo "${COMPREPLY[@]}"
 COMP_WORDS=(brunt ver); COMP_CWORD=1; _brunt; echo "${COMPREPLY[@]}"
 """
         self.assertEqual(harness.run("bash", input=script).stdout, "--quiet\nversion\n")
+
+    def test_the_man_page_is_clean_and_knows_every_verb_and_kind(self):
+        page = os.path.join(harness.BUILD, "brunt.1")
+        r = harness.run("groff", "-man", "-Tascii", "-ww", page)
+        self.assertEqual((r.returncode, r.stderr), (0, ""))
+        with open(page, encoding="utf-8") as f:
+            text = f.read()
+        for verb in self.verbs():
+            self.assertIn(f"brunt {verb} ", text)
+        for kind in ("Experiment", "MemoryChaos", "NetworkChaos", "PodChaos"):
+            self.assertIn(f".SS {kind}\n", text)
 
     def test_startup_loads_few_libraries(self):
         """A bare verb starts in milliseconds because libcurl's thirty libraries are not linked."""
