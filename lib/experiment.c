@@ -80,12 +80,11 @@ int experiment_unknown_kind(const char *kind, const struct yaml_node *doc, struc
 {
 	autofree char *unsupported = experiment_unsupported_kind(kind);
 	const char *const *kinds = experiment_kinds();
-	autostr all = {0};
 	const char *nearest;
 	size_t n = 0;
 
-	for (; kinds[n]; n++)
-		str_addf(&all, "%s%s", n ? ", " : "", kinds[n]);
+	while (kinds[n])
+		n++;
 	nearest = suggest_nearest(kind, kinds, n);
 	if (unsupported)
 		return field_error(ctx, doc, "kind", "%s", unsupported);
@@ -96,8 +95,9 @@ int experiment_unknown_kind(const char *kind, const struct yaml_node *doc, struc
 	if (nearest)
 		return field_error(ctx, doc, "kind", "\"%s\" is not a kind (did you mean \"%s\"?)",
 				   kind, nearest);
-	return field_error(ctx, doc, "kind", "\"%s\" is not a kind that brunt knows (it has %s)",
-			   kind, all.s);
+	return field_error(ctx, doc, "kind",
+			   "\"%.200s\" is not a kind that brunt knows (brunt explain lists them)",
+			   kind);
 }
 
 /* Sets --------------------------------------------------------------------------------------- */

@@ -89,13 +89,14 @@ static int64_t duration_of(const struct fault_spec *f)
 static void check_time(const struct experiment *x, const struct fault_spec *f,
 		       const struct yaml_node *node, struct field_ctx *ctx)
 {
+	autofree char *inner = f->driver ? xasprintf("%s.duration", f->driver->field) : NULL;
 	char end[UNITS_TEXT_MAX];
 
 	units_duration(x->fault_ns, end);
 	if (f->at_ns >= x->fault_ns)
 		field_error(ctx, node, "at", "begins after the fault window (%s) has ended", end);
 	else if (duration_of(f) > x->fault_ns - f->at_ns)
-		field_error(ctx, node, f->duration_ns ? "duration" : NULL,
+		field_error(ctx, node, f->duration_ns ? "duration" : inner,
 			    "lasts longer than the fault window (%s)", end);
 }
 

@@ -160,6 +160,7 @@ static void report_unknown(struct bind *b, const struct yaml_node *key)
 
 	if (say) {
 		field_error(b->ctx, key, NULL, "%s", say);
+		b->bad = true;
 	} else if (nearest) {
 		field_error(b->ctx, key, NULL, "unknown field (did you mean \"%s\"?)", nearest);
 		b->bad |= !is_given(b, nearest); /* rules would miss what was only misspelt */

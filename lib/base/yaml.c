@@ -141,10 +141,27 @@ static int merge_value(struct build *b, struct entries *l, const struct yaml_nod
 	return r;
 }
 
+/* The path of what is being read: "spec.faults[2]". */
+static void add_path(const struct build *b, struct str *ret)
+{
+	for (size_t i = 0; i < b->depth; i++) {
+		const struct open_node *open = &b->stack[i];
+
+		if (open->node->kind == YAML_SEQUENCE)
+			str_addf(ret, "[%zu]", open->node->n);
+		else if (open->key)
+			str_addf(ret, "%s%s", i ? "." : "", open->key->text);
+	}
+}
+
 static void report_duplicate(struct build *b, const struct entry *first, const struct entry *again)
 {
-	diags_add(b->diags, b->y->file, again->key->line, again->key->column, NULL,
-		  "duplicate key \"%s\" (first at line %d)", again->key->text, first->key->line);
+	autostr path = {0};
+
+	add_path(b, &path);
+	str_addf(&path, "%s%s", path.len ? "." : "", again->key->text);
+	diags_add(b->diags, b->y->file, again->key->line, again->key->column, path.s,
+		  "given twice (first at line %d)", first->key->line);
 }
 
 /* Of entries with one key the first in order stays: the map's own come before merged ones. */

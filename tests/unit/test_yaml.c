@@ -152,8 +152,8 @@ static void test_duplicates_are_all_reported_and_the_tree_is_kept(void **state)
 	assert_string_equal(text_at(y->docs[0], "a"), "1");
 	diags_sort(&d);
 	all = diags_text(&d);
-	assert_string_equal(all, "f:2:11: duplicate key \"x\" (first at line 2)\n"
-				 "f:3:1: duplicate key \"a\" (first at line 1)\n");
+	assert_string_equal(all, "f:2:11: b.x: given twice (first at line 2)\n"
+				 "f:3:1: a: given twice (first at line 1)\n");
 }
 
 static void test_depth_is_bounded(void **state)
