@@ -1,0 +1,22 @@
+/*
+ * cache - segments kept in memory, least recently used first out
+ *
+ * Threads: any; one lock, held for a lookup or an insertion
+ */
+#pragma once
+
+#include "server.h"
+
+struct cache_key {
+	uint32_t room;
+	int64_t seq;
+};
+
+/* A reference, or NULL. */
+struct blob *cache_get(struct cache_key key);
+/* Keeps a reference of its own unless the blob alone is larger than the budget. */
+void cache_put(struct cache_key key, struct blob *b);
+bool cache_has(struct cache_key key);
+/* Sets the budget and drops what no longer fits. */
+void cache_set_limit(int64_t bytes);
+int64_t cache_bytes(void);

@@ -1,0 +1,233 @@
+/*
+ * A room is live while viewers keep asking for it. Once a second its next segment is read from the
+ * store into the cache, and the past window is filled in behind the live edge; a viewer's request
+ * that finds nothing in the cache reads the store itself. The cache takes what the memory limit
+ * leaves: it is asked for five times a second and the oldest segments go first, so a squeeze costs
+ * store reads instead of the process.
+ */
+#include "cache.h"
+#include "memory.h"
+#include "metrics.h"
+#include "roles.h"
+
+#include <pthread.h>
+#include <stdio.h>
+
+enum { ROOMS_MAX = 512, FILL_PER_STEP = 32 };
+
+static const int64_t step_ns = 200 * NSEC_PER_MSEC;
+static const int64_t live_for_ns = 60 * NSEC_PER_SEC;
+/* Left free below the limit: stacks, buffers and what arrives between two looks. */
+static const int64_t reserve_bytes = 6 << 20;
+
+struct room {
+	char name[ROOM_NAME_MAX];
+	int64_t asked_ns; /* of the last request */
+};
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct room rooms[ROOMS_MAX];
+static uint32_t n_rooms;
+static pthread_t producer;
+static _Atomic bool stopping;
+
+/* The room's number, made if new; -1 when there are too many. */
+static int64_t room_number(const char *name)
+{
+	int64_t at = -1;
+
+	pthread_mutex_lock(&lock);
+	for (uint32_t i = 0; i < n_rooms && at < 0; i++)
+		if (!strcmp(rooms[i].name, name))
+			at = i;
+	if (at < 0 && n_rooms < ROOMS_MAX) {
+		at = n_rooms++;
+		snprintf(rooms[at].name, sizeof rooms[at].name, "%s", name);
+	}
+	if (at >= 0)
+		rooms[at].asked_ns = now_ns();
+	pthread_mutex_unlock(&lock);
+	return at;
+}
+
+static struct blob *read_store(const char *room, int64_t seq)
+{
+	struct upstream_answer a = {0};
+	struct blob *b = NULL;
+	char target[96];
+
+	if (!config.store)
+		return store_make_chunk(room, seq, config.segment_bytes);
+	snprintf(target, sizeof target, "/chunk?room=%s&seq=%lld", room, (long long)seq);
+	if (upstream_get(config.store, target, &a) && a.status == 200)
+		b = blob_new(a.len);
+	if (b)
+		memcpy(b->data, a.body, a.len);
+	upstream_answer_done(&a);
+	return b;
+}
+
+/* Every join asks the store whether the room is open. */
+static bool room_is_open(const char *room)
+{
+	struct upstream_answer a = {0};
+	char target[80];
+	bool open;
+
+	if (!config.store)
+		return true;
+	snprintf(target, sizeof target, "/room?room=%s", room);
+	open = upstream_get(config.store, target, &a) && a.status == 200;
+	upstream_answer_done(&a);
+	return open;
+}
+
+void room_join(const struct http_request *req, struct response *res)
+{
+	char room[ROOM_NAME_MAX];
+
+	if (!room_name(req, res, room))
+		return;
+	if (!room_is_open(room) || room_number(room) < 0) {
+		metric_add(METRIC_live_join_failures, 1);
+		response_text(res, 503, NULL, "the room cannot be opened\n");
+		return;
+	}
+	metric_add(METRIC_live_joins, 1);
+	response_text(res, 200, "application/json",
+		      "{\"room\":\"%s\",\"seq\":%lld,\"segment_ms\":%d}", room,
+		      (long long)live_seq(), SEGMENT_MS);
+}
+
+/* A viewer tells with its next request how many segments reached it late or not at all: each was
+ * due, and not all were asked for. */
+static void count_request(const struct http_request *req)
+{
+	char text[4];
+	int stalled = http_query(req, "stalled", text, sizeof text) ? atoi(text) : 0;
+
+	stalled = stalled < 0 ? 0 : stalled;
+	metric_add(METRIC_live_segments, 1 + stalled);
+	metric_add(METRIC_live_stalls, stalled);
+}
+
+static struct blob *get_segment(const char *name, struct cache_key key)
+{
+	struct blob *b = cache_get(key);
+
+	metric_add(b ? METRIC_live_cache_hits : METRIC_live_cache_misses, 1);
+	if (b)
+		return b;
+	b = read_store(name, key.seq);
+	if (b)
+		cache_put(key, b);
+	return b;
+}
+
+void room_segment(const struct http_request *req, struct response *res)
+{
+	char name[ROOM_NAME_MAX], text[24];
+	int64_t room, seq;
+
+	if (!room_name(req, res, name))
+		return;
+	seq = http_query(req, "seq", text, sizeof text) ? strtoll(text, NULL, 10) : live_seq();
+	if (seq > live_seq() || seq <= live_seq() - 2 * config.window) {
+		response_text(res, 404, NULL, "segment %lld is not live\n", (long long)seq);
+		return;
+	}
+	room = room_number(name);
+	count_request(req);
+	res->blob = room < 0 ? NULL : get_segment(name, (struct cache_key){room, seq});
+	if (!res->blob) {
+		response_text(res, 503, NULL, "the segment cannot be read\n");
+		return;
+	}
+	res->type = "application/octet-stream";
+	res->len = res->blob->len;
+}
+
+bool room_ready(void)
+{
+	return !config.store || upstream_reachable(config.store);
+}
+
+static void fit_cache(void)
+{
+	struct memory m = memory_now();
+	int64_t bytes = config.cache_bytes, others = m.used_bytes - cache_bytes();
+	int64_t left = m.limit_bytes - (others > 0 ? others : 0) - reserve_bytes;
+
+	cache_set_limit(left < bytes ? left : bytes);
+	metric_set(METRIC_live_memory_limit_bytes,
+		   m.limit_bytes == INT64_MAX ? 0 : m.limit_bytes);
+}
+
+/* The newest segment first, then the past; stops when the cache would push out its own. The number
+ * of segments read. */
+static int fill_room(uint32_t room, const char *name)
+{
+	int64_t seq = live_seq();
+	int done = 0;
+
+	for (int64_t back = 0; back < config.window && done < FILL_PER_STEP; back++) {
+		struct cache_key key = {room, seq - back};
+		struct blob *b;
+		int64_t space = metric_get(METRIC_live_cache_limit_bytes) - cache_bytes();
+
+		if (cache_has(key))
+			continue;
+		if (back && space < (int64_t)config.segment_bytes)
+			break;
+		b = read_store(name, key.seq);
+		if (!b)
+			break;
+		cache_put(key, b);
+		blob_unref(b);
+		done++;
+	}
+	return done;
+}
+
+static void fill_rooms(void)
+{
+	int64_t live = 0;
+
+	for (uint32_t i = 0; i < ROOMS_MAX && !atomic_load(&stopping); i++) {
+		struct room r = {0};
+
+		pthread_mutex_lock(&lock);
+		if (i < n_rooms && now_ns() - rooms[i].asked_ns < live_for_ns)
+			r = rooms[i];
+		pthread_mutex_unlock(&lock);
+		if (!r.name[0])
+			continue;
+		live++;
+		if (fill_room(i, r.name))
+			fit_cache();
+	}
+	metric_set(METRIC_live_rooms, live);
+}
+
+static void *produce(void *data)
+{
+	while (!atomic_load(&stopping)) {
+		fit_cache();
+		fill_rooms();
+		nanosleep(&(struct timespec){.tv_nsec = step_ns}, NULL);
+	}
+	return NULL;
+}
+
+void room_start(void)
+{
+	fit_cache();
+	if (pthread_create(&producer, NULL, produce, NULL))
+		abort();
+}
+
+void room_stop(void)
+{
+	atomic_store(&stopping, true);
+	pthread_join(producer, NULL);
+}

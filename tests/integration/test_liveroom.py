@@ -1,0 +1,312 @@
+"""liveroom by itself: its endpoints, its three roles, bad requests, draining, and its viewers."""
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+
+import harness
+
+LIVEROOM = os.path.join(harness.BUILD, "liveroom")
+
+
+class Server:
+    """A liveroom process on a free port."""
+
+    def __init__(self, test, *args, listen="127.0.0.1:0"):
+        self.process = subprocess.Popen([LIVEROOM, "serve", "--listen", listen, *args],
+                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        test.addCleanup(self.close)
+        line = self.process.stdout.readline()
+        self.address = line.split()[-1]
+        self.url = "http://" + self.address
+        host, self.port = self.address.rsplit(":", 1)
+        self.host = host.strip("[]")
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.communicate()
+
+    def get(self, path, timeout=10):
+        """Status and body, also of error answers."""
+        try:
+            with urllib.request.urlopen(self.url + path, timeout=timeout) as r:
+                return r.status, r.read()
+        except urllib.error.HTTPError as e:
+            return e.code, e.read()
+
+    def metric(self, name):
+        text = self.get("/metrics")[1].decode()
+        return float(re.search(rf"^{name} (\S+)$", text, re.M).group(1))
+
+    def raw(self, data, timeout=10):
+        """Everything the server answers to these bytes until it closes or falls silent."""
+        with socket.create_connection((self.host, int(self.port)), timeout=timeout) as s:
+            s.sendall(data)
+            s.shutdown(socket.SHUT_WR)
+            parts = []
+            while True:
+                try:
+                    part = s.recv(65536)
+                except ConnectionResetError:
+                    break
+                if not part:
+                    break
+                parts.append(part)
+            return b"".join(parts)
+
+
+def load(*args):
+    return harness.run(LIVEROOM, "load", *args)
+
+
+def load_in_background(test, *args):
+    """Viewers that run until the test ends them; the summary comes as JSON."""
+    process = subprocess.Popen([LIVEROOM, "load", "--json", *args], stdout=subprocess.PIPE,
+                               text=True)
+    test.addCleanup(process.communicate)
+    test.addCleanup(process.kill)
+    return process
+
+
+class Serve(harness.Case):
+    def test_all_roles_in_one_process(self):
+        s = Server(self)
+        self.assertEqual(s.get("/healthz"), (200, b"ok\n"))
+        self.assertEqual(s.get("/readyz"), (200, b"ready\n"))
+        status, body = s.get("/join?room=a")
+        join = json.loads(body)
+        self.assertEqual((status, join["room"], join["url"]), (200, "a", s.url))
+        status, body = s.get(f"/segment?room=a&seq={join['seq']}")
+        self.assertEqual((status, len(body)), (200, 32768))
+        self.assertTrue(body.startswith(f"a/{join['seq']}\0".encode()))
+        self.assertEqual(s.metric("live_joins_total"), 1)
+        self.assertEqual(s.metric("live_segments_total"), 1)
+
+    def test_metrics_are_openmetrics(self):
+        s = Server(self)
+        s.get("/join")
+        with urllib.request.urlopen(s.url + "/metrics") as r:
+            text = r.read().decode()
+            self.assertTrue(r.headers["Content-Type"].startswith("application/openmetrics-text"))
+        self.assertTrue(text.endswith("# EOF\n"))
+        kinds = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.M))
+        for name, _, value in re.findall(r"^([a-z_]+)(\{[^}]*\})? (\S+)$", text, re.M):
+            family = re.sub("_(total|bucket|count|sum)$", "", name)
+            self.assertIn(family, kinds)
+            self.assertEqual(name.endswith("_total"), kinds[family] == "counter")
+            float(value)
+        self.assertIn('live_request_duration_seconds_bucket{path="/join",le="+Inf"} 1', text)
+
+    def test_errors_have_their_status(self):
+        s = Server(self)
+        self.assertEqual(s.get("/nothing")[0], 404)
+        self.assertEqual(s.get("/join?room=a/b")[0], 400)
+        self.assertEqual(s.get("/join?room=" + "x" * 40)[0], 400)
+        self.assertEqual(s.get("/segment?room=a&seq=1")[0], 404)
+        self.assertEqual(s.get("/chunk?room=a")[0], 400)
+
+    def test_ipv6(self):
+        s = Server(self, listen="[::1]:0")
+        self.assertEqual(s.get("/healthz")[0], 200)
+
+    def test_stalls_are_counted_as_told(self):
+        s = Server(self)
+        s.get("/segment?room=a&stalled=2")
+        self.assertEqual(s.metric("live_stalls_total"), 2)
+        self.assertEqual(s.metric("live_segments_total"), 3)
+
+    def test_usage_errors(self):
+        for args in ([], ["serve"], ["serve", "--listen", "x"], ["load", "--viewers", "5"],
+                     ["serve", "--listen", "127.0.0.1:0", "--role", "king"],
+                     ["serve", "--listen", "127.0.0.1:0", "--threads", "0"],
+                     ["load", "--viewers", "5", "--target", "ftp://x/y"], ["dance"]):
+            r = harness.run(LIVEROOM, *args, timeout=20)
+            self.assertIn(r.returncode, (1, 2), args)
+            self.assertTrue(r.stderr, args)
+
+    def test_port_in_use_is_said(self):
+        s = Server(self)
+        r = harness.run(LIVEROOM, "serve", "--listen", s.address)
+        self.assertEqual(r.returncode, 1)
+        self.assertEqual(r.stderr, f"liveroom: listen on {s.address}: Address already in use\n")
+
+
+class BadRequests(harness.Case):
+    def test_each_is_refused_and_the_server_lives(self):
+        s = Server(self)
+        rows = [
+            (b"\0\0\0\0\r\n\r\n", b"400"),
+            (b"POST /join HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc", b"405"),
+            (b"GET /join HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc", b"413"),
+            (b"GET / HTTP/3.0\r\nHost: x\r\n\r\n", b"505"),
+            (b"GET /" + b"a" * 300 + b" HTTP/1.1\r\nHost: x\r\n\r\n", b"414"),
+            (b"GET / HTTP/1.1\r\nHost: x\r\n" + b"A: b\r\n" * 2000 + b"\r\n", b"431"),
+            (b"GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", b"501"),
+            (b"x" * 100000, b"431"),
+        ]
+        for data, status in rows:
+            self.assertTrue(s.raw(data).startswith(b"HTTP/1.1 " + status), data[:60])
+        self.assertEqual(s.raw(b"GET / HT"), b"")
+        self.assertEqual(s.raw(b""), b"")
+        self.assertEqual(s.metric("live_refused_requests_total"), len(rows))
+
+    def test_noise_does_not_crash_it(self):
+        s = Server(self)
+        noise = os.urandom(4096)
+        for i in range(200):
+            s.raw(noise[i:i + 37 + i * 7] + (b"\r\n\r\n" if i % 2 else b""))
+        self.assertEqual(s.get("/healthz")[0], 200)
+
+    def test_pipelined_requests_are_answered_in_order(self):
+        s = Server(self)
+        one = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+        text = s.raw(one + b"GET /none HTTP/1.1\r\nHost: x\r\n\r\n" + one)
+        self.assertEqual(re.findall(rb"HTTP/1.1 (\d+)", text), [b"200", b"404", b"200"])
+
+    def test_head_has_no_body(self):
+        s = Server(self)
+        text = s.raw(b"HEAD /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        self.assertIn(b"Content-Length: 3\r\n", text)
+        self.assertTrue(text.endswith(b"\r\n\r\n"))
+
+
+class Drain(harness.Case):
+    def test_request_under_way_is_answered_and_idle_connections_close(self):
+        s = Server(self)
+        idle = socket.create_connection((s.host, int(s.port)))
+        self.addCleanup(idle.close)
+        idle.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        self.assertIn(b"200", idle.recv(4096))
+        half = socket.create_connection((s.host, int(s.port)))
+        self.addCleanup(half.close)
+        half.sendall(b"GET /readyz HTTP/1.1\r\nHo")
+        harness.wait_for(lambda: s.metric("live_connections") >= 3, "three connections")
+        s.process.send_signal(signal.SIGTERM)
+        self.assertEqual(idle.recv(4096), b"")
+        half.sendall(b"st: x\r\n\r\n")
+        answer = b""
+        while part := half.recv(4096):
+            answer += part
+        self.assertIn(b"503", answer)
+        self.assertIn(b"Connection: close", answer)
+        self.assertTrue(answer.endswith(b"draining\n"))
+        self.assertEqual(s.process.wait(30), 0)
+        with self.assertRaises(OSError):
+            socket.create_connection((s.host, int(s.port)), timeout=5).close()
+
+    def test_a_client_that_never_finishes_does_not_hold_it(self):
+        s = Server(self)
+        half = socket.create_connection((s.host, int(s.port)))
+        self.addCleanup(half.close)
+        half.sendall(b"GET /re")
+        harness.wait_for(lambda: s.metric("live_connections") >= 2, "the connection")
+        s.process.send_signal(signal.SIGTERM)
+        self.assertEqual(s.process.wait(30), 1)
+
+    def test_sigterm_under_load_fails_no_request_that_was_taken(self):
+        s = Server(self)
+        viewers = load_in_background(self, "--target", s.url, "--viewers", "50")
+        harness.wait_for(lambda: s.metric("live_joins_total") > 5, "joins")
+        s.process.send_signal(signal.SIGTERM)
+        self.assertEqual(s.process.wait(30), 0)
+        viewers.send_signal(signal.SIGTERM)
+        self.assertEqual(viewers.wait(30), 0)
+
+
+class Roles(harness.Case):
+    def setUp(self):
+        super().setUp()
+        self.store = Server(self, "--role", "store")
+        self.room = Server(self, "--role", "room", "--store", self.store.url)
+
+    def test_join_passes_through_to_the_room(self):
+        gateway = Server(self, "--role", "gateway", "--room", self.room.url)
+        self.assertEqual(gateway.get("/readyz")[0], 200)
+        join = json.loads(gateway.get("/join?room=q")[1])
+        self.assertEqual((join["url"], join["tries"]), (self.room.url, 1))
+        status, body = self.room.get(f"/segment?room=q&seq={join['seq']}")
+        self.assertEqual((status, body[:2]), (200, b"q/"))
+        self.assertEqual(gateway.get("/segment?room=q")[0], 404)
+        self.assertEqual(self.room.metric("live_joins_total"), 1)
+        self.assertEqual(gateway.metric("live_joins_total"), 1)
+
+    def test_readiness_follows_what_is_behind(self):
+        gateway = Server(self, "--role", "gateway", "--room", self.room.url)
+        self.store.process.kill()
+        self.store.process.wait()
+        self.assertEqual(self.room.get("/readyz"), (503, b"the store is not reachable\n"))
+        self.assertEqual(self.room.get("/join?room=q")[0], 503)
+        self.assertEqual(self.room.get("/healthz")[0], 200)
+        self.room.process.kill()
+        self.room.process.wait()
+        self.assertEqual(gateway.get("/readyz"), (503, b"no room server is reachable\n"))
+        self.assertEqual(gateway.get("/join?room=q"), (503, b"no room server answers\n"))
+
+    def test_gateway_goes_on_to_another_address(self):
+        # "localhost" has two addresses here, of which only one is served.
+        gateway = Server(self, "--role", "gateway", "--room", f"http://localhost:{self.room.port}")
+        if len(socket.getaddrinfo("localhost", 80, type=socket.SOCK_STREAM)) < 2:
+            self.skipTest("localhost has one address; the lab's experiments cover this")
+        tries = {json.loads(gateway.get("/join")[1])["tries"] for _ in range(4)}
+        self.assertEqual(tries, {1, 2})
+        self.assertGreater(gateway.metric("live_upstream_retries_total"), 0)
+
+    def test_a_hung_room_is_given_up_within_its_time(self):
+        self.room.process.send_signal(signal.SIGSTOP)
+        self.addCleanup(self.room.process.send_signal, signal.SIGCONT)
+        gateway = Server(self, "--role", "gateway", "--room", self.room.url)
+        start = time.monotonic()
+        self.assertEqual(gateway.get("/join", timeout=60)[0], 503)
+        self.assertGreater(time.monotonic() - start, 1.5)
+
+    def test_past_window_is_filled_and_bounded(self):
+        room = Server(self, "--role", "room", "--store", self.store.url,
+                      "--window", "50", "--cache-bytes", "600000")
+        room.get("/join?room=w")
+        harness.wait_for(lambda: room.metric("live_cache_bytes") >= 18 * 32768, "a full cache")
+        self.assertLessEqual(room.metric("live_cache_bytes"), 600000)
+
+
+class Load(harness.Case):
+    def test_report_adds_up_with_the_server(self):
+        s = Server(self)
+        r = load("--target", s.url, "--viewers", "20", "--rate", "10", "--duration", "4", "--json")
+        self.assertEqual(r.returncode, 0, r.stderr)
+        seen = json.loads(r.stdout)
+        self.assertEqual(seen["joins"]["failed"] + seen["segments"]["failed"], 0)
+        self.assertEqual(seen["joins"]["done"], s.metric("live_joins_total"))
+        self.assertGreaterEqual(seen["joins"]["done"], 20)
+        self.assertGreater(seen["segments"]["done"], 0)
+        self.assertEqual(seen["segments"]["done"], s.metric("live_cache_hits_total") +
+                         s.metric("live_cache_misses_total"))
+        self.assertGreaterEqual(seen["joins"]["p99_ns"], seen["joins"]["p50_ns"])
+
+    def test_a_stopped_room_shows_as_stalls(self):
+        s = Server(self)
+        viewers = load_in_background(self, "--target", s.url, "--viewers", "10", "--rate", "2",
+                                     "--timeout", "1", "--metrics-listen", "127.0.0.1:0")
+        harness.wait_for(lambda: s.metric("live_segments_total") > 5, "segments")
+        s.process.send_signal(signal.SIGSTOP)
+        time.sleep(3)
+        s.process.send_signal(signal.SIGCONT)
+        harness.wait_for(lambda: s.metric("live_stalls_total") > 0, "stalls told to the server")
+        viewers.send_signal(signal.SIGTERM)
+        seen = json.loads(viewers.communicate(timeout=30)[0])
+        self.assertGreater(seen["stalls"], 0)
+
+    def test_nobody_let_in_is_a_failure(self):
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            r = load("--target", "http://127.0.0.1:%d" % s.getsockname()[1], "--viewers", "3",
+                     "--duration", "2")
+        self.assertEqual(r.returncode, 1)
+        self.assertIn("0 done", r.stdout)
+
+
+harness.main()
