@@ -88,6 +88,56 @@ static enum sample_type http_yields(const void *params)
 	return SAMPLE_LATENCY;
 }
 
+static bool http_good(const void *params, int status)
+{
+	const struct http_params *p = params;
+
+	for (size_t i = 0; i < p->n_expect; i++)
+		if (status >= p->expect[i].first && status <= p->expect[i].last)
+			return true;
+	return !p->n_expect && status >= 200 && status <= 399;
+}
+
+static int http_start(struct indicator *i, struct err *e)
+{
+	const struct http_params *p = i->params;
+	struct http_request r = {
+		.url = p->url,
+		.method = methods[p->method],
+		.headers = &p->headers,
+		.body = p->body,
+		.keep_alive = p->keep_alive,
+		.insecure = p->insecure,
+	};
+	struct probe *probe = NULL;
+	int ret = probe_start(i, &p->probe, &r, http_good, &probe, e);
+
+	i->state = probe;
+	return ret;
+}
+
+static void http_stop(struct indicator *i)
+{
+	probe_stop(i->state);
+}
+
+static void http_pending(struct indicator *i, int64_t now_ns,
+			 void (*fn)(void *data, const struct sample *s), void *data)
+{
+	probe_pending(i->state, now_ns, fn, data);
+}
+
+static int http_report(struct indicator *i, json_t **ret)
+{
+	*ret = i->state ? probe_report(i->state) : NULL;
+	return 0;
+}
+
+static void http_free(struct indicator *i)
+{
+	probe_free(take(i->state));
+}
+
 #define O(field) offsetof(struct http_params, field)
 static const struct field fields[] = {
 	{.name = "url", .type = FIELD_STRING, .offset = O(url), .required = true,
@@ -125,4 +175,9 @@ const struct indicator_type indicator_http = {
 	       "status code.",
 	.schema = &http_schema,
 	.yields = http_yields,
+	.start = http_start,
+	.stop = http_stop,
+	.pending = http_pending,
+	.report = http_report,
+	.free = http_free,
 };

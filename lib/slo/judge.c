@@ -70,8 +70,8 @@ static enum slo_state inconclusive(struct objective_result *r, const char *whose
 	if (isnan(v->value))
 		snprintf(r->why, sizeof r->why, "no samples in the %s window", window_names[w]);
 	else
-		snprintf(r->why, sizeof r->why, "%s%s needs %" PRIu64 " samples, has %" PRIu64, whose,
-			 stat, v->needed, v->samples);
+		snprintf(r->why, sizeof r->why, "%s%s needs %" PRIu64 " samples, has %" PRIu64,
+			 whose, stat, v->needed, v->samples);
 	return SLO_INCONCLUSIVE;
 }
 

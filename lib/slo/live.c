@@ -94,10 +94,9 @@ static void remember(struct slo *s, double value)
 
 static void emit(const struct slo *s, enum event_type type, const char *text, int64_t value)
 {
-	event_emit(s->env->listener, (struct event){.type = type,
-						    .name = s->spec->name,
-						    .text = text,
-						    .value = value});
+	event_emit(
+		s->env->listener,
+		(struct event){.type = type, .name = s->spec->name, .text = text, .value = value});
 }
 
 /*

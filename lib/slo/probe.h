@@ -8,6 +8,7 @@
  */
 #pragma once
 
+#include "../client/http.h"
 #include "slo.h"
 
 struct probe_params {
@@ -34,3 +35,19 @@ int probe_check(const struct probe_params *p, const struct yaml_node *node, stru
 
 /* The host of "http://HOST:PORT/..." or "HOST:PORT", without brackets: false when there is none. */
 bool probe_host(const char *url, char *buf, size_t size);
+
+struct probe;
+
+/*
+ * Begins. request is the pattern of each: url, method, headers, body, keep_alive, insecure and
+ * connect_only are taken from it and stay borrowed. good says whether an answer with that status
+ * is a success (NULL: every answer is).
+ */
+int probe_start(struct indicator *i, const struct probe_params *p, const struct http_request *request,
+		bool (*good)(const void *params, int status), struct probe **ret, struct err *e);
+void probe_stop(struct probe *p); /* drops what is open */
+void probe_pending(struct probe *p, int64_t now_ns,
+		   void (*fn)(void *data, const struct sample *s), void *data);
+json_t *probe_report(const struct probe *p);
+void probe_free(struct probe *p);
+DEFINE_AUTOPTR(probe, probe_free);

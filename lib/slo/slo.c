@@ -27,8 +27,7 @@ struct objective slo_measured(const struct slo *s, const struct objective *o)
 	return ret;
 }
 
-int slo_new(const struct slo_spec *spec, const struct slo_env *env, struct slo **ret,
-	    struct err *e)
+int slo_new(const struct slo_spec *spec, const struct slo_env *env, struct slo **ret, struct err *e)
 {
 	struct slo *s = xcalloc(1, sizeof *s);
 

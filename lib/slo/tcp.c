@@ -10,6 +10,11 @@ struct tcp_params {
 	char *address;
 };
 
+struct tcp_state {
+	struct probe *probe;
+	char *url; /* libcurl's way of writing the address */
+};
+
 static int check_tcp(const void *obj, const struct yaml_node *node, struct field_ctx *ctx)
 {
 	const struct tcp_params *p = obj;
@@ -27,6 +32,53 @@ static int check_tcp(const void *obj, const struct yaml_node *node, struct field
 static enum sample_type tcp_yields(const void *params)
 {
 	return SAMPLE_LATENCY;
+}
+
+static int tcp_start(struct indicator *i, struct err *e)
+{
+	const struct tcp_params *p = i->params;
+	struct tcp_state *s = xcalloc(1, sizeof *s);
+	struct http_request r = {.connect_only = true};
+
+	i->state = s;
+	s->url = xasprintf("http://%s/", p->address);
+	r.url = s->url;
+	return probe_start(i, &p->probe, &r, NULL, &s->probe, e);
+}
+
+static void tcp_stop(struct indicator *i)
+{
+	struct tcp_state *s = i->state;
+
+	if (s)
+		probe_stop(s->probe);
+}
+
+static void tcp_pending(struct indicator *i, int64_t now_ns,
+			 void (*fn)(void *data, const struct sample *s), void *data)
+{
+	struct tcp_state *s = i->state;
+
+	probe_pending(s->probe, now_ns, fn, data);
+}
+
+static int tcp_report(struct indicator *i, json_t **ret)
+{
+	struct tcp_state *s = i->state;
+
+	*ret = s && s->probe ? probe_report(s->probe) : NULL;
+	return 0;
+}
+
+static void tcp_free(struct indicator *i)
+{
+	struct tcp_state *s = take(i->state);
+
+	if (!s)
+		return;
+	probe_free(s->probe);
+	free(s->url);
+	free(s);
 }
 
 #define O(field) offsetof(struct tcp_params, field)
@@ -53,4 +105,9 @@ const struct indicator_type indicator_tcp = {
 	.doc = "Connect time and success of TCP connections.",
 	.schema = &tcp_schema,
 	.yields = tcp_yields,
+	.start = tcp_start,
+	.stop = tcp_stop,
+	.pending = tcp_pending,
+	.report = tcp_report,
+	.free = tcp_free,
 };
