@@ -121,7 +121,7 @@ static struct ranked rank(struct target *t, uint64_t seed, const char *stream,
 
 	return (struct ranked){
 		.target = t,
-		.kept = keep && target_list_find(keep, t->ns, t->name) == t,
+		.kept = keep && target_list_find(keep, t->ns, t->name),
 		.rank = rng_at(seed, rng_stream(stream), rng_stream(id)),
 	};
 }
