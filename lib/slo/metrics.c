@@ -436,7 +436,8 @@ static const struct field fields[] = {
 	{.name = "value", .type = FIELD_STRING, .offset = O(value),
 	 .example = "process_resident_memory_bytes",
 	 .doc = "The metric, with label matchers if wanted (http_requests_total{code=~\"5..\"}), summed "
-		"over its series and the targets. Of a counter, rate and count tell the increase."},
+		"over its series and the targets. A counter counts from the start of the run: count is "
+		"its increase in the window, rate the increase per second."},
 	{.name = "ratio", .type = FIELD_OBJECT, .offset = O(ratio), .sub = &ratio_schema,
 	 .doc = "bad and total: two counters."},
 	{.name = "interval", .type = FIELD_DURATION, .offset = O(interval_ns), .deflt = "500ms",
