@@ -17,6 +17,7 @@
 #include <bpf/bpf.h>
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
 
@@ -198,13 +199,17 @@ static void *renewing_thread(void *data)
 int gate_arm(struct gate *g, int64_t lease_ns, struct err *e)
 {
 	pthread_attr_t attr;
+	sigset_t all, old;
 	int r;
 
 	g->lease_ns = MIN_OF(lease_ns, (int64_t)GATE_LEASE_MAX_NS);
 	renew(g);
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, LEASE_STACK_BYTES);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
 	r = pthread_create(&g->thread, &attr, renewing_thread, g);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	pthread_attr_destroy(&attr);
 	if (r)
 		return err_errno(e, r, "start the thread that renews the lease");
@@ -212,9 +217,16 @@ int gate_arm(struct gate *g, int64_t lease_ns, struct err *e)
 	return 0;
 }
 
+/* The passed end tells a delay engine, which reads that word, to deliver what it holds. */
+static void close_control(struct gate_control *c)
+{
+	store(&c->closed, 1);
+	store(&c->hard_end_ns, 1);
+}
+
 void gate_close(struct gate *g)
 {
-	store(&g->control->closed, 1);
+	close_control(g->control);
 }
 
 static void stop_thread(struct gate *g)
@@ -392,7 +404,7 @@ int gate_close_by_id(uint32_t prog_id, struct err *e)
 	c = mmap(NULL, sizeof *c, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (c == MAP_FAILED)
 		return err_errno(e, errno, "map the gate of BPF program %u", prog_id);
-	store(&c->closed, 1);
+	close_control(c);
 	munmap(c, sizeof *c);
 	return 0;
 }

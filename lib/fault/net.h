@@ -1,0 +1,165 @@
+/*
+ * net - what the stages of a NetworkChaos share; private to net_*.c
+ *
+ * A fault's targets are grouped by network namespace into *sites*: pods that share a namespace are
+ * one site. A site's affected devices are its *ports*; a port has up to one delay device for each
+ * direction.
+ *
+ * Owns:    struct net_state owns everything below it and is owned by fault->state
+ */
+#pragma once
+
+#include "../base/rng.h"
+#include "../kernel/link.h"
+#include "../kernel/tc.h"
+#include "delay_engine.h"
+#include "driver.h"
+#include "gate.h"
+#include "names.h"
+#include "net_params.h"
+#include "peers.h"
+
+enum {
+	NET_PREF_DROP = 1,
+	NET_PREF_DELAY = 2,
+	NET_HANDLE_ROOT = 0x10000,  /* 1: of the delay device's qdisc */
+	NET_HANDLE_LIMIT = 0x20000, /* 2: of the token bucket below it */
+	NET_NAME_MAX = 120,         /* of a filter, of a device's alias; cut off */
+};
+
+/* Filters and devices are named "brunt:RUN:FAULT"; this much of both fits. */
+#define NET_NAME_PREFIX "brunt:"
+#define NET_NAME_RUN NET_NAME_PREFIX "%.60s:"
+
+enum net_backend { NET_BACKEND_NONE, NET_BACKEND_IFB, NET_BACKEND_NETEM, NET_BACKEND_ENGINE };
+
+/* A delay device and where its packets come from. */
+struct net_device {
+	bool used;
+	char name[IFNAMSIZ];
+	int ifindex;      /* chosen for an IFB, given by the kernel for a TAP */
+	uint32_t path_id; /* of the delay engine */
+};
+
+enum { NET_OUT, NET_IN, NET_DIRECTIONS };
+
+struct net_port {
+	int ifindex;
+	char name[IFNAMSIZ];
+	bool ethernet;
+	bool clsact_there;  /* before the fault */
+	bool legacy_ingress; /* an `ingress` qdisc holds the gate instead */
+	size_t slot;        /* of NET_OUT; NET_IN is the next */
+	/* By direction; with one device for both, NET_IN's is a copy of NET_OUT's. */
+	struct net_device device[NET_DIRECTIONS];
+};
+
+struct net_probe;
+
+struct net_site {
+	struct target *target; /* the first of those that share the namespace; referenced */
+	char *id;              /* its id, or several joined by "+" */
+	uint64_t dev, ino;
+	struct netlink *nl;
+	struct net_port *ports;
+	size_t n_ports;
+	struct net_probe *probe; /* NULL: none here */
+	bool gone, gate_gone;
+};
+
+struct net_state {
+	enum net_backend backend;
+	bool seeded; /* netem replays by seed here */
+	char backend_text[96];
+	struct delay_table table;
+	struct net_site *sites;
+	size_t n_sites, n_slots;
+	char filter_name[NET_NAME_MAX]; /* also the alias of its devices */
+	uint32_t filter_handle;
+	unsigned group;
+	struct gate *gate;
+	struct delay_engine *engine;
+	struct names *names;
+	struct peers peers; /* as the gate has them */
+	size_t next_look;   /* the site whose gate is looked after next */
+	uint64_t expired_seen;
+	bool injected;
+};
+
+/* The driver's functions, in the order of a fault's life. */
+int net_plan(struct fault *f, struct strlist *ops, struct err *e);
+int net_snapshot(struct fault *f, const struct target *t, struct str *ret, struct err *e);
+int net_prepare(struct fault *f, struct err *e);
+int net_inject(struct fault *f, struct err *e);
+int net_tick(struct fault *f, struct err *e);
+int net_retarget(struct fault *f, const struct target_list *now, struct err *e);
+void net_off(struct fault *f);
+int net_revert(const struct undo *undo, size_t n, struct broker *broker,
+	       struct undo_result *results, struct err *e);
+int net_resnapshot(const struct undo *undo, struct broker *broker, struct str *ret,
+		   struct err *e);
+int net_lease_left(const struct undo *undo, struct broker *broker, int64_t *ret_ns,
+		   struct err *e);
+int net_effect(struct fault *f, struct effect *ret, struct err *e);
+int net_report(struct fault *f, json_t **ret, struct err *e);
+void net_release(struct fault *f);
+int net_doctor(struct broker *broker, struct capability_list *ret, struct err *e);
+
+static inline const struct net_params *net_params_of(const struct fault *f)
+{
+	return f->params;
+}
+
+static inline struct net_state *net_state_of(const struct fault *f)
+{
+	return f->state;
+}
+
+static inline bool net_has_direction(const struct net_params *p, int direction)
+{
+	return direction == NET_OUT ? net_egress(p) : net_ingress(p);
+}
+
+/* Every direction that the fault has, of every port, of every site. */
+#define net_foreach_site(st, site)                                                                 \
+	for (struct net_site *site = (st)->sites; site < (st)->sites + (st)->n_sites; site++)
+#define net_foreach_port(site, port)                                                               \
+	for (struct net_port *port = (site)->ports; port < (site)->ports + (site)->n_ports; port++)
+#define net_foreach_direction(p, d)                                                                \
+	for (int d = NET_OUT; d < NET_DIRECTIONS; d++)                                             \
+		if (net_has_direction(p, d))
+
+/* net_backend.c: what carries the delay */
+struct net_kernel {
+	bool tried, ifb, netem, netem_seed, tbf, gate, tun;
+	char why[192]; /* the first refusal */
+};
+/* Tried once in a scratch namespace, then remembered. */
+const struct net_kernel *net_kernel(struct broker *b);
+int net_choose_backend(const struct fault *f, enum net_backend *ret, struct err *e);
+/* Requests that give a delay device its qdiscs; direction seeds it. */
+void net_batch_qdiscs(const struct fault *f, const struct net_port *port, int direction,
+		      struct netlink_batch *b);
+
+/* What the delay engine is asked for; netem's limit is sized by it too. */
+void net_delay_params(const struct fault *f, struct delay_params *ret);
+
+/* net_preflight.c: what would hide the gate, or be hidden by it */
+int net_preflight(const struct fault *f, struct net_site *site, struct net_port *port,
+		  struct err *e);
+
+/* net_peers.c */
+int net_resolve_peers(const struct fault *f, struct peers *ret, struct err *e);
+
+/* net_watch.c */
+void net_sum_counters(const struct fault *f, const struct net_site *site,
+		      struct gate_counters *ret);
+
+/* net_undo.c: one target leaves, the fault goes on at the others. */
+void net_revert_open_gate(const struct undo *undo, struct broker *broker,
+			  struct undo_result *result);
+
+/* net_effect.c */
+void net_probe_start(struct fault *f);         /* sends the baseline's probes */
+void net_probe_baseline_done(struct fault *f); /* right before the fault comes into force */
+void net_probe_tick(struct fault *f);

@@ -1,0 +1,108 @@
+/*
+ * NetworkChaos: what it says about itself, and the driver's row. Read on in the order of a fault's
+ * life: net_plan.c, net_prepare.c, net_inject.c, net_watch.c, net_effect.c, net_undo.c.
+ */
+#include "../base/units.h"
+#include "net.h"
+
+#include <stdio.h>
+
+int net_delay_table(const struct net_params *p, struct delay_table *ret, struct err *e)
+{
+	const struct net_delay *d = &p->delay;
+
+	ret->n = 0;
+	if (d->percentiles.n)
+		return delay_table_from_quantiles(d->percentiles.items, d->percentiles.n, ret, e);
+	if (d->histogram_from)
+		return delay_table_from_file(d->histogram_from, d->histogram_unit_ns, ret, e);
+	return 0;
+}
+
+static void add_part(char *buf, size_t len, const char *name, const char *value)
+{
+	size_t n = strlen(buf);
+
+	snprintf(buf + n, len - n, "%s%s%s%s", n ? ", " : "", name, *value ? " " : "", value);
+}
+
+static void describe_delay(const struct net_delay *d, char *buf, size_t len)
+{
+	char a[UNITS_TEXT_MAX], b[UNITS_TEXT_MAX], text[64];
+
+	if (d->percentiles.n) {
+		const struct delay_quantile *last = &d->percentiles.items[d->percentiles.n - 1];
+
+		snprintf(text, sizeof text, "by %zu percentiles (p%g %s)", d->percentiles.n,
+			 last->q_ppm / 1e4, units_duration(last->delay_ns, a));
+	} else if (d->histogram_from) {
+		snprintf(text, sizeof text, "as in %.50s", d->histogram_from);
+	} else if (d->jitter_ns) {
+		snprintf(text, sizeof text, "%s +- %s", units_duration(d->latency_ns, a),
+			 units_duration(d->jitter_ns, b));
+	} else {
+		snprintf(text, sizeof text, "%s", units_duration(d->latency_ns, a));
+	}
+	add_part(buf, len, "delay", text);
+}
+
+void net_describe(const struct net_params *p, char *buf, size_t len)
+{
+	char text[UNITS_TEXT_MAX];
+
+	*buf = '\0';
+	if (p->action == NET_PARTITION)
+		add_part(buf, len, "partition", "");
+	if (net_wants(p, NET_LOSS, p->loss.given))
+		add_part(buf, len, "loss", units_percent(p->loss.ppm, text));
+	if (net_wants(p, NET_DELAY, p->delay.given))
+		describe_delay(&p->delay, buf, len);
+	if (net_wants(p, NET_DUPLICATE, p->duplicate.given))
+		add_part(buf, len, "duplicate", units_percent(p->duplicate.ppm, text));
+	if (net_wants(p, NET_CORRUPT, p->corrupt.given))
+		add_part(buf, len, "corrupt", units_percent(p->corrupt.ppm, text));
+	if (net_wants(p, NET_RATE, p->rate.given))
+		add_part(buf, len, "rate", units_rate(p->rate.rate_Bps, text));
+	if (p->action == NET_BANDWIDTH)
+		add_part(buf, len, "bandwidth", units_rate(p->bandwidth.rate_Bps, text));
+}
+
+static const struct selection *peer_selection(const void *params)
+{
+	const struct net_params *p = params;
+
+	return p->target_given ? &p->target : NULL;
+}
+
+/* One packet meets one delay device: the first gate that matches takes it. Losses go before. */
+static bool compatible(const void *a, const void *b)
+{
+	const struct net_params *x = a, *y = b;
+	bool x_device = net_delays(x) || net_limits(x), y_device = net_delays(y) || net_limits(y);
+
+	return !x_device || !y_device ||
+	       (!(net_egress(x) && net_egress(y)) && !(net_ingress(x) && net_ingress(y)));
+}
+
+const struct fault_driver net_chaos = {
+	.kind = "NetworkChaos",
+	.field = "networkChaos",
+	.api_version = "chaos-mesh.org/v1alpha1",
+	.schema = &net_schema,
+	.peer_selection = peer_selection,
+	.compatible = compatible,
+	.plan = net_plan,
+	.snapshot = net_snapshot,
+	.prepare = net_prepare,
+	.inject = net_inject,
+	.tick = net_tick,
+	.retarget = net_retarget,
+	.off = net_off,
+	.revert = net_revert,
+	.resnapshot = net_resnapshot,
+	.effect = net_effect,
+	.report = net_report,
+	.release = net_release,
+	.lease_left = net_lease_left,
+	.doctor = net_doctor,
+};

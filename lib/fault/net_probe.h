@@ -1,0 +1,47 @@
+/*
+ * net_probe - round trips measured from inside a target's namespace
+ *
+ * ICMP echo, or a TCP handshake where only certain ports are faulty. Probes are sent and read
+ * without waiting; the kernel's own receive time (ICMP) or estimate (TCP) is taken, so it does not
+ * matter when they are read.
+ *
+ * Threads: one thread
+ */
+#pragma once
+
+#include "peers.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct broker;
+struct net_probe;
+
+struct net_probe_result {
+	uint64_t sent, answered, duplicates;
+	int64_t *rtt_ns; /* answered of them, oldest first, at most NET_PROBE_SAMPLES */
+	size_t n_rtt;
+};
+
+enum { NET_PROBE_SAMPLES = 4096, NET_PROBE_DESTINATIONS = 6 };
+
+/* netns_fd is borrowed: the caller frees the probe when the namespace goes. */
+struct net_probe *net_probe_new(struct broker *b, int netns_fd);
+void net_probe_free(struct net_probe *p);
+
+/* A destination; its port 0 means ICMP. */
+void net_probe_add(struct net_probe *p, const struct peer *destination);
+void net_probe_send(struct net_probe *p);
+void net_probe_read(struct net_probe *p);
+
+/* Keeps the destination that answered most, drops the others, and starts counting anew; what was
+ * counted so far is the baseline. False when none answered. */
+bool net_probe_settle(struct net_probe *p);
+const struct net_probe_result *net_probe_baseline(const struct net_probe *p);
+/* Since net_probe_settle. Probes younger than patience_ns and unanswered do not count as sent. */
+struct net_probe_result net_probe_now(const struct net_probe *p, int64_t patience_ns);
+bool net_probe_answered(const struct net_probe *p); /* any destination so far */
+const struct peer *net_probe_destination(const struct net_probe *p);
+
+/* The q-th quantile (0..1) of n values; sorts them. */
+int64_t net_probe_quantile(int64_t *values, size_t n, double q);

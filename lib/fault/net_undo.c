@@ -1,0 +1,369 @@
+/*
+ * revert, from records alone: in the owner, in the guard and in `recover`.
+ *
+ * The gate goes first, by one store through the id of any of its attached filters. Then each
+ * namespace is put back: filters, delay devices, and clsact when the fault made it and nobody else
+ * uses it. Taking a device away waits for the kernel's grace periods (some 16 ms each), outside of
+ * its locks, so namespaces are done side by side by a few threads.
+ *
+ * What is not ours any more, by name and program tag, stays and is reported.
+ */
+#include "../kernel/broker.h"
+#include "../kernel/netdump.h"
+#include "../kernel/netns.h"
+#include "net_record.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+
+enum { MAX_THREADS = 16 };
+
+/* One record being reverted. */
+struct job {
+	struct net_record record;
+	struct netlink *nl; /* NULL: nothing to do, result says why */
+	bool keep_gate; /* the fault goes on elsewhere */
+	struct undo_result *result;
+};
+
+struct jobs {
+	struct job *items;
+	size_t n;
+	atomic_size_t next;
+};
+
+static void fail(struct undo_result *r, enum undo_outcome outcome, const char *text)
+{
+	/* The worst outcome stays; among equals the first. */
+	if (r->text[0] && r->outcome >= outcome)
+		return;
+	r->outcome = outcome;
+	snprintf(r->text, sizeof r->text, "%s", text);
+}
+
+static void fail_foreign(struct undo_result *r, const char *fmt, ...) format_like(2, 3);
+
+static void fail_foreign(struct undo_result *r, const char *fmt, ...)
+{
+	char text[sizeof r->text];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof text, fmt, ap);
+	va_end(ap);
+	fail(r, UNDO_FOREIGN, text);
+}
+
+/* The namespace of a record: the live handle, or what is found by identity. */
+static int open_netns(const struct undo *u, int *ret_owned, struct err *e)
+{
+	uint64_t dev, ino;
+
+	*ret_owned = -1;
+	if (u->earlier_boot)
+		return err_set(e, ENOENT, "the machine has been rebooted since");
+	if (u->netns_fd >= 0 && netns_identity(u->netns_fd, &dev, &ino, NULL) == 0 &&
+	    dev == u->netns_dev && ino == u->netns_ino)
+		return u->netns_fd;
+	*ret_owned = netns_find(u->netns_dev, u->netns_ino, e);
+	return *ret_owned;
+}
+
+static int open_namespace(const struct undo *u, struct broker *broker, struct netlink **ret,
+			  struct err *e)
+{
+	autofd int owned = -1;
+	int fd = open_netns(u, &owned, e);
+
+	return fd < 0 ? fd : netlink_open(broker, fd, NETLINK_ROUTE, ret, e);
+}
+
+static const struct tc_filter *find_filter(const struct tc_filters *l,
+					   const struct net_record_filter *want)
+{
+	for (size_t i = 0; i < l->n; i++)
+		if (l->items[i].pref == want->pref && l->items[i].handle == want->handle)
+			return &l->items[i];
+	return NULL;
+}
+
+static bool is_ours(const struct tc_filter *f, const struct net_record_filter *want,
+		    const char *name)
+{
+	return streq(f->name, name) && memcmp(f->tag, want->tag, sizeof f->tag) == 0;
+}
+
+static void close_gate(uint32_t prog_id)
+{
+	/* All filters of a fault share one gate: once is enough, twice does no harm. */
+	static _Atomic uint32_t last_closed;
+
+	if (atomic_exchange(&last_closed, prog_id) != prog_id)
+		gate_close_by_id(prog_id, NULL);
+}
+
+static int undo_filters(const struct job *job, const struct net_record_port *p, bool ingress,
+			struct netlink_batch *b, struct err *e)
+{
+	autofilters found = {0};
+	int r = tc_filters_list(job->nl, p->ifindex, TC_PARENT(ingress), &found, e);
+
+	/* No such device, or no qdisc that holds filters there: then no filter of ours either. */
+	if (r == -ENODEV || r == -EINVAL || r == -ENOENT)
+		return 0;
+	for (size_t i = 0; r == 0 && i < p->n_filters; i++) {
+		const struct net_record_filter *want = &p->filters[i];
+		const struct tc_filter *f = want->ingress == ingress ? find_filter(&found, want)
+								     : NULL;
+
+		if (!f)
+			continue;
+		if (!is_ours(f, want, job->record.name)) {
+			fail_foreign(job->result,
+				     "%s: the filter at pref %d handle %#x is no longer brunt's",
+				     p->name, want->pref, want->handle);
+			continue;
+		}
+		if (!job->keep_gate)
+			close_gate(f->prog_id);
+		netlink_batch_add(b,
+				  tc_msg_delete_bpf(p->ifindex, ingress, (uint16_t)want->pref,
+						    want->handle),
+				  ENOENT, "%s: delete filter", p->name);
+	}
+	return r;
+}
+
+/* A device between its making and its naming has no alias yet; its own name is proof enough. */
+static bool device_is_ours(const struct link *l, const char *name)
+{
+	return streq(l->kind, "ifb") && (streq(l->alias, name) || !l->alias[0]) &&
+	       ((unsigned)l->index & GATE_IFINDEX_MASK) == GATE_IFINDEX_BASE;
+}
+
+static int undo_devices(const struct job *job, const struct net_record_port *p,
+			const struct links *links, struct netlink_batch *b, struct err *e)
+{
+	for (size_t i = 0; i < p->n_devices; i++) {
+		const struct link *l = link_by_name(links, p->devices[i].name);
+		int r;
+
+		if (!l)
+			continue;
+		if (p->devices[i].tap) {
+			r = delay_tap_remove(job->nl, l->name, job->record.name, e);
+			if (r < 0 && r != -EEXIST)
+				return r;
+			if (r == 0)
+				continue;
+		} else if (device_is_ours(l, job->record.name)) {
+			netlink_batch_add(b, link_msg_delete(l->index), ENODEV, "delete device %s",
+					  l->name);
+			continue;
+		}
+		fail_foreign(job->result, "device %s is no longer brunt's", l->name);
+	}
+	return 0;
+}
+
+/* Filters at both hooks that are not this run's. *ret_ours counts those that are. */
+static int count_filters(const struct job *job, int ifindex, size_t *ret_foreign,
+			 size_t *ret_ours, struct err *e)
+{
+	const char *colon = strrchr(job->record.name, ':');
+	size_t run = colon ? (size_t)(colon - job->record.name) + 1 : 0;
+
+	*ret_foreign = *ret_ours = 0;
+	for (int ingress = 0; ingress < 2; ingress++) {
+		autofilters found = {0};
+
+		if (tc_filters_list(job->nl, ifindex, TC_PARENT(ingress), &found, e) < 0)
+			return -e->code;
+		for (size_t i = 0; i < found.n; i++)
+			if (strncmp(found.items[i].name, job->record.name, run) == 0)
+				++*ret_ours;
+			else
+				++*ret_foreign;
+	}
+	return 0;
+}
+
+static int undo_clsact(const struct job *job, const struct net_record_port *p, struct err *e)
+{
+	autoqdiscs qdiscs = {0};
+	autobatch b = {0};
+	size_t foreign, ours;
+
+	if (!p->clsact_made)
+		return 0;
+	if (tc_qdiscs_list(job->nl, p->ifindex, &qdiscs, e) < 0)
+		return -e->code;
+	if (!tc_qdisc_find(&qdiscs, p->ifindex, "clsact"))
+		return 0;
+	if (count_filters(job, p->ifindex, &foreign, &ours, e) < 0)
+		return -e->code;
+	if (foreign)
+		fail_foreign(job->result, "%s: qdisc clsact stays: it now holds %zu filter%s that "
+			     "%s not brunt's", p->name, foreign, foreign > 1 ? "s" : "",
+			     foreign > 1 ? "are" : "is");
+	/* With filters of another fault of this run, that fault's record removes it. */
+	if (foreign || ours)
+		return 0;
+	netlink_batch_add(&b, tc_msg_delete_clsact(p->ifindex), ENOENT, "%s: delete qdisc clsact",
+			  p->name);
+	return netlink_batch_run(job->nl, &b, e);
+}
+
+static int undo_port(const struct job *job, const struct net_record_port *p,
+		     const struct links *links, struct err *e)
+{
+	const struct link *l = link_by_index(links, p->ifindex);
+	autobatch b = {0};
+	int r = 0;
+
+	/* Filters and clsact went with their device if it is gone. */
+	if (l) {
+		r = undo_filters(job, p, false, &b, e);
+		if (r == 0)
+			r = undo_filters(job, p, true, &b, e);
+	}
+	if (r == 0)
+		r = undo_devices(job, p, links, &b, e);
+	if (r == 0)
+		r = netlink_batch_run(job->nl, &b, e);
+	if (r == 0 && l)
+		r = undo_clsact(job, p, e);
+	return r;
+}
+
+static void undo_site(const struct job *job)
+{
+	autolinks links = {0};
+	struct err e = {0};
+	int r = link_list(job->nl, &links, &e);
+
+	for (size_t i = 0; r == 0 && i < job->record.n_ports; i++)
+		r = undo_port(job, &job->record.ports[i], &links, &e);
+	if (r < 0)
+		fail(job->result, UNDO_FAILED, e.text);
+}
+
+static void *work(void *data)
+{
+	struct jobs *jobs = data;
+	size_t i;
+
+	while ((i = atomic_fetch_add(&jobs->next, 1)) < jobs->n)
+		if (jobs->items[i].nl)
+			undo_site(&jobs->items[i]);
+	return NULL;
+}
+
+static void work_in_parallel(struct jobs *jobs)
+{
+	pthread_t threads[MAX_THREADS];
+	size_t n = 0, wanted = MIN_OF(jobs->n, (size_t)MAX_THREADS);
+	sigset_t all, old;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	while (n + 1 < wanted && pthread_create(&threads[n], NULL, work, jobs) == 0)
+		n++;
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	work(jobs);
+	while (n > 0)
+		pthread_join(threads[--n], NULL);
+}
+
+static void open_job(const struct undo *u, struct broker *broker, struct job *job)
+{
+	struct err e = {0};
+	int r = net_record_from_json(u->data, &job->record, &e);
+
+	*job->result = (struct undo_result){.outcome = UNDO_REVERTED};
+	if (r == 0)
+		r = open_namespace(u, broker, &job->nl, &e);
+	if (r == -ENOENT)
+		fail(job->result, UNDO_GONE, e.text);
+	else if (r < 0)
+		fail(job->result, UNDO_FAILED, e.text);
+}
+
+int net_revert(const struct undo *undo, size_t n, struct broker *broker,
+	       struct undo_result *results, struct err *e)
+{
+	struct jobs jobs = {.items = xcalloc(n, sizeof *jobs.items), .n = n};
+
+	(void)e;
+	for (size_t i = 0; i < n; i++) {
+		jobs.items[i].result = &results[i];
+		open_job(&undo[i], broker, &jobs.items[i]);
+	}
+	work_in_parallel(&jobs);
+	for (size_t i = 0; i < n; i++) {
+		netlink_close(jobs.items[i].nl);
+		net_record_done(&jobs.items[i].record);
+	}
+	free(jobs.items);
+	return 0;
+}
+
+void net_revert_open_gate(const struct undo *undo, struct broker *broker,
+			  struct undo_result *result)
+{
+	struct job job = {.result = result, .keep_gate = true};
+
+	open_job(undo, broker, &job);
+	if (job.nl)
+		undo_site(&job);
+	netlink_close(job.nl);
+	net_record_done(&job.record);
+}
+
+int net_resnapshot(const struct undo *undo, struct broker *broker, struct str *ret, struct err *e)
+{
+	autoptr(netlink) nl = NULL;
+
+	if (open_namespace(undo, broker, &nl, e) < 0)
+		return -e->code;
+	return netdump(nl, ret, e);
+}
+
+/* The first filter of the record that is still there leads to the gate. */
+static int lease_at(struct netlink *nl, const struct net_record *r, int64_t *ret_ns,
+		    struct err *e)
+{
+	for (size_t i = 0; i < r->n_ports; i++)
+		for (int ingress = 0; ingress < 2; ingress++) {
+			const struct net_record_port *p = &r->ports[i];
+			autofilters found = {0};
+
+			if (tc_filters_list(nl, p->ifindex, TC_PARENT(ingress), &found, NULL) < 0)
+				continue;
+			for (size_t k = 0; k < p->n_filters; k++) {
+				const struct tc_filter *f = find_filter(&found, &p->filters[k]);
+
+				if (f && is_ours(f, &p->filters[k], r->name))
+					return gate_lease_left_by_id(f->prog_id, ret_ns, e);
+			}
+		}
+	return 0;
+}
+
+int net_lease_left(const struct undo *undo, struct broker *broker, int64_t *ret_ns, struct err *e)
+{
+	autoptr(netlink) nl = NULL;
+	autorecord r = {0};
+	int n;
+
+	*ret_ns = 0;
+	if (net_record_from_json(undo->data, &r, e) < 0)
+		return -e->code;
+	n = open_namespace(undo, broker, &nl, e);
+	if (n == -ENOENT)
+		return 0;
+	return n < 0 ? n : lease_at(nl, &r, ret_ns, e);
+}
