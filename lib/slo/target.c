@@ -1,7 +1,20 @@
 /*
- * target - what the kernel and the lab say about the targets
+ * target - what the kernel and the targets' source say about them
+ *
+ * Control groups are resolved once for each process and then read by their path. Containers that
+ * share a group (those of one pod) count once.
  */
 #include "slo.h"
+#include "tally.h"
+
+#include "../base/clock.h"
+#include "../kernel/cgroup.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <systemd/sd-event.h>
 
 struct target_params {
 	struct selector selector;
@@ -9,14 +22,318 @@ struct target_params {
 	int64_t interval_ns;
 };
 
-static const char *const metric_names[] = {"cpu",	     "memory",	   "oomKills",
-					   "memoryPressure", "cpuPressure", "ioPressure",
-					   "restarts",	     "ready",	   NULL};
+enum metric {
+	METRIC_CPU,
+	METRIC_MEMORY,
+	METRIC_OOM_KILLS,
+	METRIC_MEMORY_PRESSURE,
+	METRIC_CPU_PRESSURE,
+	METRIC_IO_PRESSURE,
+	METRIC_RESTARTS,
+	METRIC_READY,
+};
+
+static const char *const metric_names[] = {
+	"cpu",		"memory",     "oomKills", "memoryPressure",
+	"cpuPressure", "ioPressure", "restarts", "ready",	   NULL,
+};
+
+enum across { ACROSS_SUM, ACROSS_MAX, ACROSS_MIN, ACROSS_MEAN };
 static const char *const across_names[] = {"sum", "max", "min", "mean", NULL};
 
 static enum sample_type target_yields(const void *params)
 {
 	return SAMPLE_VALUE;
+}
+
+/* A control group that is read. */
+struct group {
+	char *id; /* "namespace/name/container" */
+	pid_t pid;
+	struct cgroup cg;
+};
+
+struct reader {
+	struct indicator *indicator;
+	const struct target_params *params;
+	sd_event_source *timer;
+	int64_t first_ns;
+	struct group *groups;
+	size_t n_groups;
+	struct tally tally;
+	uint64_t readings, failures;
+	char last_error[200];
+};
+
+static bool grows(enum metric m)
+{
+	return m != METRIC_MEMORY && m != METRIC_READY;
+}
+
+static const char *controller_of(enum metric m)
+{
+	switch (m) {
+	case METRIC_CPU:
+		return "cpuacct";
+	case METRIC_MEMORY:
+	case METRIC_OOM_KILLS:
+		return "memory";
+	default:
+		return ""; /* pressure: the v2 tree */
+	}
+}
+
+/* v2 has no cpuacct controller: cpu.stat is in every group of its tree. */
+static int resolve(enum metric m, pid_t pid, struct cgroup *ret, struct err *e)
+{
+	int r = cgroup_of_pid(pid, controller_of(m), ret, e);
+
+	return r < 0 && m == METRIC_CPU ? cgroup_of_pid(pid, "", ret, e) : r;
+}
+
+static int group_of(struct reader *rd, const char *id, pid_t pid, struct group **ret, struct err *e)
+{
+	struct group *g = NULL;
+	int r;
+
+	for (size_t i = 0; i < rd->n_groups && !g; i++)
+		if (streq(rd->groups[i].id, id))
+			g = &rd->groups[i];
+	if (!g) {
+		g = array_push(rd->groups, rd->n_groups);
+		g->id = xstrdup(id);
+	}
+	if (g->pid != pid) {
+		cgroup_done(&g->cg);
+		g->pid = 0;
+		if ((r = resolve((enum metric)rd->params->metric, pid, &g->cg, e)) < 0)
+			return r;
+		g->pid = pid;
+	}
+	*ret = g;
+	return 0;
+}
+
+static int read_scaled(const struct cgroup *cg, const char *file, double scale, double *ret,
+		       struct err *e)
+{
+	uint64_t v;
+	int r = cgroup_read_u64(cg, file, &v, e);
+
+	*ret = r < 0 ? 0 : (double)v * scale;
+	return r;
+}
+
+static int read_key(const struct cgroup *cg, const char *file, const char *key, double scale,
+		    double *ret, struct err *e)
+{
+	uint64_t v;
+	int r = cgroup_read_key(cg, file, key, &v, e);
+
+	*ret = r < 0 ? 0 : (double)v * scale;
+	return r;
+}
+
+/* "some avg10=0.00 avg60=0.00 avg300=0.00 total=12345": microseconds. */
+static int read_pressure(const struct cgroup *cg, const char *file, double *ret, struct err *e)
+{
+	autostr text = {0};
+	uint64_t us;
+	int r = cgroup_read(cg, file, &text, e);
+	const char *total = r < 0 ? NULL : strstr(text.s, "total=");
+
+	if (r < 0)
+		return r;
+	if (!total || sscanf(total, "total=%" SCNu64, &us) != 1)
+		return err_set(e, EINVAL, "%s of %s has no total", file, cg->path);
+	*ret = (double)us * 1e-6;
+	return 0;
+}
+
+static int read_group(const struct cgroup *cg, enum metric m, double *ret, struct err *e)
+{
+	switch (m) {
+	case METRIC_CPU:
+		return cg->version == 1 ? read_scaled(cg, "cpuacct.usage", 1e-9, ret, e)
+					: read_key(cg, "cpu.stat", "usage_usec", 1e-6, ret, e);
+	case METRIC_MEMORY:
+		return read_scaled(cg, cg->version == 1 ? "memory.usage_in_bytes" : "memory.current",
+				   1, ret, e);
+	case METRIC_OOM_KILLS:
+		return read_key(cg, cg->version == 1 ? "memory.oom_control" : "memory.events",
+				"oom_kill", 1, ret, e);
+	case METRIC_MEMORY_PRESSURE:
+		return read_pressure(cg, "memory.pressure", ret, e);
+	case METRIC_CPU_PRESSURE:
+		return read_pressure(cg, "cpu.pressure", ret, e);
+	case METRIC_IO_PRESSURE:
+		return read_pressure(cg, "io.pressure", ret, e);
+	default:
+		return -EINVAL;
+	}
+}
+
+/* One container's part of its target's value; seen holds the paths that were counted already. */
+static int read_container(struct reader *rd, const struct target *t, const struct container *c,
+			  struct strlist *seen, double *value, struct err *e)
+{
+	enum metric m = (enum metric)rd->params->metric;
+	autofree char *id = xasprintf("%s/%s/%s", t->ns, t->name, c->name);
+	struct group *g;
+	double v;
+	int r;
+
+	if (m == METRIC_RESTARTS) {
+		*value += tally_add(&rd->tally, id, 0, c->restarts);
+		return 0;
+	}
+	if (c->pid <= 0)
+		return -ESRCH;
+	if ((r = group_of(rd, id, c->pid, &g, e)) < 0)
+		return r;
+	if (strlist_has(seen, g->cg.path))
+		return 0;
+	strlist_add(seen, g->cg.path);
+	if ((r = read_group(&g->cg, m, &v, e)) < 0)
+		return r;
+	*value += grows(m) ? tally_add(&rd->tally, id, c->started_ns, v) : v;
+	return 0;
+}
+
+/* 0 when at least one container could be read. */
+static int read_target(struct reader *rd, const struct target *t, double *ret, struct err *e)
+{
+	struct strlist seen = {0};
+	int r = -ESRCH;
+
+	*ret = 0;
+	if (rd->params->metric == METRIC_READY) {
+		*ret = t->ready;
+		return 0;
+	}
+	for (size_t i = 0; i < t->n_containers; i++) {
+		int one = read_container(rd, t, &t->containers[i], &seen, ret, e);
+
+		r = r == 0 ? 0 : one;
+	}
+	strlist_done(&seen);
+	return r;
+}
+
+struct fold {
+	double sum, max, min;
+	size_t n;
+};
+
+static double folded(const struct fold *f, enum across across)
+{
+	switch (across) {
+	case ACROSS_SUM:
+		return f->sum;
+	case ACROSS_MAX:
+		return f->max;
+	case ACROSS_MIN:
+		return f->min;
+	case ACROSS_MEAN:
+		return f->sum / (double)f->n;
+	}
+	return NAN;
+}
+
+static void read_all(struct reader *rd)
+{
+	const struct slo_env *env = rd->indicator->env;
+	const struct target_list *all = env->targets(env->data);
+	struct fold f = {.max = -INFINITY, .min = INFINITY};
+	struct sample s = {.type = SAMPLE_VALUE, .at_ns = clock_now_ns()};
+	struct err e = {0};
+
+	for (size_t i = 0; i < all->n; i++) {
+		double v;
+
+		if (!selector_matches(&rd->params->selector, all->items[i]) ||
+		    read_target(rd, all->items[i], &v, &e) < 0)
+			continue;
+		f.sum += v;
+		f.max = fmax(f.max, v);
+		f.min = fmin(f.min, v);
+		f.n++;
+	}
+	rd->readings++;
+	s.ok = f.n > 0 || rd->params->metric == METRIC_READY || rd->params->metric == METRIC_RESTARTS;
+	if (grows((enum metric)rd->params->metric))
+		s.value = rd->tally.sum;
+	else if (f.n)
+		s.value = folded(&f, (enum across)rd->params->across);
+	if (!s.ok) {
+		rd->failures++;
+		snprintf(rd->last_error, sizeof rd->last_error, "%s",
+			 e.text[0] ? e.text : "no target is running");
+	}
+	slo_sample(rd->indicator->slo, &s);
+}
+
+static int on_due(sd_event_source *src, uint64_t usec, void *data)
+{
+	struct reader *rd = data;
+	int64_t interval_ns = rd->params->interval_ns;
+	int64_t next = (clock_now_ns() - rd->first_ns) / interval_ns + 1;
+
+	read_all(rd);
+	sd_event_source_set_time(src, (uint64_t)(rd->first_ns + next * interval_ns) / NSEC_PER_USEC);
+	return 0;
+}
+
+static int target_start(struct indicator *i, struct err *e)
+{
+	struct reader *rd = xcalloc(1, sizeof *rd);
+	int r;
+
+	*rd = (struct reader){.indicator = i, .params = i->params, .first_ns = clock_now_ns()};
+	rd->tally.born_ns = rd->first_ns;
+	i->state = rd;
+	r = sd_event_add_time(i->env->loop, &rd->timer, CLOCK_MONOTONIC,
+			      (uint64_t)rd->first_ns / NSEC_PER_USEC, 1000, on_due, rd);
+	if (r < 0)
+		return err_errno(e, -r, "timer");
+	sd_event_source_set_enabled(rd->timer, SD_EVENT_ON);
+	return 0;
+}
+
+static void target_stop(struct indicator *i)
+{
+	struct reader *rd = i->state;
+
+	rd->timer = sd_event_source_disable_unref(rd->timer);
+}
+
+static int target_report(struct indicator *i, json_t **ret)
+{
+	const struct reader *rd = i->state;
+
+	if (!rd)
+		return 0;
+	*ret = json_pack("{s:s, s:I, s:I}", "metric", metric_names[rd->params->metric], "readings",
+			 (json_int_t)rd->readings, "failures", (json_int_t)rd->failures);
+	if (rd->last_error[0])
+		json_object_set_new(*ret, "last_error", json_string(rd->last_error));
+	return 0;
+}
+
+static void target_free(struct indicator *i)
+{
+	struct reader *rd = take(i->state);
+
+	if (!rd)
+		return;
+	sd_event_source_disable_unref(rd->timer);
+	for (size_t k = 0; k < rd->n_groups; k++) {
+		free(rd->groups[k].id);
+		cgroup_done(&rd->groups[k].cg);
+	}
+	free(rd->groups);
+	tally_done(&rd->tally);
+	free(rd);
 }
 
 #define O(field) offsetof(struct target_params, field)
@@ -27,10 +344,10 @@ static const struct field fields[] = {
 	 .required = true, .example = "memory",
 	 .doc = "cpu (seconds used), memory (bytes in use), oomKills, memoryPressure, cpuPressure, "
 		"ioPressure (seconds stalled, cgroup v2 with PSI), restarts, ready (number of ready "
-		"targets). Of those that only grow, count tells the increase in the window and rate "
-		"the increase per second."},
+		"targets). Those that only grow count from the start of the run, over all targets: "
+		"count is the increase in the window, rate the increase per second."},
 	{.name = "across", .type = FIELD_ENUM, .offset = O(across), .names = across_names, .deflt = "sum",
-	 .doc = "How the targets' values become one: sum, max, min or mean."},
+	 .doc = "How the targets' memory or readiness become one value: sum, max, min or mean."},
 	{.name = "interval", .type = FIELD_DURATION, .offset = O(interval_ns), .deflt = "250ms",
 	 .has_range = true, .min = 50 * NSEC_PER_MSEC, .max = 3600 * NSEC_PER_SEC,
 	 .doc = "Time between two readings."},
@@ -50,4 +367,8 @@ const struct indicator_type indicator_target = {
 	.doc = "CPU seconds, memory, OOM kills, pressure, restarts or ready count of the targets.",
 	.schema = &target_schema,
 	.yields = target_yields,
+	.start = target_start,
+	.stop = target_stop,
+	.report = target_report,
+	.free = target_free,
 };

@@ -90,6 +90,10 @@ static const struct {
 	 "keeps up with\n"},
 	{SLO("tcp: {address: gateway}", "p99 <= 5s"),
 	 "x.yaml:2:28: indicator.tcp.address: \"gateway\" is not an address (want HOST:PORT)\n"},
+	{SLO("metrics: {value: 'v{code'}", "value <= 5"),
+	 "x.yaml:2:30: indicator.metrics.value: \"v{code\": want =, !=, =~ or !~ after label code\n"},
+	{SLO("metrics: {ratio: {bad: a, total: 5}}", "ratio <= 5"),
+	 "x.yaml:2:46: indicator.metrics.ratio.total: \"5\": want a metric's name\n"},
 	{SLO("target: {metric: memroy}", "value <= 5"), NULL},
 	{SLO("http: {url: 'http://a/'}", "p99 <= 5s") "in: [falt]\n",
 	 "x.yaml:4:6: in[0]: \"falt\" is not a window (want baseline, fault or recovery; did you mean "
