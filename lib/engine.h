@@ -11,6 +11,7 @@
 
 #include "base/event.h"
 #include "experiment.h"
+#include "verdict.h"
 
 #include <jansson.h>
 
@@ -26,21 +27,9 @@ struct engine_options {
 	bool wait;                 /* queue behind a run of the same experiment or on the same target */
 	const char *lab;           /* name of a running lab to use */
 	const char *source;        /* overrides the experiment's */
+	bool plan_only;            /* ends after the plan; nothing is touched or recorded */
 	struct listener listener;
 };
-
-enum verdict {
-	VERDICT_PASSED,
-	VERDICT_FAILED,
-	VERDICT_INEFFECTIVE,
-	VERDICT_INCONCLUSIVE,
-	VERDICT_ABORTED,
-	VERDICT_ERROR,
-	VERDICT_NOT_RESTORED,
-	VERDICT_INTERRUPTED,
-};
-const char *verdict_name(enum verdict v);
-int verdict_exit_code(enum verdict v); /* cli.md */
 
 int engine_new(const struct experiment *x, const struct engine_options *o, struct sd_event *loop,
 	       struct engine **ret, struct err *e);
@@ -57,6 +46,10 @@ const char *engine_sentence(const struct engine *en); /* the last line of a run 
 /* The whole record, in the shape that docs/record.md states; borrowed. */
 const json_t *engine_record(const struct engine *en);
 const char *engine_run_id(const struct engine *en);
+/* The plan in JSON (plan.h), NULL when none came about; borrowed. */
+const json_t *engine_plan(const struct engine *en);
+/* What went wrong, NULL when nothing did. */
+const struct err *engine_error(const struct engine *en);
 
 /* For the live view. */
 struct engine_now {

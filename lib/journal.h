@@ -43,6 +43,7 @@ int journal_run_end(struct journal *j, const char *run_id, const char *state, co
 int journal_runs(struct journal *j, struct run_row **ret, size_t *ret_n, struct err *e);
 /* The run whose id begins with run_id; "" or "latest" is the newest. -ENOENT, -ENOTUNIQ. */
 int journal_run(struct journal *j, const char *run_id, struct run_row *ret, struct err *e);
+enum { JOURNAL_KEEP = 200 }; /* runs, kept by every run's own pruning */
 /* Keeps the newest `keep` runs; 1 if rows went. Live runs and pending records stay. */
 int journal_prune(struct journal *j, size_t keep, struct err *e);
 

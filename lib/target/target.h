@@ -110,3 +110,6 @@ int target_source_list(struct target_source *s, struct target_list *ret, struct 
 int target_source_vantage(struct target_source *s, struct vantage *ret, struct err *e);
 void target_source_close(struct target_source *s);
 DEFINE_AUTOPTR(target_source, target_source_close);
+
+/* A source beside the table's, for tests of the stages. */
+extern const struct target_source_type *target_source_for_tests;

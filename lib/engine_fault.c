@@ -1,0 +1,489 @@
+/*
+ * The life of one fault, each step called by the completion of the one before:
+ *
+ *   start    its time has come; the selection is looked at again
+ *   capture  snapshots and undo records; nothing has changed yet
+ *   journal  the records are committed, on the journal's thread
+ *   arm      the guard holds the namespaces and knows the time
+ *   inject   the change, read back from the kernel
+ *   ...      observed in every evaluation period
+ *   end      off, revert, compare with the snapshot, mark the records
+ *
+ * A run that is being stopped lets the faults in flight land before it goes on: between journal
+ * and guard nothing has changed, so their records are marked as undone.
+ */
+#include "engine_state.h"
+
+#include "base/clock.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+static const char *name_of(const struct fault_run *fr)
+{
+	return fr->in->pf->spec->name;
+}
+
+static struct fault *fault_of(const struct fault_run *fr)
+{
+	return &fr->in->pf->fault;
+}
+
+/* Marking ------------------------------------------------------------------------------------- */
+
+struct marks {
+	struct engine *en;
+	int64_t *ids;
+	size_t n;
+};
+
+static int write_marks(struct journal *j, void *arg, struct err *e)
+{
+	struct marks *m = arg;
+
+	return journal_mark_undone(j, m->ids, m->n, e);
+}
+
+static void marks_written(void *arg, int r, const struct err *e)
+{
+	struct marks *m = arg;
+
+	/* Nothing is lost: `recover` reverts once more, and finds it done. */
+	if (r < 0)
+		engine_emit(m->en, EVENT_WARNING, NULL, e->text, 0);
+	free(m->ids);
+	free(m);
+}
+
+/* rows: one a record, NULL when all are undone. */
+static void mark_undone(struct engine *en, const struct undo *undo, size_t n,
+			const struct restored *rows)
+{
+	struct marks *m = xcalloc(1, sizeof *m);
+
+	m->en = en;
+	m->ids = xcalloc(n, sizeof *m->ids);
+	for (size_t i = 0; i < n; i++)
+		if (undo[i].id && !(rows && restored_is_left(&rows[i])))
+			m->ids[m->n++] = undo[i].id;
+	committer_submit(en->committer, write_marks, marks_written, m);
+}
+
+/* Start to inject ----------------------------------------------------------------------------- */
+
+/* A target that came during the fault may be refused; one that was planned may not. */
+static void failed(struct fault_run *fr, struct err *e)
+{
+	struct engine *en = fr->en;
+
+	err_wrap(e, "fault %s", name_of(fr));
+	if (!fr->in->late) {
+		engine_fail(en, e);
+		return;
+	}
+	engine_emit(en, EVENT_WARNING, name_of(fr), e->text, 0);
+	for (size_t i = 0; i < fault_of(fr)->targets.n; i++)
+		target_list_add(&en->refused, fault_of(fr)->targets.items[i]);
+}
+
+/* In flight no more, without having been injected. */
+static void give_up(struct fault_run *fr, struct err *e)
+{
+	struct engine *en = fr->en;
+
+	en->in_flight--;
+	if (fr->in->state == INJECTION_PREPARING)
+		mark_undone(en, fault_of(fr)->undo.items, fault_of(fr)->undo.n, NULL);
+	fr->in->state = INJECTION_OFF;
+	if (e)
+		failed(fr, e);
+	engine_landed(en);
+}
+
+static void revert_some(struct engine *en, struct fault_run **some, size_t n);
+
+static int on_end(sd_event_source *s, uint64_t usec, void *data)
+{
+	struct fault_run *fr = data;
+
+	if (fr->in->state == INJECTION_ON) {
+		observe_fault(fr->in);
+		revert_some(fr->en, &fr, 1);
+	}
+	return 0;
+}
+
+static int set_timer(struct fault_run *fr, int64_t offset_ns, sd_event_time_handler_t fn,
+		     struct err *e)
+{
+	int64_t at = fr->en->windows[WINDOW_FAULT].start_ns + offset_ns;
+	int r;
+
+	fr->timer = sd_event_source_unref(fr->timer);
+	r = sd_event_add_time(fr->en->loop, &fr->timer, CLOCK_MONOTONIC,
+			      (uint64_t)(at / NSEC_PER_USEC), 1000, fn, fr);
+	return r < 0 ? err_errno(e, -r, "timer") : 0;
+}
+
+static void inject(struct fault_run *fr)
+{
+	struct engine *en = fr->en;
+	int64_t end = plan_end_ns(en->x, fr->in->pf->spec);
+	struct err e = {0};
+	int r;
+
+	r = inject_apply(fr->in, &e);
+	en->in_flight--;
+	if (r == 0 && end < en->x->fault_ns)
+		r = set_timer(fr, end, on_end, &e);
+	if (r < 0) {
+		revert_some(en, &fr, 1);
+		failed(fr, &e);
+		return;
+	}
+	engine_emit(en, fr->in->late ? EVENT_CHANGED : EVENT_INJECTED, name_of(fr),
+		    fr->in->late ? "a target came" : fault_of(fr)->backend, fr->in->inject_ns);
+	engine_checkpoint("injected");
+}
+
+static void armed(void *arg, int r)
+{
+	struct fault_run *fr = arg;
+	struct err e = {0};
+
+	engine_checkpoint("armed");
+	if (r < 0) {
+		err_errno(&e, -r, "guard");
+		give_up(fr, &e);
+	} else if (fr->en->stopping) {
+		give_up(fr, NULL);
+	} else {
+		inject(fr);
+	}
+}
+
+static void journaled(void *arg, int r, const struct err *error)
+{
+	struct fault_run *fr = arg;
+	struct engine *en = fr->en;
+	struct err e = *error;
+
+	fr->in->journal_ns = clock_now_ns() - fr->in->asked_ns;
+	engine_checkpoint("journaled");
+	if (r < 0 || en->stopping) {
+		give_up(fr, r < 0 ? &e : NULL);
+		return;
+	}
+	engine_emit(en, EVENT_JOURNALED, name_of(fr), NULL, (int64_t)fault_of(fr)->undo.n);
+	guard_arm(en->guard, &fault_of(fr)->targets, en->env.hard_end_ns, armed, fr);
+}
+
+static int append(struct journal *j, void *arg, struct err *e)
+{
+	struct fault_run *fr = arg;
+	struct undo_list *l = &fault_of(fr)->undo;
+
+	return journal_append(j, fr->en->run_id, l->items, l->n, e);
+}
+
+static void capture(struct fault_run *fr)
+{
+	struct engine *en = fr->en;
+	struct err e = {0};
+
+	en->in_flight++;
+	if (inject_capture(fr->in, en->injections, en->n_faults, &e) < 0) {
+		give_up(fr, &e);
+		return;
+	}
+	engine_checkpoint("captured");
+	fr->in->asked_ns = clock_now_ns();
+	committer_submit(en->committer, append, journaled, fr);
+}
+
+static bool same_targets(const struct target_list *a, const struct target_list *b)
+{
+	for (size_t i = 0; a->n == b->n && i < a->n; i++)
+		if (a->items[i] != b->items[i])
+			return false;
+	return a->n == b->n;
+}
+
+static int hold_names(struct engine *en, const struct target_list *targets, struct err *e)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < targets->n; i++) {
+		autofree char *name = plan_target_name(targets->items[i]);
+
+		r = lock_name(en->lock, name, e);
+	}
+	return r;
+}
+
+/* The plan is as old as the baseline is long: what has changed since is planned again. */
+static int plan_again(struct fault_run *fr, struct err *e)
+{
+	struct engine *en = fr->en;
+	struct plan_fault *old = fr->in->pf, *pf;
+	autotargets targets = {0}, peers = {0};
+	size_t matched;
+	int r;
+
+	r = place_list(en->place, e);
+	if (r == 0)
+		r = plan_choose(old->spec, place_targets(en->place), en->seed, &old->fault.targets,
+				&targets, &peers, &matched, e);
+	if (r < 0 || (same_targets(&targets, &old->fault.targets) &&
+		      same_targets(&peers, &old->fault.peers)))
+		return r;
+	if (targets.n == 0 && !en->o.allow_empty)
+		return err_set(e, ENOENT, "its targets went before it began");
+	r = plan_fault_new(old->spec, &targets, &peers, &en->env, &pf, e);
+	if (r == 0)
+		r = hold_names(en, &targets, e);
+	if (r < 0)
+		return r;
+	pf->n_matched = matched;
+	fr->in->pf = pf;
+	plan_fault_free(old);
+	engine_emit(en, EVENT_PLANNED, name_of(fr), NULL, (int64_t)targets.n);
+	return 0;
+}
+
+static int on_start(sd_event_source *s, uint64_t usec, void *data)
+{
+	struct fault_run *fr = data;
+	struct err e = {0};
+
+	fr->timer = sd_event_source_unref(fr->timer);
+	if (fr->en->stopping)
+		return 0;
+	if (plan_again(fr, &e) < 0)
+		failed(fr, &e);
+	else if (fault_of(fr)->targets.n)
+		capture(fr);
+	return 0;
+}
+
+static struct fault_run *add_fault(struct engine *en, struct plan_fault *pf)
+{
+	struct fault_run *fr = xcalloc(1, sizeof *fr);
+	size_t n = en->n_faults;
+
+	fr->en = en;
+	fr->in = injection_new(pf);
+	*array_push(en->faults, n) = fr;
+	*array_push(en->injections, en->n_faults) = fr->in;
+	return fr;
+}
+
+int faults_schedule(struct engine *en, struct err *e)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < en->plan->n_faults; i++)
+		add_fault(en, take(en->plan->faults[i]));
+	en->plan->n_faults = 0;
+	for (size_t i = 0; r == 0 && i < en->n_faults; i++)
+		r = set_timer(en->faults[i], plan_start_ns(en->faults[i]->in->pf->spec), on_start,
+			      e);
+	return r;
+}
+
+/* While it is on ------------------------------------------------------------------------------ */
+
+static void target_went(void *data, const struct captured_target *c)
+{
+	struct engine *en = data;
+
+	if (c->netns_ino)
+		guard_forget(en->guard, c->netns_dev, c->netns_ino);
+}
+
+static bool within_blast_radius(const struct engine *en, size_t more)
+{
+	int64_t max = en->x->blast_radius.max_targets;
+	size_t n = more;
+
+	for (size_t i = 0; i < en->n_faults; i++)
+		if (en->injections[i]->state != INJECTION_OFF)
+			n += en->injections[i]->pf->fault.targets.n;
+	return !max || n <= (size_t)max;
+}
+
+/* Targets that came get a fault of their own, which goes the whole way. */
+static void take_in(struct engine *en, const struct fault_run *like, const struct target_list *came)
+{
+	struct plan_fault *pf = NULL;
+	autotargets fresh = {0};
+	struct fault_run *fr;
+	struct err e = {0};
+	int r;
+
+	for (size_t i = 0; i < came->n; i++)
+		if (!target_list_find(&en->refused, came->items[i]->ns, came->items[i]->name))
+			target_list_add(&fresh, came->items[i]);
+	if (!fresh.n)
+		return;
+	r = within_blast_radius(en, fresh.n)
+		? hold_names(en, &fresh, &e)
+		: err_set(&e, EPERM, "one more target would pass blastRadius.maxTargets");
+	if (r == 0)
+		r = plan_fault_new(like->in->pf->spec, &fresh, &like->in->pf->fault.peers, &en->env,
+				   &pf, &e);
+	if (r < 0) {
+		engine_emit(en, EVENT_WARNING, name_of(like), e.text, 0);
+		for (size_t i = 0; i < fresh.n; i++)
+			target_list_add(&en->refused, fresh.items[i]);
+		return;
+	}
+	fr = add_fault(en, pf);
+	fr->in->late = true;
+	capture(fr);
+}
+
+void faults_observe(struct engine *en)
+{
+	size_t n = en->n_faults;
+
+	for (size_t i = 0; i < n; i++)
+		observe_fault(en->injections[i]);
+	for (size_t i = 0; i < n && !en->stopping; i++) {
+		struct fault_run *fr = en->faults[i];
+		autotargets came = {0};
+		struct err e = {0};
+
+		if (fr->in->late || fr->in->state != INJECTION_ON || fault_of(fr)->driver->one_shot)
+			continue;
+		if (observe_targets(fr->in->pf->spec, en->injections, n, place_targets(en->place),
+				    en->seed, target_went, en, &came, &e) < 0)
+			engine_emit(en, EVENT_WARNING, name_of(fr), e.text, 0);
+		take_in(en, fr, &came);
+	}
+}
+
+/* End ----------------------------------------------------------------------------------------- */
+
+static void take_detail(struct injection *in)
+{
+	struct fault *f = &in->pf->fault;
+
+	if (!in->detail && f->driver->report && f->driver->report(f, &in->detail, NULL) < 0)
+		in->detail = NULL;
+}
+
+/* The undo records of some faults in one array, newest first; they stay the faults'. */
+static struct undo *gather(struct fault_run **some, size_t n, size_t *ret_n)
+{
+	struct undo *all = NULL;
+
+	*ret_n = 0;
+	for (size_t i = n; i-- > 0;) {
+		const struct undo_list *l = &fault_of(some[i])->undo;
+
+		for (size_t k = l->n; k-- > 0;)
+			*array_push(all, *ret_n) = l->items[k];
+	}
+	return all;
+}
+
+/* What is left of one fault is said, and whether it is gone. */
+static void tell_reverted(struct engine *en, struct fault_run *fr, const struct restored *rows,
+			  size_t n)
+{
+	bool left = false;
+
+	for (size_t i = 0; i < n; i++) {
+		if (!streq(rows[i].fault, name_of(fr)) || !rows[i].text)
+			continue;
+		if (restored_is_left(&rows[i]))
+			engine_emit(en, EVENT_RESIDUE, rows[i].target, rows[i].text, 0);
+		else
+			engine_emit(en, EVENT_WARNING, rows[i].target, rows[i].text, 0);
+		left |= restored_is_left(&rows[i]);
+	}
+	if (!left)
+		engine_emit(en, EVENT_RECOVERED, name_of(fr), NULL, fr->in->revert_ns);
+}
+
+static void check_all(struct engine *en, struct fault_run **some, const struct undo *undo, size_t n,
+		      struct restored *rows)
+{
+	for (size_t i = 0; i < n; i++)
+		if (!inject_shares_target(some[0]->in, &undo[i], en->injections, en->n_faults))
+			recover_check(&undo[i], en->broker, &rows[i]);
+}
+
+static void revert_some(struct engine *en, struct fault_run **some, size_t n)
+{
+	autofree struct undo *undo = NULL;
+	size_t n_undo, first = en->restoration.n;
+	int64_t start = clock_now_ns(), took;
+	struct restored *rows;
+
+	for (size_t i = 0; i < n; i++)
+		if (fault_of(some[i])->driver->off)
+			fault_of(some[i])->driver->off(fault_of(some[i]));
+	engine_checkpoint("off");
+	for (size_t i = 0; i < n; i++) {
+		take_detail(some[i]->in);
+		some[i]->timer = sd_event_source_unref(some[i]->timer);
+	}
+	undo = gather(some, n, &n_undo);
+	recover_revert(undo, n_undo, en->broker, &en->restoration);
+	took = clock_now_ns() - start;
+	engine_checkpoint("reverted");
+	for (size_t i = 0; i < n; i++) {
+		some[i]->in->state = INJECTION_OFF;
+		some[i]->in->revert_ns = took;
+	}
+	rows = en->restoration.items + first;
+	check_all(en, some, undo, n_undo, rows);
+	mark_undone(en, undo, n_undo, rows);
+	for (size_t i = 0; i < n; i++)
+		tell_reverted(en, some[i], rows, n_undo);
+}
+
+void faults_revert(struct engine *en, bool at_once)
+{
+	autofree struct fault_run **on = xcalloc(en->n_faults, sizeof *on);
+	size_t n = 0;
+
+	for (size_t i = 0; i < en->n_faults; i++) {
+		struct fault_run *fr = en->faults[i];
+
+		fr->timer = sd_event_source_unref(fr->timer);
+		if (fr->in->state != INJECTION_ON || fault_of(fr)->driver->one_shot)
+			continue;
+		if (!at_once)
+			observe_fault(fr->in);
+		on[n++] = fr;
+	}
+	if (n)
+		revert_some(en, on, n);
+}
+
+void faults_settle(struct engine *en)
+{
+	for (size_t i = 0; i < en->n_faults; i++) {
+		struct injection *in = en->injections[i];
+
+		if (in->state != INJECTION_ON)
+			continue;
+		observe_fault(in);
+		revert_some(en, &en->faults[i], 1);
+	}
+}
+
+void faults_free(struct engine *en)
+{
+	for (size_t i = 0; i < en->n_faults; i++) {
+		sd_event_source_unref(en->faults[i]->timer);
+		injection_free(en->injections[i]);
+		free(en->faults[i]);
+	}
+	free(en->faults);
+	free(en->injections);
+	target_list_done(&en->refused);
+}

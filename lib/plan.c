@@ -1,0 +1,290 @@
+#include "plan.h"
+
+#include "base/clock.h"
+
+#include <errno.h>
+#include <inttypes.h>
+
+int64_t plan_start_ns(const struct fault_spec *spec)
+{
+	return spec->at_ns;
+}
+
+int64_t plan_end_ns(const struct experiment *x, const struct fault_spec *spec)
+{
+	if (!spec->duration_ns)
+		return x->fault_ns;
+	return MIN_OF(spec->at_ns + spec->duration_ns, x->fault_ns);
+}
+
+char *plan_target_name(const struct target *t)
+{
+	if (t->netns_ino && !t->host_network)
+		return xasprintf("target/netns/%" PRIu64 ":%" PRIu64, t->netns_dev, t->netns_ino);
+	return xasprintf("target/%s/%s", t->ns, t->name);
+}
+
+void plan_fault_free(struct plan_fault *pf)
+{
+	if (!pf)
+		return;
+	if (pf->fault.driver->release)
+		pf->fault.driver->release(&pf->fault);
+	undo_list_done(&pf->fault.undo);
+	target_list_done(&pf->fault.targets);
+	target_list_done(&pf->fault.peers);
+	strlist_done(&pf->ops);
+	free(pf);
+}
+
+void plan_free(struct plan *p)
+{
+	if (!p)
+		return;
+	for (size_t i = 0; i < p->n_faults; i++)
+		plan_fault_free(p->faults[i]);
+	free(p->faults);
+	free(p);
+}
+
+int plan_fault_new(const struct fault_spec *spec, const struct target_list *targets,
+		   const struct target_list *peers, const struct fault_env *env,
+		   struct plan_fault **ret, struct err *e)
+{
+	autoptr(plan_fault) pf = xcalloc(1, sizeof *pf);
+	int64_t start = clock_now_ns();
+	int r;
+
+	pf->spec = spec;
+	pf->fault = (struct fault){
+		.driver = spec->driver,
+		.params = spec->params,
+		.name = spec->name,
+		.duration_ns = spec->duration_ns,
+		.env = env,
+	};
+	target_list_copy(&pf->fault.targets, targets);
+	target_list_copy(&pf->fault.peers, peers);
+	pf->n_matched = targets->n;
+	if (targets->n) {
+		r = spec->driver->plan(&pf->fault, &pf->ops, e);
+		if (r < 0)
+			return r;
+	}
+	pf->took_ns = clock_now_ns() - start;
+	*ret = take(pf);
+	return 0;
+}
+
+int plan_choose(const struct fault_spec *spec, const struct target_list *all, uint64_t seed,
+		const struct target_list *keep, struct target_list *ret_targets,
+		struct target_list *ret_peers, size_t *ret_matched, struct err *e)
+{
+	const struct fault_common *common = spec->params;
+	autofree char *stream = xasprintf("targets/%s", spec->name);
+	autofree char *peer_stream = xasprintf("peers/%s", spec->name);
+	const struct selection *peers;
+	int r;
+
+	r = selection_choose(&common->selection, all, seed, stream, keep, ret_targets, ret_matched,
+			     e);
+	if (r < 0 || !spec->driver->peer_selection)
+		return r;
+	peers = spec->driver->peer_selection(spec->params);
+	if (!peers || !peers->given)
+		return r;
+	r = selection_choose(peers, all, seed, peer_stream, NULL, ret_peers, NULL, e);
+	return r < 0 ? err_wrap(e, "target") : r;
+}
+
+/* A peer list that comes out empty would turn "to these" into "to everybody" or "to nobody". */
+static int refuse_empty(const struct fault_spec *spec, const struct target_list *all,
+			const struct target_list *targets, const struct target_list *peers,
+			struct err *e)
+{
+	const struct fault_common *common = spec->params;
+	const struct selection *p =
+		spec->driver->peer_selection ? spec->driver->peer_selection(spec->params) : NULL;
+	int r;
+
+	if (targets->n == 0)
+		r = selection_explain_empty(&common->selection, all, e);
+	else if (p && p->given && peers->n == 0)
+		r = selection_explain_empty(p, all, e) < 0 ? err_wrap(e, "target") : 0;
+	else
+		return 0;
+	err_hint(e, "correct the selector, or pass --allow-empty if that is no mistake");
+	return r;
+}
+
+static int check_percent(const struct experiment *x, const struct plan_fault *pf, struct err *e)
+{
+	int64_t max = x->blast_radius.max_percent;
+	size_t n = pf->fault.targets.n;
+
+	if (!max || n * 100 <= (size_t)max * pf->n_matched)
+		return 0;
+	err_set(e, EPERM, "%zu of %zu matching targets are %zu %%, blastRadius.maxPercent allows "
+		"%" PRId64, n, pf->n_matched, n * 100 / pf->n_matched, max);
+	err_hint(e, "choose fewer targets (mode, value) or raise the bound");
+	return -EPERM;
+}
+
+static int add_fault(struct plan *p, const struct fault_spec *spec, const struct target_list *all,
+		     const struct fault_env *env, bool allow_empty, struct err *e)
+{
+	autotargets targets = {0}, peers = {0};
+	struct plan_fault *pf;
+	size_t matched = 0;
+	int r;
+
+	r = plan_choose(spec, all, env->seed, NULL, &targets, &peers, &matched, e);
+	if (r == 0 && !allow_empty)
+		r = refuse_empty(spec, all, &targets, &peers, e);
+	if (r == 0)
+		r = plan_fault_new(spec, &targets, &peers, env, &pf, e);
+	if (r < 0)
+		return r;
+	pf->n_matched = matched;
+	*array_push(p->faults, p->n_faults) = pf;
+	return check_percent(p->x, pf, e);
+}
+
+static bool same_target(const struct target *a, const struct target *b)
+{
+	return a == b || (a->netns_ino && a->netns_ino == b->netns_ino &&
+			  a->netns_dev == b->netns_dev && !a->host_network);
+}
+
+static const struct target *shared_target(const struct plan_fault *a, const struct plan_fault *b)
+{
+	for (size_t i = 0; i < a->fault.targets.n; i++)
+		for (size_t k = 0; k < b->fault.targets.n; k++)
+			if (same_target(a->fault.targets.items[i], b->fault.targets.items[k]))
+				return a->fault.targets.items[i];
+	return NULL;
+}
+
+static bool overlap_in_time(const struct experiment *x, const struct fault_spec *a,
+			    const struct fault_spec *b)
+{
+	return plan_start_ns(a) < plan_end_ns(x, b) && plan_start_ns(b) < plan_end_ns(x, a);
+}
+
+static int check_pair(const struct experiment *x, const struct plan_fault *a,
+		      const struct plan_fault *b, struct err *e)
+{
+	const struct fault_driver *d = a->spec->driver;
+	const struct target *t;
+
+	if (d != b->spec->driver || !overlap_in_time(x, a->spec, b->spec))
+		return 0;
+	if (d->one_shot || (d->compatible && d->compatible(a->spec->params, b->spec->params)))
+		return 0;
+	t = shared_target(a, b);
+	if (!t)
+		return 0;
+	err_set(e, EBUSY, "fault %s and fault %s cannot be on %s/%s at one time", a->spec->name,
+		b->spec->name, t->ns, t->name);
+	err_hint(e, "merge them into one fault, or let one end before the other begins");
+	return -EBUSY;
+}
+
+static int check_pairs(const struct plan *p, struct err *e)
+{
+	for (size_t i = 0; i < p->n_faults; i++)
+		for (size_t k = i + 1; k < p->n_faults; k++) {
+			int r = check_pair(p->x, p->faults[i], p->faults[k], e);
+
+			if (r < 0)
+				return r;
+		}
+	return 0;
+}
+
+void plan_targets(const struct plan *p, struct target_list *ret)
+{
+	for (size_t i = 0; i < p->n_faults; i++) {
+		const struct target_list *l = &p->faults[i]->fault.targets;
+
+		for (size_t k = 0; k < l->n; k++) {
+			bool known = false;
+
+			/* Lists of one source share their objects and are long only when there is
+			 * one fault: comparing across faults is enough. */
+			for (size_t m = 0; m < i && !known; m++)
+				for (size_t n = 0; n < p->faults[m]->fault.targets.n && !known; n++)
+					known = p->faults[m]->fault.targets.items[n] == l->items[k];
+			if (!known)
+				target_list_add(ret, l->items[k]);
+		}
+	}
+}
+
+static int check_count(const struct plan *p, struct err *e)
+{
+	int64_t max = p->x->blast_radius.max_targets;
+	autotargets all = {0};
+
+	plan_targets(p, &all);
+	if (!max || all.n <= (size_t)max)
+		return 0;
+	err_set(e, EPERM, "%zu targets, blastRadius.maxTargets allows %" PRId64, all.n, max);
+	err_hint(e, "choose fewer targets (mode, value) or raise the bound");
+	return -EPERM;
+}
+
+int plan_build(const struct experiment *x, const struct target_list *all,
+	       const struct fault_env *env, bool allow_empty, struct plan **ret, struct err *e)
+{
+	autoptr(plan) p = xcalloc(1, sizeof *p);
+	int r;
+
+	p->x = x;
+	for (size_t i = 0; i < x->n_faults; i++)
+		if (add_fault(p, &x->faults[i], all, env, allow_empty, e) < 0)
+			return err_wrap(e, "fault %s", x->faults[i].name);
+	r = check_count(p, e);
+	if (r == 0)
+		r = check_pairs(p, e);
+	if (r < 0)
+		return r;
+	*ret = take(p);
+	return 0;
+}
+
+static json_t *names_json(const struct target_list *l)
+{
+	json_t *names = json_array();
+
+	for (size_t i = 0; i < l->n; i++)
+		json_array_append_new(names, json_sprintf("%s/%s", l->items[i]->ns,
+							  l->items[i]->name));
+	return names;
+}
+
+static json_t *fault_json(const struct experiment *x, const struct plan_fault *pf)
+{
+	json_t *ops = json_array();
+
+	for (size_t i = 0; i < pf->ops.n; i++)
+		json_array_append_new(ops, json_string(pf->ops.items[i]));
+	return json_pack("{s:s, s:s, s:s?, s:I, s:I, s:I, s:o, s:o, s:o}", "name", pf->spec->name,
+			 "kind", pf->spec->driver->kind, "backend", pf->fault.backend, "start_ms",
+			 (json_int_t)(plan_start_ns(pf->spec) / NSEC_PER_MSEC), "end_ms",
+			 (json_int_t)(plan_end_ns(x, pf->spec) / NSEC_PER_MSEC), "matched",
+			 (json_int_t)pf->n_matched, "targets", names_json(&pf->fault.targets),
+			 "peers", names_json(&pf->fault.peers), "ops", ops);
+}
+
+json_t *plan_json(const struct plan *p)
+{
+	json_t *faults = json_array();
+	autotargets all = {0};
+
+	plan_targets(p, &all);
+	for (size_t i = 0; i < p->n_faults; i++)
+		json_array_append_new(faults, fault_json(p->x, p->faults[i]));
+	return json_pack("{s:s, s:s?, s:I, s:o}", "experiment", p->x->name, "hypothesis",
+			 p->x->hypothesis, "targets", (json_int_t)all.n, "faults", faults);
+}

@@ -1,0 +1,268 @@
+/*
+ * The gravest finding wins:
+ *
+ *   not-restored  the machine needs a person, whatever the service did
+ *   error         the experiment did not run as written
+ *   interrupted   a person ended it
+ *   aborted       a safety line was crossed; what was measured until then is cut short
+ *   ineffective   no fault was felt: a breach in such a run has another cause
+ *   failed        an objective was broken, beyond doubt
+ *   inconclusive  nothing was broken, and something could not be told
+ *   passed
+ *
+ * failed stands before inconclusive because objectives are a conjunction: one that is broken
+ * breaks the promise whatever the unknown ones would have been, and a fault that was on for a
+ * part of the time only, or whose effect could not be measured, does not excuse the breach. An
+ * unsteady baseline is inconclusive and nothing else can be: no fault was injected.
+ */
+#include "verdict.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+static const struct {
+	const char *name;
+	int exit_code;
+} verdicts[] = {
+	[VERDICT_PASSED] = {"passed", 0},
+	[VERDICT_FAILED] = {"failed", 1},
+	[VERDICT_INEFFECTIVE] = {"ineffective", 5},
+	[VERDICT_INCONCLUSIVE] = {"inconclusive", 5},
+	[VERDICT_ABORTED] = {"aborted", 1},
+	[VERDICT_ERROR] = {"error", 3},
+	[VERDICT_NOT_RESTORED] = {"not-restored", 4},
+	[VERDICT_INTERRUPTED] = {"interrupted", 130},
+};
+
+const char *verdict_name(enum verdict v)
+{
+	return verdicts[v].name;
+}
+
+int verdict_exit_code(enum verdict v)
+{
+	return verdicts[v].exit_code;
+}
+
+static const struct verdict_fault *fault_in_state(const struct verdict_facts *f,
+						  enum effect_state state)
+{
+	for (size_t i = 0; i < f->n_faults; i++)
+		if (f->faults[i].n_targets && f->faults[i].effect->state == state)
+			return &f->faults[i];
+	return NULL;
+}
+
+static const struct verdict_fault *leaky_fault(const struct verdict_facts *f)
+{
+	for (size_t i = 0; i < f->n_faults; i++)
+		if (f->faults[i].let_through > 0 || f->faults[i].gate_gone)
+			return &f->faults[i];
+	return NULL;
+}
+
+static const struct slo_result *slo_in_state(const struct verdict_facts *f, enum slo_state state)
+{
+	for (size_t i = 0; i < f->n_slos; i++)
+		if (f->slos[i].state == state ||
+		    (state == SLO_BREACHED && f->slos[i].recovery_breached))
+			return &f->slos[i];
+	return NULL;
+}
+
+static const struct objective_result *objective_in_state(const struct slo_result *s,
+							 enum slo_state state)
+{
+	for (size_t i = 0; i < s->n_objectives; i++)
+		if (s->objectives[i].state == state)
+			return &s->objectives[i];
+	return NULL;
+}
+
+/* "and N more" for SLOs in one state. */
+static const char *others(const struct verdict_facts *f, enum slo_state state, char *buf, size_t size)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < f->n_slos; i++)
+		n += f->slos[i].state == state ||
+		     (state == SLO_BREACHED && f->slos[i].recovery_breached);
+	buf[0] = '\0';
+	if (n > 1)
+		snprintf(buf, size, " (and %zu more SLO%s)", n - 1, n > 2 ? "s" : "");
+	return buf;
+}
+
+static bool say_not_restored(const struct verdict_facts *f, struct verdict_result *ret)
+{
+	char left[512];
+
+	if (restoration_left(f->restoration) == 0)
+		return false;
+	restoration_summary(f->restoration, left, sizeof left);
+	ret->verdict = VERDICT_NOT_RESTORED;
+	snprintf(ret->sentence, sizeof ret->sentence,
+		 "NOT RESTORED: %s; clear it with: brunt recover %s", left, f->run_id);
+	return true;
+}
+
+static bool say_error(const struct verdict_facts *f, struct verdict_result *ret)
+{
+	if (!f->error)
+		return false;
+	ret->verdict = VERDICT_ERROR;
+	snprintf(ret->sentence, sizeof ret->sentence, "error: %s; everything is as it was before%s%s",
+		 f->error, f->hint && *f->hint ? "; next step: " : "", f->hint ? f->hint : "");
+	return true;
+}
+
+static bool say_interrupted(const struct verdict_facts *f, struct verdict_result *ret)
+{
+	if (!f->interrupted)
+		return false;
+	ret->verdict = VERDICT_INTERRUPTED;
+	snprintf(ret->sentence, sizeof ret->sentence,
+		 "interrupted (%s): everything is restored, nothing was judged", f->interrupted);
+	return true;
+}
+
+static bool say_aborted(const struct verdict_facts *f, struct verdict_result *ret)
+{
+	if (!f->aborted)
+		return false;
+	ret->verdict = VERDICT_ABORTED;
+	snprintf(ret->sentence, sizeof ret->sentence,
+		 "aborted: %s, so the faults were taken off early; everything is restored: find out "
+		 "why the service got that bad before trying again", f->aborted);
+	return true;
+}
+
+static bool say_unsteady(const struct verdict_facts *f, struct verdict_result *ret)
+{
+	if (!f->unsteady)
+		return false;
+	ret->verdict = VERDICT_INCONCLUSIVE;
+	snprintf(ret->sentence, sizeof ret->sentence,
+		 "inconclusive: no steady state before the fault (%s), so nothing was injected; mend "
+		 "the service or the objective first", f->unsteady);
+	return true;
+}
+
+static bool say_ineffective(const struct verdict_facts *f, struct verdict_result *ret)
+{
+	const struct verdict_fault *v = fault_in_state(f, EFFECT_NONE);
+
+	if (!v)
+		return false;
+	ret->verdict = VERDICT_INEFFECTIVE;
+	snprintf(ret->sentence, sizeof ret->sentence,
+		 "ineffective: %s (%s) was injected and is not felt%s%s; check direction, device and "
+		 "target against the way the traffic takes", v->name, v->effect->requested,
+		 v->effect->measured[0] ? ": " : "", v->effect->measured);
+	return true;
+}
+
+static bool say_failed(const struct verdict_facts *f, struct verdict_result *ret)
+{
+	const struct slo_result *s = slo_in_state(f, SLO_BREACHED);
+	const struct objective_result *o;
+	char more[40];
+
+	if (!s)
+		return false;
+	o = objective_in_state(s, SLO_BREACHED);
+	ret->verdict = VERDICT_FAILED;
+	others(f, SLO_BREACHED, more, sizeof more);
+	if (o)
+		snprintf(ret->sentence, sizeof ret->sentence,
+			 "failed: %s: %s is not kept: %s%s; replay it with seed %lld", s->name,
+			 o->objective->text, o->text, more, (long long)f->seed);
+	else if (s->recovery_breached)
+		snprintf(ret->sentence, sizeof ret->sentence,
+			 "failed: %s did not recover in time after the fault%s; replay it with seed "
+			 "%lld", s->name, more, (long long)f->seed);
+	else
+		snprintf(ret->sentence, sizeof ret->sentence,
+			 "failed: %s was expected to be breached and was not%s: the alarm that it "
+			 "tests has not been tried", s->name, more);
+	return true;
+}
+
+static bool say_inconclusive(const struct verdict_facts *f, struct verdict_result *ret)
+{
+	const struct verdict_fault *v = leaky_fault(f);
+	const struct slo_result *s = slo_in_state(f, SLO_INCONCLUSIVE);
+	char *to = ret->sentence;
+	size_t size = sizeof ret->sentence;
+
+	ret->verdict = VERDICT_INCONCLUSIVE;
+	if (v && v->gate_gone) {
+		snprintf(to, size, "inconclusive: somebody removed the gate of %s while it was on; "
+			 "find out what manages that interface", v->name);
+	} else if (v) {
+		snprintf(to, size, "inconclusive: the kernel lease of %s ran out and let %lld packets "
+			 "pass; the machine stalled: try a longer --lease", v->name,
+			 (long long)v->let_through);
+	} else if ((v = fault_in_state(f, EFFECT_UNKNOWN))) {
+		snprintf(to, size, "inconclusive: the effect of %s could not be measured%s%s; send "
+			 "traffic through its targets, with load: or an http or tcp indicator",
+			 v->name, v->effect->measured[0] ? ": " : "", v->effect->measured);
+	} else if (s) {
+		const struct objective_result *o = objective_in_state(s, SLO_INCONCLUSIVE);
+		char more[40];
+
+		snprintf(to, size, "inconclusive: %s: %s%s; lengthen the window or raise the rate",
+			 s->name, o ? o->why : "nothing was measured",
+			 others(f, SLO_INCONCLUSIVE, more, sizeof more));
+	} else {
+		ret->verdict = VERDICT_PASSED;
+		return false;
+	}
+	return true;
+}
+
+static void list_faults(const struct verdict_facts *f, struct str *b)
+{
+	for (size_t i = 0; i < f->n_faults; i++) {
+		const struct verdict_fault *v = &f->faults[i];
+
+		str_addf(b, "%s%s (%s%s%s)", i == 0 ? "" : i + 1 < f->n_faults ? ", " : " and ",
+			 v->name, v->effect->requested, v->effect->measured[0] ? "; " : "",
+			 v->effect->measured);
+	}
+}
+
+static void say_passed(const struct verdict_facts *f, struct verdict_result *ret)
+{
+	autostr faults = {0};
+	size_t targets = 0;
+
+	list_faults(f, &faults);
+	for (size_t i = 0; i < f->n_faults; i++)
+		targets += f->faults[i].n_targets;
+	for (size_t i = 0; i < f->n_slos; i++)
+		ret->narrowly |= f->slos[i].narrowly;
+	if (targets == 0)
+		snprintf(ret->sentence, sizeof ret->sentence,
+			 "passed: no target matched and --allow-empty was given: nothing was tried");
+	else if (f->n_slos == 0)
+		snprintf(ret->sentence, sizeof ret->sentence,
+			 "passed: %s felt and put back; add slos: to judge what the service makes of it",
+			 faults.s);
+	else
+		snprintf(ret->sentence, sizeof ret->sentence,
+			 "%s: %zu of %zu SLOs kept under %s%s",
+			 ret->narrowly ? "passed, narrowly" : "passed", f->n_slos, f->n_slos, faults.s,
+			 ret->narrowly ? ": inside the confidence interval it would have failed, "
+					 "measure longer" : "");
+}
+
+void verdict_decide(const struct verdict_facts *f, struct verdict_result *ret)
+{
+	*ret = (struct verdict_result){0};
+	if (say_not_restored(f, ret) || say_error(f, ret) || say_interrupted(f, ret) ||
+	    say_aborted(f, ret) || say_unsteady(f, ret) || say_ineffective(f, ret) ||
+	    say_failed(f, ret) || say_inconclusive(f, ret))
+		return;
+	say_passed(f, ret);
+}
