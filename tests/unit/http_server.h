@@ -118,7 +118,8 @@ static inline void *http_server_accept(void *data)
 	}
 }
 
-static inline void http_server_start(struct http_server *s)
+/* On a socket that was made elsewhere, in another network namespace for one; it is taken over. */
+static inline void http_server_start_on(struct http_server *s, int fd)
 {
 	struct sockaddr_in a = {.sin_family = AF_INET};
 	socklen_t len = sizeof a;
@@ -126,7 +127,7 @@ static inline void http_server_start(struct http_server *s)
 
 	memset(s, 0, sizeof *s);
 	pthread_mutex_init(&s->lock, NULL);
-	s->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	s->fd = fd;
 	r = bind(s->fd, (struct sockaddr *)&a, sizeof a);
 	assert(r == 0);
 	r = listen(s->fd, 1024);
@@ -136,6 +137,11 @@ static inline void http_server_start(struct http_server *s)
 	r = pthread_create(&s->thread, NULL, http_server_accept, s);
 	assert(r == 0);
 	(void)r;
+}
+
+static inline void http_server_start(struct http_server *s)
+{
+	http_server_start_on(s, socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
 }
 
 /* To be called when the clients have closed their connections. */
