@@ -11,8 +11,9 @@
 struct globals;
 struct view;
 
-/* Before the engine exists: its options need the listener. */
-struct view *view_new(const struct globals *g);
+/* Before the engine exists: its options need the listener. plain: stdout carries something else,
+ * so that nothing is drawn there. */
+struct view *view_new(const struct globals *g, bool plain);
 struct listener view_listener(struct view *v);
 /* Redraws from the engine's state on loop's timer until view_free. */
 int view_attach(struct view *v, const struct engine *en, struct sd_event *loop, struct err *e);

@@ -1,0 +1,10 @@
+/*
+ * plan_set - the plans of experiments, as `brunt plan` and `brunt run --dry-run` print them
+ */
+#pragma once
+
+#include "session.h"
+
+/* o->plan_only is set; output is "json" or NULL for text. */
+int plan_set(const struct globals *g, const struct experiment_set *set,
+	     const struct engine_options *o, const char *output, struct err *e);

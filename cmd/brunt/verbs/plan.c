@@ -1,0 +1,62 @@
+#include "../plan_set.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdio.h>
+
+struct plan_options {
+	struct strlist files;
+	const char *output, *net_backend, *lab, *source;
+	bool allow_empty, allow_host_network;
+};
+
+#define OPTION(f) offsetof(struct plan_options, f)
+
+static const struct option_row options[] = {
+	{"--allow-empty", 0, NULL, "skip a fault whose selection is empty", OPT_FLAG, OPTION(allow_empty)},
+	{"--allow-host-network", 0, NULL, "let faults onto the host's own network namespace", OPT_FLAG,
+	 OPTION(allow_host_network)},
+	{"--filename", 'f', "FILE", "file, directory or - for stdin, as the arguments; may be repeated",
+	 OPT_STRINGS, OPTION(files)},
+	{"--lab", 0, "NAME", "take targets from this running lab", OPT_STRING, OPTION(lab)},
+	{"--net-backend", 0, "B", "auto, netem or engine: what carries delays", OPT_STRING,
+	 OPTION(net_backend)},
+	{"--output", 'o', "FORMAT", "table (default) or json", OPT_STRING, OPTION(output)},
+	{"--source", 0, "S", "where targets come from: lab or netns", OPT_STRING, OPTION(source)},
+};
+
+static int run_plan(const struct globals *g, const void *opts, const struct strlist *args,
+		    struct err *e)
+{
+	const struct plan_options *o = opts;
+	autoptr(experiment_set) set = NULL;
+	const struct engine_options eo = {
+		.state_dir = g->state_dir,
+		.net_backend = o->net_backend,
+		.allow_empty = o->allow_empty,
+		.allow_host_network = o->allow_host_network,
+		.lab = o->lab,
+		.source = o->source,
+		.plan_only = true,
+	};
+
+	if (o->output && !streq(o->output, "table") && !streq(o->output, "json")) {
+		err_set(e, EINVAL, "plan: unknown output format %s (want table or json)", o->output);
+		return EXIT_USAGE;
+	}
+	set = session_load("plan", &o->files, args, e);
+	return set ? plan_set(g, set, &eo, o->output, e) : EXIT_USAGE;
+}
+
+const struct verb verb_plan = {
+	.name = "plan",
+	.summary = "the matched targets and the exact kernel operations; nothing is touched",
+	.usage = "[OPTIONS] FILE...",
+	.doc = "Matches targets and asks every fault for its kernel operations and its refusals, as a\n"
+	       "run would before its baseline. Nothing is injected. An experiment's own lab is brought\n"
+	       "up for the look and taken down again.",
+	.options = options,
+	.n_options = ARRAY_SIZE(options),
+	.options_size = sizeof(struct plan_options),
+	.run = run_plan,
+};

@@ -1,0 +1,124 @@
+/*
+ * The verdict of one run as tables: what was done to whom and what it did, then every objective
+ * with its number, interval and sample count. Reads the record (docs/record.md), so that a run
+ * that has just ended and one from the history look the same.
+ */
+#include "table.h"
+#include "view.h"
+
+#include <stdio.h>
+
+static const char *text_of(const json_t *o, const char *key)
+{
+	const char *s = json_string_value(json_object_get(o, key));
+
+	return s ? s : "";
+}
+
+static char *join(const json_t *strings, size_t most)
+{
+	struct str out = {0};
+	const json_t *s;
+	size_t i;
+
+	json_array_foreach(strings, i, s) {
+		if (i == most) {
+			str_addf(&out, " and %zu more", json_array_size(strings) - most);
+			break;
+		}
+		str_addf(&out, "%s%s", i ? " " : "", json_string_value(s));
+	}
+	return str_take(&out);
+}
+
+static const char *color_of(const char *state)
+{
+	static const struct {
+		const char *state, *color;
+	} colors[] = {
+		{"breached", "red"},     {"failed", "red"},  {"held", "green"},
+		{"inconclusive", "yellow"}, {"measured", NULL}, {"none", "red"},
+		{"passed", "green"},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(colors); i++)
+		if (streq(colors[i].state, state))
+			return colors[i].color;
+	return NULL;
+}
+
+static void faults_table(const struct globals *g, const json_t *record)
+{
+	static const char *const headings[] = {"FAULT", "BY", "~TARGETS", "ASKED FOR", "~MEASURED",
+					       NULL};
+	const json_t *faults = json_object_get(record, "faults"), *f;
+	autoptr(table) t = table_new(g, headings);
+	size_t i;
+
+	json_array_foreach(faults, i, f) {
+		autofree char *targets = join(json_object_get(f, "targets"), 3);
+		const char *measured = text_of(f, "measured");
+		const char *cells[] = {text_of(f, "name"), text_of(f, "backend"), targets,
+				       text_of(f, "requested"),
+				       *measured ? measured : text_of(f, "effect")};
+
+		table_row(t, cells, color_of(text_of(f, "effect")));
+	}
+	if (json_array_size(faults))
+		table_print(t);
+}
+
+static void objective_row(struct table *t, const char *slo, const json_t *o)
+{
+	const char *state = text_of(o, "state"), *why = text_of(o, "why");
+	bool narrowly = json_is_true(json_object_get(o, "narrowly"));
+	autofree char *verdict = xasprintf("%s%s", state, narrowly ? ", narrowly" : "");
+	const char *cells[] = {slo, text_of(o, "window"), text_of(o, "objective"),
+			       *why ? why : text_of(o, "text"), verdict};
+
+	table_row(t, cells, color_of(state));
+}
+
+static void slos_table(const struct globals *g, const json_t *record)
+{
+	static const char *const headings[] = {"SLO", "WINDOW", "OBJECTIVE", "~MEASURED", "STATE",
+					       NULL};
+	const json_t *slos = json_object_get(record, "slos"), *s, *o;
+	autoptr(table) t = table_new(g, headings);
+	size_t i, k;
+
+	json_array_foreach(slos, i, s)
+		json_array_foreach(json_object_get(s, "objectives"), k, o)
+			objective_row(t, text_of(s, "name"), o);
+	if (json_array_size(slos))
+		table_print(t);
+}
+
+static void residue_lines(const json_t *record)
+{
+	const json_t *r;
+	size_t i;
+
+	json_array_foreach(json_object_get(record, "residue"), i, r)
+		if (!json_is_true(json_object_get(r, "clean")))
+			printf("left behind by %s on %s: %s\n", text_of(r, "fault"),
+			       text_of(r, "target"), text_of(r, "text"));
+}
+
+void view_record(const struct globals *g, const json_t *record)
+{
+	const char *verdict = text_of(record, "verdict");
+	bool narrowly = json_is_true(json_object_get(record, "narrowly"));
+	bool good = streq(verdict, "passed");
+
+	faults_table(g, record);
+	if (json_array_size(json_object_get(record, "faults")) &&
+	    json_array_size(json_object_get(record, "slos")))
+		putchar('\n');
+	slos_table(g, record);
+	residue_lines(record);
+	printf("%s%s%s: %s%s%s\n", json_array_size(json_object_get(record, "faults")) ? "\n" : "",
+	       text_of(record, "experiment"), g->color ? (good ? "\033[32m" : "\033[31m") : "",
+	       verdict, narrowly ? ", narrowly" : "", g->color ? "\033[0m" : "");
+	printf("%s\n", text_of(record, "sentence"));
+}

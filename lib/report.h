@@ -1,0 +1,18 @@
+/*
+ * report - the record of a run for other programs
+ *
+ * Flow:    verdict -> [report]
+ * Owns:    nothing; strings returned are the caller's
+ */
+#pragma once
+
+#include "base/err.h"
+
+#include <jansson.h>
+
+/* JUnit XML of one or more records (docs/record.md): a suite an experiment, a case for each
+ * objective, for each fault's effect and for the restoration. */
+char *report_junit(const json_t *const *records, size_t n);
+
+/* Writes text to path so that a reader sees the old file or the whole new one. */
+int report_write(const char *path, const char *text, struct err *e);
