@@ -70,17 +70,26 @@ static int send_request(struct delay_engine *en, const struct delay_request *rq,
 	return sendmsg(en->sock, &msg, MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
+static int lost(struct delay_engine *en, int code, struct err *e)
+{
+	/* A late answer must not be taken for that of the next request. */
+	shutdown(en->sock, SHUT_RDWR);
+	if (code == EAGAIN || code == ETIMEDOUT)
+		return err_set(e, ETIMEDOUT, "the delay engine (pid %d) does not answer", en->pid);
+	return err_set(e, EOWNERDEAD, "the delay engine (pid %d) has died", en->pid);
+}
+
 static int ask(struct delay_engine *en, const struct delay_request *rq, int fd, struct err *e)
 {
 	struct delay_answer answer;
 	ssize_t n = send_request(en, rq, fd);
 
-	while (n >= 0 && (n = recv(en->sock, &answer, sizeof answer, 0)) < 0 && errno == EINTR)
-		n = 0;
-	if (n < 0 && (errno == EAGAIN || errno == ETIMEDOUT))
-		return err_set(e, ETIMEDOUT, "the delay engine (pid %d) does not answer", en->pid);
+	if (n == 0)
+		do
+			n = recv(en->sock, &answer, sizeof answer, 0);
+		while (n < 0 && errno == EINTR);
 	if (n != sizeof answer)
-		return err_set(e, EOWNERDEAD, "the delay engine (pid %d) has died", en->pid);
+		return lost(en, n < 0 ? errno : EPIPE, e);
 	if (answer.err.code && e)
 		*e = answer.err;
 	return -answer.err.code;
@@ -221,6 +230,14 @@ int delay_engine_set(struct delay_engine *en, const struct delay_params *p, stru
 		return err_set(e, EINVAL, "corruption cannot be added to a running delay engine");
 	rq->op = DELAY_OP_SET;
 	fill_params(rq, p);
+	return ask(en, rq, -1, e);
+}
+
+int delay_engine_flush(struct delay_engine *en, struct err *e)
+{
+	autofree struct delay_request *rq = xcalloc(1, sizeof *rq);
+
+	rq->op = DELAY_OP_FLUSH;
 	return ask(en, rq, -1, e);
 }
 

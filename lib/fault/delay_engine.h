@@ -119,6 +119,11 @@ int delay_engine_remove(struct delay_engine *en, uint32_t id, struct err *e);
  * The seed and offloads stay: corrupt_ppm cannot become non-zero. */
 int delay_engine_set(struct delay_engine *en, const struct delay_params *p, struct err *e);
 
+/* Delivers at once, in order, what all paths hold: close the gate first. The TAPs stay. Without it
+ * the engine does so by itself within a third of a lease, or packets are lost with their TAP when
+ * that is deleted before. */
+int delay_engine_flush(struct delay_engine *en, struct err *e);
+
 /* From shared memory, at any time, also after the engine's death; id or DELAY_ALL. */
 enum { DELAY_ALL = UINT32_MAX };
 void delay_engine_counters(const struct delay_engine *en, uint32_t id, struct delay_counters *ret);

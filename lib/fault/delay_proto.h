@@ -12,7 +12,7 @@
 enum { DELAY_CONTROL_FD = 3, DELAY_SHARED_FD = 4 };
 enum { DELAY_PATHS_MAX = 16384 };
 
-enum delay_op { DELAY_OP_START, DELAY_OP_ADD, DELAY_OP_REMOVE, DELAY_OP_SET };
+enum delay_op { DELAY_OP_START, DELAY_OP_ADD, DELAY_OP_REMOVE, DELAY_OP_SET, DELAY_OP_FLUSH };
 
 struct delay_request {
 	uint32_t op;

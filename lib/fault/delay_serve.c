@@ -10,8 +10,8 @@
  *
  * When the owner dies the kernel closes the control socket. The gate must be inert before the
  * TAPs disappear, or packets would be redirected to nothing until the lease had run out: so the
- * lease ends first, a pause lets packets that were already past the gate arrive, and only then
- * everything is delivered and the process exits.
+ * lease ends first, what is held is delivered, and the process lingers for packets that were
+ * already past the gate before it exits.
  */
 #include "delay_path.h"
 #include "delay_proto.h"
@@ -44,6 +44,7 @@ struct server {
 	struct delay_shared *shared;
 	struct delay_store store;
 	struct delay_path_state *paths[DELAY_PATHS_MAX];
+	uint32_t n_paths; /* ids below this one may be in use */
 	struct delay_request request;
 };
 
@@ -136,7 +137,16 @@ static int add_path(struct server *sv, const struct delay_request *rq, int *tap_
 	p->counters = &sv->shared->paths[rq->id];
 	delay_dice_init(&p->dice, sv->store.params.seed, rq->stream);
 	sv->paths[rq->id] = take(p);
+	sv->n_paths = MAX_OF(sv->n_paths, rq->id + 1);
 	return 0;
+}
+
+static void flush_all(struct server *sv)
+{
+	for (uint32_t id = 0; id < sv->n_paths; id++)
+		if (sv->paths[id])
+			delay_path_read(&sv->store, sv->paths[id]);
+	delay_store_flush(&sv->store, NULL);
 }
 
 static int handle(struct server *sv, const struct delay_request *rq, int *fd, struct err *e)
@@ -156,6 +166,9 @@ static int handle(struct server *sv, const struct delay_request *rq, int *fd, st
 		return 0;
 	case DELAY_OP_SET:
 		set_params(sv, rq);
+		return 0;
+	case DELAY_OP_FLUSH:
+		flush_all(sv);
 		return 0;
 	default:
 		return err_set(e, EPROTO, "unknown request %u", rq->op);
@@ -243,19 +256,16 @@ static void finish(struct server *sv)
 {
 	int64_t until_ns = clock_now_ns() + LINGER_NS;
 	struct epoll_event ev[EVENTS];
-	int n;
 
 	if (sv->words)
 		write_lease(sv, 0);
 	epoll_ctl(sv->epoll_fd, EPOLL_CTL_DEL, DELAY_CONTROL_FD, NULL);
 	epoll_ctl(sv->epoll_fd, EPOLL_CTL_DEL, sv->signal_fd, NULL);
-	while (clock_now_ns() < until_ns) {
-		n = epoll_wait(sv->epoll_fd, ev, EVENTS, 1);
-		for (int i = 0; i < n; i++)
-			if (!sv->paths[ev[i].data.u64]->gone)
-				delay_path_read(&sv->store, sv->paths[ev[i].data.u64]);
-	}
-	delay_store_flush(&sv->store, NULL);
+	do {
+		flush_all(sv);
+		epoll_wait(sv->epoll_fd, ev, EVENTS, 1);
+	} while (clock_now_ns() < until_ns);
+	flush_all(sv);
 }
 
 static void watch(struct server *sv, int fd, uint64_t what)

@@ -89,8 +89,22 @@ static bool gate_is_there(const struct fault *f, struct net_site *site)
 	return true;
 }
 
-static void let_go(struct net_site *site)
+/* A TAP's descriptor holds the namespace just as a socket does. */
+static void leave_paths(const struct fault *f, const struct net_site *site)
 {
+	const struct net_state *st = net_state_of(f);
+	const struct net_params *p = net_params_of(f);
+
+	if (!st->engine || !st->injected)
+		return;
+	net_foreach_port(site, port)
+		net_foreach_direction(p, d)
+			delay_engine_remove(st->engine, port->device[d].path_id, NULL);
+}
+
+static void let_go(const struct fault *f, struct net_site *site)
+{
+	leave_paths(f, site);
 	site->gone = true;
 	netlink_close(site->nl);
 	site->nl = NULL;
@@ -113,11 +127,11 @@ static void watch_gates(const struct fault *f, struct net_state *st)
 }
 
 /* A handle on a dead pod's namespace would keep its addresses answering. */
-static void watch_targets(struct net_state *st)
+static void watch_targets(const struct fault *f, struct net_state *st)
 {
 	net_foreach_site(st, site)
 		if (!site->gone && site->target->netns_fd < 0)
-			let_go(site);
+			let_go(f, site);
 }
 
 static int take_peers(struct fault *f, struct net_state *st, struct peers *now, struct err *e)
@@ -173,7 +187,7 @@ int net_tick(struct fault *f, struct err *e)
 
 	if (!st->injected)
 		return 0;
-	watch_targets(st);
+	watch_targets(f, st);
 	watch_lease(f, st);
 	watch_gates(f, st);
 	net_probe_tick(f);
@@ -210,13 +224,13 @@ int net_retarget(struct fault *f, const struct target_list *now, struct err *e)
 	struct net_state *st = net_state_of(f);
 	autopeers peers = {0};
 
-	watch_targets(st);
+	watch_targets(f, st);
 	net_foreach_site(st, site) {
 		if (site->gone || lists_site(now, site))
 			continue;
 		if (revert_site(f, site, e) < 0)
 			return -e->code;
-		let_go(site);
+		let_go(f, site);
 		emit(f, EVENT_CHANGED, site->id, "no longer a target", 0);
 	}
 	if (!net_has_peers(net_params_of(f)))
@@ -232,6 +246,9 @@ void net_off(struct fault *f)
 
 	if (st && st->gate)
 		gate_close(st->gate);
+	/* Or what it holds would be lost with the TAPs. */
+	if (st && st->engine)
+		delay_engine_flush(st->engine, NULL);
 }
 
 static json_t *site_to_json(const struct fault *f, const struct net_site *site)

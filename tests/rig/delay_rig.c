@@ -8,6 +8,8 @@
  *   set K=V...  changes the parameters
  *   off         the panic switch: closes the gate
  *   remove      the path leaves
+ *   flush       delivers what is held
+ *   sweep NAME ALIAS  removes a TAP as recovery does
  *   stop        the engine is stopped
  *
  * Keys: delay_ns jitter_ns correlation_ppm reorder_ppm duplicate_ppm corrupt_ppm order_keep seed
@@ -252,6 +254,10 @@ static void obey(struct rig *rig, char *line, struct err *e)
 		r = delay_engine_remove(rig->engine, rig->path, e);
 	else if (streq(word, "off"))
 		close_gate(rig, true);
+	else if (streq(word, "flush"))
+		r = delay_engine_flush(rig->engine, e);
+	else if (streq(word, "sweep") && (key = strtok(NULL, " \n")))
+		r = delay_tap_remove(rig->nl, key, strtok(NULL, " \n"), e);
 	else if (streq(word, "stop"))
 		delay_engine_stop(take(rig->engine));
 	printf("%s\n", r < 0 ? e->text : "ok");
