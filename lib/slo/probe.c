@@ -6,13 +6,16 @@
 #include "probe.h"
 
 #include "../base/clock.h"
+#include "../base/units.h"
 #include "../kernel/broker.h"
 
 #include <errno.h>
 #include <sys/socket.h>
 #include <systemd/sd-event.h>
 
-enum { RATE_MAX = 20000 };
+enum { RATE_MAX = 5000 }; /* 180 us of CPU a request on the reference machine */
+
+#define LATE_NS (100 * NSEC_PER_MSEC)
 
 /* One open request. */
 struct shot {
@@ -226,10 +229,27 @@ int probe_start(struct indicator *i, const struct probe_params *params,
 	return 0;
 }
 
+/* A late prober is part of what it measured: say so when it could matter. */
+static void warn_when_late(const struct probe *p)
+{
+	char text[256], late[UNITS_TEXT_MAX];
+
+	if (p->late_ns < LATE_NS)
+		return;
+	snprintf(text, sizeof text,
+		 "%s: brunt itself began a request %s late; as much of the slowest answers may be "
+		 "its own",
+		 p->request.url, units_duration(p->late_ns, late));
+	event_emit(p->indicator->env->listener,
+		   (struct event){.type = EVENT_WARNING, .text = text});
+}
+
 void probe_stop(struct probe *p)
 {
 	if (!p)
 		return;
+	if (p->timer)
+		warn_when_late(p);
 	p->timer = sd_event_source_disable_unref(p->timer);
 	http_client_free(take(p->client));
 	while (p->open)

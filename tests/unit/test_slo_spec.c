@@ -86,7 +86,7 @@ static const struct {
 	 "x.yaml:2:52: indicator.http.expectStatus: \"2xx\" is not a set of status codes (want "
 	 "\"200-399\" or \"200,404\")\n"},
 	{SLO("http: {url: 'http://a/', rate: 99999/s}", "p99 <= 5s"),
-	 "x.yaml:2:44: indicator.http.rate: 99999/s is more than 20000/s, the most that one prober "
+	 "x.yaml:2:44: indicator.http.rate: 99999/s is more than 5000/s, the most that one prober "
 	 "keeps up with\n"},
 	{SLO("tcp: {address: gateway}", "p99 <= 5s"),
 	 "x.yaml:2:28: indicator.tcp.address: \"gateway\" is not an address (want HOST:PORT)\n"},
