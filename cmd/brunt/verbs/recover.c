@@ -1,0 +1,76 @@
+#include "../runs.h"
+
+#include "../../../lib/kernel/broker.h"
+#include "../../../lib/recover.h"
+
+#include <stdio.h>
+
+/* What is left of a run, a line each. */
+static void print_left(const char *run_id, const struct restoration *r)
+{
+	for (size_t i = 0; i < r->n; i++) {
+		const struct restored *row = &r->items[i];
+
+		if (restored_is_left(row))
+			printf("run %s: NOT restored: %s of %s: %s\n", run_id, row->fault, row->target,
+			       row->text ? row->text : "differs from what it was before the fault");
+	}
+}
+
+static int recover_one(const struct globals *g, struct journal *j, struct broker *broker,
+		       const char *run_id, size_t *left, struct err *e)
+{
+	autorestoration restoration = {0};
+	autofd int lock = -1;
+	int r = lock_take_over(g->state_dir, run_id, &lock, e);
+
+	if (r < 0)
+		return err_wrap(e, "run %s", run_id);
+	if (r == 0) {
+		printf("run %s is alive and recovers by itself; brunt stop %s ends it\n", run_id, run_id);
+		return 0;
+	}
+	r = recover_dead_run(j, broker, run_id, NULL, "brunt recover", &restoration, e);
+	if (r < 0)
+		return err_wrap(e, "run %s", run_id);
+	lock_forget(g->state_dir, run_id);
+	print_left(run_id, &restoration);
+	*left += restoration_left(&restoration);
+	if (restoration_left(&restoration) == 0)
+		printf("run %s: recovered, %zu change%s undone\n", run_id, restoration.n,
+		       restoration.n == 1 ? "" : "s");
+	return 0;
+}
+
+static int run_recover(const struct globals *g, const void *opts, const struct strlist *args,
+		       struct err *e)
+{
+	autoptr(journal) j = NULL;
+	autoptr(broker) broker = NULL;
+	struct strlist ids = {0};
+	size_t left = 0;
+	int r;
+
+	(void)opts;
+	r = journal_open(g->state_dir, &j, e);
+	if (r == 0)
+		r = args->n ? runs_named(j, args, &ids, e) : runs_unfinished(j, &ids, e);
+	if (r == 0 && ids.n)
+		r = broker_start(&broker, e);
+	for (size_t i = 0; r == 0 && i < ids.n; i++)
+		r = recover_one(g, j, broker, ids.items[i], &left, e);
+	if (r == 0 && ids.n == 0 && !g->quiet)
+		puts("nothing to recover");
+	strlist_done(&ids);
+	return left ? EXIT_NOT_RESTORED : r < 0 ? EXIT_ERROR : EXIT_PASSED;
+}
+
+const struct verb verb_recover = {
+	.name = "recover",
+	.summary = "finish the recovery of runs whose processes are gone",
+	.usage = "[RUN...]",
+	.doc = "Undoes from the journal what dead runs left behind, checks it against the state before\n"
+	       "the fault, and says what it could not undo. A live run is never touched. Exit code 4 when\n"
+	       "something is left.",
+	.run = run_recover,
+};
