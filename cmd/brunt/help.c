@@ -25,6 +25,10 @@ void help_verb(const struct verb *v, struct str *ret)
 	size_t n;
 
 	str_addf(ret, "Usage: brunt %s %s\n\n%s\n", v->name, v->usage, v->doc);
+	if (v->subs)
+		str_add(ret, "\nVerbs:\n");
+	for (const struct verb *const *sub = v->subs; sub && *sub; sub++)
+		str_addf(ret, "  brunt %-17s %s\n", (*sub)->name, (*sub)->summary);
 	if (v->n_options) {
 		str_add(ret, "\nOptions:\n");
 		options_describe(v->options, v->n_options, ret);

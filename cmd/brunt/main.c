@@ -68,6 +68,25 @@ static int flush_stdout(int code, struct err *e)
 	return code == EXIT_PASSED ? EXIT_ERROR : code;
 }
 
+static int no_such_sub(const struct verb *v, const char *name, struct err *e)
+{
+	const char *names[16], *near;
+	size_t n = 0;
+
+	for (; v->subs[n] && n < ARRAY_SIZE(names); n++)
+		names[n] = strrchr(v->subs[n]->name, ' ') + 1;
+	near = name ? suggest_nearest(name, names, n) : NULL;
+	if (name)
+		err_set(e, EINVAL, "no such verb: %s %s", v->name, name);
+	else
+		err_set(e, EINVAL, "%s what?", v->name);
+	if (near)
+		err_hint(e, "did you mean brunt %s %s?", v->name, near);
+	else
+		err_hint(e, "brunt %s --help lists its verbs", v->name);
+	return EXIT_USAGE;
+}
+
 static int run_verb(const struct verb *v, int argc, char **argv, struct err *e)
 {
 	autofree void *opts = xcalloc(1, v->options_size);
@@ -80,6 +99,8 @@ static int run_verb(const struct verb *v, int argc, char **argv, struct err *e)
 
 	if (options_parse(v, argc, argv, &g, opts, &args, &help, e) < 0) {
 		code = EXIT_USAGE;
+	} else if (!help && v->subs) {
+		code = no_such_sub(v, args.n ? args.items[0] : NULL, e);
 	} else if (help) {
 		help_verb(v, &text);
 		fputs(text.s, stdout);
@@ -116,6 +137,10 @@ int main(int argc, char **argv)
 	else if (streq(argv[1], "--version") || streq(argv[1], "-V"))
 		argv[1] = "version";
 	v = verb_find(argv[1]);
+	if (v && v->subs && argc > 2 && verb_find_sub(v, argv[2])) {
+		v = verb_find_sub(v, argv[2]);
+		argc--, argv++;
+	}
 	code = v ? run_verb(v, argc, argv, &e) : no_such_verb(argv[1], &e);
 	print_err(&e);
 	return code;

@@ -47,6 +47,16 @@ static void option_rows(const struct option_row *rows, size_t n)
 	}
 }
 
+static void verb_entry(const struct verb *v)
+{
+	printf(".SS \"brunt %s %s\"\n", v->name, v->usage);
+	text(v->doc);
+	putchar('\n');
+	option_rows(v->options, v->n_options);
+	for (const struct verb *const *sub = v->subs; sub && *sub; sub++)
+		verb_entry(*sub);
+}
+
 static void verbs_section(void)
 {
 	const struct verb *const *verbs;
@@ -54,15 +64,9 @@ static void verbs_section(void)
 
 	puts(".SH VERBS");
 	verbs = verbs_all(&n);
-	for (size_t i = 0; i < n; i++) {
-		if (verbs[i]->hidden)
-			continue;
-		fputs(".SS ", stdout);
-		printf("\"brunt %s %s\"\n", verbs[i]->name, verbs[i]->usage);
-		text(verbs[i]->doc);
-		putchar('\n');
-		option_rows(verbs[i]->options, verbs[i]->n_options);
-	}
+	for (size_t i = 0; i < n; i++)
+		if (!verbs[i]->hidden)
+			verb_entry(verbs[i]);
 }
 
 static void fields(const struct schema *s, const char *prefix);

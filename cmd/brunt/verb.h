@@ -45,7 +45,9 @@ struct verb {
 	size_t n_options;
 	size_t options_size;
 	bool hidden;
-	bool args_verbatim; /* options end at the first argument: lab exec POD CMD -x */
+	bool args_verbatim; /* options end at the first argument */
+	/* NULL-terminated: the next word chooses one of these ("lab up"); no run of its own. */
+	const struct verb *const *subs;
 	/* opts points to the verb's options struct; args are what is left. Returns an exit code;
 	 * e is printed when set. */
 	int (*run)(const struct globals *g, const void *opts, const struct strlist *args,

@@ -14,6 +14,14 @@ const struct verb *verb_find(const char *name)
 	return NULL;
 }
 
+const struct verb *verb_find_sub(const struct verb *v, const char *name)
+{
+	for (const struct verb *const *sub = v->subs; *sub; sub++)
+		if (streq(strrchr((*sub)->name, ' ') + 1, name))
+			return *sub;
+	return NULL;
+}
+
 const struct verb *const *verbs_all(size_t *ret_n)
 {
 	*ret_n = ARRAY_SIZE(verbs);

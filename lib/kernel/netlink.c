@@ -36,19 +36,24 @@ static void tune(int fd)
 		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
 }
 
-int netlink_open(struct broker *b, int netns_fd, int protocol, struct netlink **ret, struct err *e)
+int netlink_adopt(int socket_fd, struct netlink **ret, struct err *e)
 {
 	const struct sockaddr_nl any = {.nl_family = AF_NETLINK};
-	autofd int fd = broker_socket(b, netns_fd, AF_NETLINK, SOCK_RAW, protocol, e);
+	autofd int fd = socket_fd;
 
-	if (fd < 0)
-		return fd;
 	tune(fd);
 	if (bind(fd, (const struct sockaddr *)&any, sizeof any) < 0)
 		return err_errno(e, errno, "bind netlink socket");
 	*ret = xcalloc(1, sizeof **ret);
 	**ret = (struct netlink){.fd = take_fd(fd), .buf = NULL};
 	return 0;
+}
+
+int netlink_open(struct broker *b, int netns_fd, int protocol, struct netlink **ret, struct err *e)
+{
+	int fd = broker_socket(b, netns_fd, AF_NETLINK, SOCK_RAW, protocol, e);
+
+	return fd < 0 ? fd : netlink_adopt(fd, ret, e);
 }
 
 void netlink_close(struct netlink *nl)

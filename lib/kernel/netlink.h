@@ -27,6 +27,8 @@ struct broker;
 struct netlink;
 
 int netlink_open(struct broker *b, int netns_fd, int protocol, struct netlink **ret, struct err *e);
+/* On a netlink socket of the caller's own making; it is taken, also on failure. */
+int netlink_adopt(int socket_fd, struct netlink **ret, struct err *e);
 void netlink_close(struct netlink *nl);
 DEFINE_AUTOPTR(netlink, netlink_close);
 

@@ -14,15 +14,34 @@ static void option_words(const struct option_row *rows, size_t n, struct str *ou
 		str_addf(out, "%s%s", out->len ? " " : "", rows[i].name);
 }
 
+/* Several verbs below one have options in common. */
+static void add_new_words(const struct option_row *rows, size_t n, struct str *out)
+{
+	for (size_t i = 0; i < n; i++)
+		if (!out->s || !strstr(out->s, rows[i].name))
+			option_words(&rows[i], 1, out);
+}
+
 static char *verb_words(const struct verb *v)
 {
 	const struct option_row *rows;
 	struct str out = {0};
 	size_t n;
 
+	for (const struct verb *const *sub = v->subs; sub && *sub; sub++)
+		add_new_words((*sub)->options, (*sub)->n_options, &out);
 	option_words(v->options, v->n_options, &out);
 	rows = options_global(&n);
 	option_words(rows, n, &out);
+	return str_take(&out);
+}
+
+static char *sub_names(const struct verb *v)
+{
+	struct str out = {0};
+
+	for (const struct verb *const *sub = v->subs; sub && *sub; sub++)
+		str_addf(&out, "%s%s", out.len ? " " : "", strrchr((*sub)->name, ' ') + 1);
 	return str_take(&out);
 }
 
@@ -46,17 +65,19 @@ static void print_bash(const struct verb *const *verbs, size_t n)
 	printf("# bash completion for brunt: brunt completion bash > "
 	       "/etc/bash_completion.d/brunt\n"
 	       "_brunt() {\n"
-	       "\tlocal cur=${COMP_WORDS[COMP_CWORD]} words\n"
+	       "\tlocal cur=${COMP_WORDS[COMP_CWORD]} words subs\n"
 	       "\tif [ \"$COMP_CWORD\" -eq 1 ]; then\n"
 	       "\t\tCOMPREPLY=($(compgen -W '%s' -- \"$cur\")); return\n\tfi\n"
 	       "\tcase ${COMP_WORDS[1]} in\n",
 	       names);
 	for (size_t i = 0; i < n; i++) {
-		autofree char *words = verb_words(verbs[i]);
+		autofree char *words = verb_words(verbs[i]), *subs = sub_names(verbs[i]);
 
-		printf("\t%s) words='%s' ;;\n", verbs[i]->name, words);
+		printf("\t%s) words='%s' subs='%s' ;;\n", verbs[i]->name, words, subs);
 	}
 	printf("\tesac\n"
+	       "\tif [ \"$COMP_CWORD\" -eq 2 ] && [ -n \"$subs\" ]; then\n"
+	       "\t\tCOMPREPLY=($(compgen -W \"$subs\" -- \"$cur\")); return\n\tfi\n"
 	       "\tcase $cur in\n"
 	       "\t-*) COMPREPLY=($(compgen -W \"$words\" -- \"$cur\")) ;;\n"
 	       "\t*) COMPREPLY=($(compgen -f -- \"$cur\")) ;;\n"
@@ -67,19 +88,28 @@ static void print_zsh(const struct verb *const *verbs, size_t n)
 {
 	printf("#compdef brunt\n# zsh completion for brunt: brunt completion zsh > "
 	       "\"${fpath[1]}/_brunt\"\n"
-	       "_brunt() {\n\tlocal -a verbs opts\n\tverbs=(\n");
+	       "_brunt() {\n\tlocal -a verbs opts subs\n\tverbs=(\n");
 	for (size_t i = 0; i < n; i++)
 		if (!verbs[i]->hidden)
 			printf("\t\t\"%s:%s\"\n", verbs[i]->name, verbs[i]->summary);
 	printf("\t)\n\tif (( CURRENT == 2 )); then _describe verb verbs; return; fi\n"
 	       "\tcase $words[2] in\n");
 	for (size_t i = 0; i < n; i++) {
-		autofree char *words = verb_words(verbs[i]);
+		autofree char *words = verb_words(verbs[i]), *subs = sub_names(verbs[i]);
 
-		printf("\t%s) opts=(%s) ;;\n", verbs[i]->name, words);
+		printf("\t%s) opts=(%s); subs=(%s) ;;\n", verbs[i]->name, words, subs);
 	}
-	printf("\tesac\n\tif [[ $PREFIX == -* ]]; then compadd -- $opts; else _files; fi\n}\n"
+	printf("\tesac\n\tif (( CURRENT == 3 && $#subs )); then compadd -- $subs; return; fi\n"
+	       "\tif [[ $PREFIX == -* ]]; then compadd -- $opts; else _files; fi\n}\n"
 	       "_brunt \"$@\"\n");
+}
+
+static void fish_options(const struct verb *v, const char *word)
+{
+	for (size_t i = 0; i < v->n_options; i++)
+		printf("complete -c brunt -n \"__fish_seen_subcommand_from %s\" -l %s -d \"%s\"%s\n",
+		       word, v->options[i].name + 2, v->options[i].doc,
+		       v->options[i].arg ? " -r" : "");
 }
 
 static void print_fish(const struct verb *const *verbs, size_t n)
@@ -93,11 +123,14 @@ static void print_fish(const struct verb *const *verbs, size_t n)
 			continue;
 		printf("complete -c brunt -n __fish_use_subcommand -f -a %s -d \"%s\"\n", v->name,
 		       v->summary);
-		for (size_t k = 0; k < v->n_options; k++)
-			printf("complete -c brunt -n \"__fish_seen_subcommand_from %s\" -l %s -d "
-			       "\"%s\"%s\n",
-			       v->name, v->options[k].name + 2, v->options[k].doc,
-			       v->options[k].arg ? " -r" : "");
+		fish_options(v, v->name);
+		for (const struct verb *const *sub = v->subs; sub && *sub; sub++) {
+			const char *word = strrchr((*sub)->name, ' ') + 1;
+
+			printf("complete -c brunt -n \"__fish_seen_subcommand_from %s\" -f -a %s -d "
+			       "\"%s\"\n", v->name, word, (*sub)->summary);
+			fish_options(*sub, word);
+		}
 	}
 }
 

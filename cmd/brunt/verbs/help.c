@@ -18,6 +18,8 @@ static int run_help(const struct globals *g, const void *opts, const struct strl
 			err_hint(e, "brunt help lists the verbs");
 			return EXIT_USAGE;
 		}
+		if (v->subs && args->n > 1 && verb_find_sub(v, args->items[1]))
+			v = verb_find_sub(v, args->items[1]);
 		help_verb(v, &text);
 	} else {
 		help_overview(&text);
