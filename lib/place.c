@@ -1,5 +1,7 @@
 #include "place.h"
 
+#include "lab/lab.h"
+
 #include <errno.h>
 #include <systemd/sd-event.h>
 
@@ -10,6 +12,9 @@ struct place {
 	struct source_config config;
 	struct target_list targets;
 	struct vantage vantage;
+	struct lab *lab; /* brought up for this run; NULL: none */
+	char *lab_dir;   /* of a running lab */
+	bool opened;     /* ready was called with 0 */
 	sd_event_source *defer;
 	void (*ready)(void *data, int r, const struct err *e);
 	void (*later)(void *data, const struct err *e);
@@ -36,6 +41,43 @@ static int on_open(sd_event_source *s, void *data)
 	return 0;
 }
 
+/* Ready or not, once; from then on every trouble of the lab is news for later. */
+static void on_lab(void *data, struct lab *lab, int r, const struct err *e)
+{
+	struct place *p = data;
+	struct err why = {0};
+
+	if (r == -EINPROGRESS)
+		return;
+	if (p->opened) {
+		if (r < 0)
+			p->later(p->data, e);
+		return;
+	}
+	if (r < 0) {
+		p->ready(p->data, r, e);
+		return;
+	}
+	p->config.lab_dir = lab_dir(lab);
+	r = open_source(p, &why);
+	p->opened = r == 0;
+	p->ready(p->data, r, &why);
+}
+
+static int start_lab(struct place *p, const struct experiment *x, const struct place_options *o,
+		     struct err *e)
+{
+	const struct lab_options lo = {
+		.state_dir = o->state_dir,
+		.manifests = (const char *const *)x->lab_manifests.items,
+		.n_manifests = x->lab_manifests.n,
+		.listener = o->listener,
+	};
+	int r = lab_start(&lo, p->loop, on_lab, p, &p->lab, e);
+
+	return r < 0 ? err_wrap(e, "lab") : 0;
+}
+
 /* In the loop's next round, so that an answer never comes before the question has returned. */
 static int later_on(struct place *p, sd_event_handler_t fn, struct err *e)
 {
@@ -58,8 +100,16 @@ int place_open(const struct experiment *x, const struct place_options *o, struct
 	p->data = data;
 	p->config.allow_host_network = o->allow_host_network;
 	p->vantage.netns_fd = -1;
-	p->name = o->source ? o->source : x->source ? x->source : "netns";
-	r = later_on(p, on_open, e);
+	p->name = o->source    ? o->source
+		  : x->source  ? x->source
+		  : x->has_lab || o->lab ? "lab"
+					 : "netns";
+	if (o->lab)
+		p->config.lab_dir = p->lab_dir = lab_dir_of(o->state_dir, o->lab);
+	if (x->has_lab && !o->lab)
+		r = start_lab(p, x, o, e);
+	else
+		r = later_on(p, on_open, e);
 	if (r < 0)
 		return r;
 	*ret = take(p);
@@ -104,12 +154,22 @@ static int on_closed(sd_event_source *s, void *data)
 	return 0;
 }
 
+static void on_lab_stopped(void *data, struct lab *lab)
+{
+	struct place *p = data;
+
+	p->closed(p->closed_data);
+}
+
+/* Nobody uses a run's own lab any more: its pods need no grace. */
 void place_close(struct place *p, void (*closed)(void *data), void *data)
 {
 	p->closed = closed;
 	p->closed_data = data;
 	p->defer = sd_event_source_unref(p->defer);
-	if (later_on(p, on_closed, NULL) < 0)
+	if (p->lab)
+		lab_stop(p->lab, true, on_lab_stopped, p);
+	else if (later_on(p, on_closed, NULL) < 0)
 		closed(data);
 }
 
@@ -122,6 +182,8 @@ void place_free(struct place *p)
 	kvs_done(&p->vantage.hosts);
 	if (p->source)
 		target_source_close(p->source);
+	lab_free(p->lab);
+	free(p->lab_dir);
 	sd_event_unref(p->loop);
 	free(p);
 }
