@@ -186,7 +186,8 @@ bool slo_condition_held(struct slo *s, const struct objective *cond, int64_t win
 {
 	struct slo_held *h = held_of(s, cond);
 	struct objective o = slo_measured(s, cond);
-	double value = slo_slide(s, &o, window_ns, 0, now_ns);
+	const struct slo_window *fault = &s->windows[WINDOW_FAULT];
+	double value = slo_slide(s, &o, window_ns, fault->opened ? fault->start_ns : 0, now_ns);
 
 	if (!objective_holds(&o, value, slo_baseline(s, &o))) {
 		h->since_ns = 0;

@@ -128,7 +128,8 @@ void slo_tick(struct slo *s, int64_t now_ns);
 
 /*
  * True when cond has held without pause for for_ns, each evaluation over the samples that became
- * known in the last window_ns. Requests that are unanswered for longer than a bound on their time
+ * known in the last window_ns; once the fault window is open, those begun before it do not thin out
+ * what the fault does. Requests that are unanswered for longer than a bound on their time
  * count too, so that a stall is seen before it times out. Looks at 65536 samples at most.
  */
 bool slo_condition_held(struct slo *s, const struct objective *cond, int64_t window_ns,

@@ -472,6 +472,19 @@ static void test_condition_sees_a_request_that_is_still_open(void **state)
 	slo_free(f.slo);
 }
 
+static void test_condition_is_not_thinned_out_by_the_baseline(void **state)
+{
+	struct fixture f = {0};
+	struct objective o;
+
+	begin(&f, SAMPLE_LATENCY, "p50 <= 100ms", NULL);
+	assert_int_equal(objective_parse("p50 > 1s", &o, NULL), 0);
+	requests(&f, 0, 10 * S, 500, 5 * MS, 5 * MS);
+	request(&f, 10 * S, 1500 * MS, true);
+	assert_true(slo_condition_held(f.slo, &o, 20 * S, 0, 12 * S));
+	slo_free(f.slo);
+}
+
 static void test_condition_on_success(void **state)
 {
 	struct fixture f = {0};
@@ -573,6 +586,7 @@ int main(void)
 		cmocka_unit_test(test_recovery_without_samples_is_inconclusive),
 		cmocka_unit_test(test_condition_must_hold_without_pause),
 		cmocka_unit_test(test_condition_sees_a_request_that_is_still_open),
+		cmocka_unit_test(test_condition_is_not_thinned_out_by_the_baseline),
 		cmocka_unit_test(test_condition_on_success),
 		cmocka_unit_test(test_open_requests_at_the_end_count_as_slow_as_they_are),
 		cmocka_unit_test(test_steady_state),
