@@ -219,7 +219,7 @@ int slo_steady(struct slo *s, char *why, size_t why_size)
 		if (isnan(v.value)) {
 			snprintf(why, why_size, "no samples in the baseline window");
 			ret = -1;
-		} else if (!o->relative && !objective_holds(o, v.value, NAN)) {
+		} else if (!o->relative && !slo_holds_so_far(o, v.value, NAN)) {
 			snprintf(why, why_size, "%s is %s before any fault, the objective is %s",
 				 objective_stat_text(o, stat), objective_format(o, v.value, value),
 				 o->text);

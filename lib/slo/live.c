@@ -115,6 +115,17 @@ static double live_value(struct slo *s, const struct objective *o, enum window w
 	return slo_slide(s, o, SLO_LIVE_NS, begun_ns, now_ns);
 }
 
+bool slo_holds_so_far(const struct objective *o, double value, double baseline)
+{
+	if (o->stat == STAT_COUNT && !o->relative) {
+		if (o->op == OP_GE || o->op == OP_GT)
+			return true;
+		if (o->op == OP_EQ)
+			return value <= o->bound;
+	}
+	return objective_holds(o, value, baseline);
+}
+
 /* Evaluates objective i; true when it holds. *ret_value is NAN when there was no news. */
 static bool evaluate(struct slo *s, size_t i, enum window w, int64_t now_ns, double *ret_value)
 {
@@ -123,10 +134,12 @@ static bool evaluate(struct slo *s, size_t i, enum window w, int64_t now_ns, dou
 	bool holds;
 
 	*ret_value = live_value(s, o, w, now_ns);
-	if (isnan(*ret_value) || (o->relative && (w == WINDOW_BASELINE || isnan(baseline))) ||
-	    (o->stat == STAT_COUNT && !(o->op == OP_LE || o->op == OP_LT)))
+	if (isnan(*ret_value) || (o->relative && (w == WINDOW_BASELINE || isnan(baseline))))
 		return true;
-	holds = objective_holds(o, *ret_value, baseline);
+	/* The baseline's count is that of another length: there is nothing to compare yet. */
+	if (o->relative && o->stat == STAT_COUNT)
+		return true;
+	holds = slo_holds_so_far(o, *ret_value, baseline);
 	if (!holds && !s->broken[i] && slo_judged_in(s->spec, w))
 		emit(s, EVENT_BREACHED, o->text, 0);
 	s->broken[i] = !holds;

@@ -178,6 +178,7 @@ void slo_result_done(struct slo_result *r);
 /*
  * The steady state: 1 when all objectives hold in the baseline window, 0 when one does not, -1
  * without samples; why says what. Taken as measured: a short baseline need not have the samples
- * that a verdict needs. Objectives against the baseline only need it to have samples.
+ * that a verdict needs. Objectives against the baseline only need it to have samples, and a count's
+ * lower bound is about the length of another window.
  */
 int slo_steady(struct slo *s, char *why, size_t why_size);

@@ -46,6 +46,10 @@ struct slo {
 	size_t n_history;
 };
 
+/* Whether o holds in a window that may go on: a count can still reach its lower bound, and has broken
+ * an equality only when it is above it. */
+bool slo_holds_so_far(const struct objective *o, double value, double baseline);
+
 /* The objective with the quantity that this indicator measures. */
 struct objective slo_measured(const struct slo *s, const struct objective *o);
 

@@ -525,6 +525,9 @@ static void test_steady_state(void **state)
 		{"p99 <= 5ms", 50, 0, "p99 is 990 ms before any fault, the objective is p99 <= 5ms"},
 		{"p99 <= 1s", 0, -1, "no samples in the baseline window"},
 		{"p99 within 5% of baseline", 50, 1, ""},
+		{"count >= 1000", 50, 1, ""},
+		{"count == 1000", 50, 1, ""},
+		{"count == 0", 50, 0, "count is 50 before any fault, the objective is count == 0"},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
