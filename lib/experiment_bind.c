@@ -5,8 +5,7 @@
  */
 #include "experiment_schema.h"
 
-#include <limits.h>
-#include <stdio.h>
+#include <errno.h>
 
 /* Heads -------------------------------------------------------------------------------------- */
 
@@ -67,33 +66,29 @@ static void fill_fault(struct experiment *x, size_t i, const struct yaml_node *l
 	}
 }
 
-/* As the path of the file's folder: what is relative in it is relative to there. */
-static char *base_dir(const char *file)
+/* A lab's manifest that is not there is the experiment's mistake, so it is found here. */
+static void resolve_manifest(char **path, const struct yaml_node *node, struct field_ctx *ctx)
 {
-	const char *slash = strrchr(file, '/');
-	char cwd[PATH_MAX];
+	autofree char *written = *path;
 
-	if (!getcwd(cwd, sizeof cwd))
-		snprintf(cwd, sizeof cwd, ".");
-	if (!slash)
-		return xstrdup(cwd);
-	if (file[0] == '/')
-		return xstrndup(file, slash - file);
-	return xasprintf("%s/%.*s", cwd, (int)(slash - file), file);
+	*path = field_path(ctx, written);
+	if (access(*path, R_OK) < 0)
+		field_error(ctx, node, NULL, "\"%s\" cannot be read: %s", written, strerror(errno));
 }
 
-static void make_absolute(struct strlist *paths, const char *file)
+static void resolve_manifests(struct strlist *paths, const struct yaml_node *list,
+			      struct field_ctx *ctx)
 {
-	autofree char *dir = base_dir(file);
+	size_t mark = field_enter(ctx, "lab.manifests");
 
-	for (size_t i = 0; i < paths->n; i++) {
-		char *path = paths->items[i];
+	/* A list with a wrong item was reported, and its items cannot be told apart any more. */
+	for (size_t i = 0; list && i < paths->n && paths->n == list->n; i++) {
+		size_t item = field_enter_item(ctx, i);
 
-		if (path[0] == '/')
-			continue;
-		paths->items[i] = xasprintf("%s/%s", dir, path);
-		free(path);
+		resolve_manifest(&paths->items[i], list->items[i], ctx);
+		field_leave(ctx, item);
 	}
+	field_leave(ctx, mark);
 }
 
 static void bind_experiment(struct experiment *x, const struct yaml_node *spec,
@@ -103,7 +98,7 @@ static void bind_experiment(struct experiment *x, const struct yaml_node *spec,
 	for (size_t i = 0; i < x->n_faults; i++)
 		fill_fault(x, i, yaml_get(spec, "faults"));
 	experiment_check(x, spec, ctx);
-	make_absolute(&x->lab_manifests, x->file);
+	resolve_manifests(&x->lab_manifests, yaml_get(yaml_get(spec, "lab"), "manifests"), ctx);
 }
 
 static void default_namespace(struct selection *s, const char *ns)

@@ -79,7 +79,7 @@ char *experiment_template(const char *name)
 
 	if (!kind)
 		return NULL;
-	str_addf(&b, "# %s\n", experiment_schema(kind)->doc);
+	explain_comment(experiment_schema(kind)->doc, 0, &b);
 	str_addf(&b, "# What is commented out is optional; `brunt explain %s` says more.\n", kind);
 	str_addf(&b, "apiVersion: %s\nkind: %s\nmetadata:\n", experiment_api_version(kind), kind);
 	explain_template(field_find(&experiment_head_schema, "metadata")->sub, 2, &b);

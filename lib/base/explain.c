@@ -169,6 +169,14 @@ static void add_rows_of_schema(struct str *b, const struct schema *schema)
 	}
 }
 
+static void add_docs(struct str *b, const char *field, const char *schema)
+{
+	if (field)
+		add_wrapped(b, field, 0, "");
+	if (schema && !streq(field, schema))
+		add_wrapped(b, schema, 0, "");
+}
+
 int explain_field(const struct schema *schema, const char *path, struct str *ret, struct err *e)
 {
 	struct place p = {.schema = schema};
@@ -180,8 +188,7 @@ int explain_field(const struct schema *schema, const char *path, struct str *ret
 		add_facts(&facts, p.field);
 		str_addf(ret, "%s\n\n", facts.s);
 	}
-	add_wrapped(ret, p.field ? p.field->doc ? p.field->doc : "" : p.schema->doc ? p.schema->doc : "",
-		    0, "");
+	add_docs(ret, p.field ? p.field->doc : NULL, p.schema ? p.schema->doc : NULL);
 	if (p.rows || p.schema)
 		str_add(ret, "\nFIELDS\n");
 	if (p.rows)
@@ -199,7 +206,7 @@ static const char *placeholder(const struct field *f)
 		[FIELD_STRING] = "text",    [FIELD_BOOL] = "true",      [FIELD_INT] = "1",
 		[FIELD_DOUBLE] = "1.0",     [FIELD_DURATION] = "10s",   [FIELD_PERCENT] = "10",
 		[FIELD_RATE] = "10mbit",    [FIELD_SIZE] = "64MiB",     [FIELD_FREQUENCY] = "10/s",
-		[FIELD_STRINGS] = "[text]", [FIELD_STRMAP] = "{key: value}",
+		[FIELD_PATH] = "file",	    [FIELD_STRINGS] = "[text]", [FIELD_STRMAP] = "{key: value}",
 		[FIELD_CUSTOM] = "text",
 	};
 
@@ -254,6 +261,11 @@ static void add_variant_row(struct str *b, const struct field *f, int indent)
 	explain_template(row.schema, indent + 2, b);
 }
 
+void explain_comment(const char *text, int indent, struct str *ret)
+{
+	add_wrapped(ret, text, indent, "# ");
+}
+
 static bool is_live(const struct field *f)
 {
 	return f->required || f->in_template;
@@ -288,6 +300,9 @@ static void add_plain(struct str *b, const struct field *f, int indent)
 			str_addf(b, "%*s%s:\n", indent, "", f->name);
 		add_variant_row(b, f, is_inline(f) ? indent : indent + 2);
 		break;
+	case FIELD_PERCENT: /* a text, as Chaos Mesh wants it */
+		str_addf(b, "%*s%s: \"%s\"\n", indent, "", f->name, placeholder(f));
+		break;
 	default:
 		str_addf(b, "%*s%s: %s\n", indent, "", f->name, placeholder(f));
 	}
@@ -304,7 +319,7 @@ void explain_template(const struct schema *schema, int indent, struct str *ret)
 		if (!block.s)
 			continue;
 		if (f->doc)
-			add_wrapped(ret, f->doc, indent, "# ");
+			explain_comment(f->doc, indent, ret);
 		if (is_live(f))
 			str_add(ret, block.s);
 		else

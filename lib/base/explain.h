@@ -14,3 +14,6 @@ int explain_field(const struct schema *schema, const char *path, struct str *ret
 /* Adds the fields of a schema as commented YAML, `indent` spaces deep. What is required, or marked
  * in_template, stands as it is; the rest is commented out. */
 void explain_template(const struct schema *schema, int indent, struct str *ret);
+
+/* Adds text as comment lines, `indent` spaces deep. */
+void explain_comment(const char *text, int indent, struct str *ret);

@@ -9,6 +9,7 @@
 #include "suggest.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 
 struct bind {
@@ -192,6 +193,29 @@ static int check_quotes(const struct field *f, const struct yaml_node *node, str
 	return 0;
 }
 
+char *field_path(const struct field_ctx *ctx, const char *path)
+{
+	const char *slash = strrchr(ctx->file, '/');
+	char cwd[PATH_MAX];
+
+	if (path[0] == '/')
+		return xstrdup(path);
+	if (slash && ctx->file[0] == '/')
+		return xasprintf("%.*s/%s", (int)(slash - ctx->file), ctx->file, path);
+	if (!getcwd(cwd, sizeof cwd))
+		return xstrdup(path);
+	if (!slash)
+		return xasprintf("%s/%s", cwd, path);
+	return xasprintf("%s/%.*s/%s", cwd, (int)(slash - ctx->file), ctx->file, path);
+}
+
+static void make_absolute(char **path, const struct field_ctx *ctx)
+{
+	autofree char *relative = *path;
+
+	*path = field_path(ctx, relative);
+}
+
 static int bind_scalar(const struct field *f, const struct yaml_node *node, void *storage,
 		       struct field_ctx *ctx)
 {
@@ -204,6 +228,8 @@ static int bind_scalar(const struct field *f, const struct yaml_node *node, void
 	if (field_parse_scalar(f, node->text, storage, &e) < 0 ||
 	    field_check_range(f, storage, &e) < 0)
 		return field_error(ctx, node, NULL, "%s", e.text);
+	if (f->type == FIELD_PATH)
+		make_absolute(storage, ctx);
 	return 0;
 }
 
@@ -462,6 +488,7 @@ static void free_value(const struct field *f, char *obj)
 
 	switch (f->type) {
 	case FIELD_STRING:
+	case FIELD_PATH:
 		free(take(*(char **)storage));
 		break;
 	case FIELD_STRINGS:

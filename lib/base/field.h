@@ -12,7 +12,8 @@
  *   FIELD_INT       int64_t            FIELD_RATE      uint64_t bytes per second
  *   FIELD_DOUBLE    double             FIELD_SIZE      uint64_t bytes
  *   FIELD_ENUM      int (index into names)
- *   FIELD_FREQUENCY double per second  FIELD_STRINGS   struct strlist
+ *   FIELD_FREQUENCY double per second  FIELD_PATH      char *, absolute: relative to ctx's file
+ *   FIELD_STRINGS   struct strlist
  *   FIELD_STRMAP    struct kvs         FIELD_OBJECT    the struct itself, embedded
  *   FIELD_LIST      pointer to array of sub->size items; count_offset says where size_t n lies
  *   FIELD_VARIANT   struct variant_value: what one of several keys was chosen, and its params
@@ -47,6 +48,7 @@ enum field_type {
 	FIELD_RATE,
 	FIELD_SIZE,
 	FIELD_FREQUENCY,
+	FIELD_PATH,
 	FIELD_STRINGS,
 	FIELD_STRMAP,
 	FIELD_OBJECT,
@@ -135,6 +137,9 @@ void field_free(const struct schema *schema, void *obj);
  * appended to the path, and the place is that of its value if node has it, else node's. */
 int field_error(struct field_ctx *ctx, const struct yaml_node *node, const char *sub,
 		const char *fmt, ...) format_like(4, 5);
+
+/* A path as seen from the folder of ctx's file, absolute; the caller frees. */
+char *field_path(const struct field_ctx *ctx, const char *path);
 
 /* Goes one step down in ctx's path (".name" or "[i]"); the result restores it with field_leave. */
 size_t field_enter(struct field_ctx *ctx, const char *name);

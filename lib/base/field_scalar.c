@@ -103,6 +103,7 @@ static const struct {
 	[FIELD_RATE] = {"rate", parse_rate},
 	[FIELD_SIZE] = {"size", parse_size},
 	[FIELD_FREQUENCY] = {"rate of requests", parse_frequency},
+	[FIELD_PATH] = {"path", parse_string},
 	[FIELD_STRINGS] = {"list of texts", NULL},
 	[FIELD_STRMAP] = {"map of texts", NULL},
 	[FIELD_OBJECT] = {"map", NULL},

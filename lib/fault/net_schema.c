@@ -90,7 +90,7 @@ static const struct schema reorder_schema = {
 
 static const struct field delay_fields[] = {
 	{.name = "latency", .type = FIELD_DURATION,
-	 .offset = offsetof(struct net_delay, latency_ns), .example = "100ms",
+	 .offset = offsetof(struct net_delay, latency_ns), .example = "100ms", .in_template = true,
 	 .present_offset = offsetof(struct net_delay, latency_given), .has_range = true, .min = 0,
 	 .max = 3600 * NSEC_PER_SEC,
 	 .doc = "Added to each packet's way, in each direction that the fault has. Needed unless "
@@ -105,10 +105,10 @@ static const struct field delay_fields[] = {
 	 .doc = "Lets some packets overtake others."},
 	{.name = "percentiles", .type = FIELD_CUSTOM, .parse = parse_percentiles,
 	 .free = free_percentiles, .offset = offsetof(struct net_delay, percentiles),
-	 .doc = "The delay's distribution by some of its percentiles ({p50: 20ms, p95: 800ms}); "
-		"between them it is interpolated."},
-	{.name = "histogramFrom", .type = FIELD_STRING,
-	 .offset = offsetof(struct net_delay, histogram_from),
+	 .example = "{p50: 20ms, p95: 800ms}",
+	 .doc = "The delay's distribution by some of its percentiles; between them it is interpolated."},
+	{.name = "histogramFrom", .type = FIELD_PATH,
+	 .offset = offsetof(struct net_delay, histogram_from), .example = "latency.hlog",
 	 .doc = "A file with the delay's distribution: one delay a line, an HdrHistogram log, or "
 		"its percentile listing."},
 	{.name = "histogramUnit", .type = FIELD_DURATION,
@@ -228,7 +228,7 @@ static const struct schema bandwidth_schema = {
 static const struct field fields[] = {
 	FAULT_COMMON_FIELDS,
 	{.name = "action", .type = FIELD_ENUM, .names = action_names, .required = true,
-	 .offset = offsetof(struct net_params, action), .example = "partition",
+	 .offset = offsetof(struct net_params, action), .example = "delay",
 	 .doc = "What happens to packets; netem is any of delay, loss, duplicate, corrupt and rate "
 		"together."},
 	{.name = "direction", .type = FIELD_ENUM, .names = direction_names, .deflt = "to",
@@ -241,19 +241,21 @@ static const struct field fields[] = {
 	 .doc = "Only traffic between the chosen targets and these."},
 	{.name = "externalTargets", .type = FIELD_STRINGS,
 	 .offset = offsetof(struct net_params, external_targets),
+	 .example = "[\"10.1.0.0/16\", \"example.org:443\"]",
 	 .doc = "Only traffic with these addresses, CIDRs or names, each with an optional :port. "
 		"Names are looked up again while the fault runs."},
 	{.name = "device", .type = FIELD_STRING, .offset = offsetof(struct net_params, device),
+	 .example = "eth0",
 	 .doc = "The targets' network device; left out: every one but loopback."},
 	{.name = "targetDevice", .type = FIELD_STRING,
-	 .offset = offsetof(struct net_params, target_device),
+	 .offset = offsetof(struct net_params, target_device), .example = "eth0",
 	 .doc = "Of `target`, only the addresses of this device count."},
 	{.name = "protocol", .type = FIELD_ENUM, .names = protocol_names, .deflt = "any",
 	 .offset = offsetof(struct net_params, protocol),
 	 .doc = "Only packets of this protocol."},
 	{.name = "delay", .type = FIELD_OBJECT, .sub = &delay_schema,
 	 .offset = offsetof(struct net_params, delay),
-	 .present_offset = offsetof(struct net_params, delay.given),
+	 .present_offset = offsetof(struct net_params, delay.given), .in_template = true,
 	 .doc = "For action delay or netem."},
 	{.name = "loss", .type = FIELD_OBJECT, .sub = &loss_schema,
 	 .offset = offsetof(struct net_params, loss),

@@ -64,7 +64,7 @@ extern const char *const select_mode_names[];
 	},                                                                                         \
 	{                                                                                          \
 		.name = "value", .type = FIELD_STRING,                                             \
-		.offset = (base) + offsetof(struct selection, value),                              \
+		.offset = (base) + offsetof(struct selection, value), .example = "\"50\"",          \
 		.doc = "The number for mode fixed (at least 1), or the percentage for mode "       \
 		       "fixed-percent and random-max-percent (1 to 100, rounded down).",           \
 	}

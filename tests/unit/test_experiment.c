@@ -38,7 +38,7 @@ static char *said(const char *text)
 static void test_every_field_of_an_experiment(void **state)
 {
 	autoptr(experiment_set) set = load(
-		"/etc/exp/x.yaml",
+		TESTS_DIR "/x.yaml",
 		"apiVersion: brunt.dev/v1alpha1\n"
 		"kind: Experiment\n"
 		"metadata:\n"
@@ -50,7 +50,7 @@ static void test_every_field_of_an_experiment(void **state)
 		"  hypothesis: It holds.\n"
 		"  seed: 42\n"
 		"  source: netns\n"
-		"  lab: {manifests: [lab/a.yaml, /b.yaml]}\n"
+		"  lab: {manifests: [../experiments/lab/liveroom.yaml, /dev/null]}\n"
 		"  load: {command: [liveroom, load, --viewers, 200]}\n"
 		"  timeline: {baseline: 1s, fault: 20s, recovery: 2s}\n"
 		"  slos:\n"
@@ -74,15 +74,15 @@ static void test_every_field_of_an_experiment(void **state)
 	assert_int_equal(x->seed, 42);
 	assert_string_equal(x->source, "netns");
 	assert_true(x->has_lab);
-	assert_string_equal(x->lab_manifests.items[0], "/etc/exp/lab/a.yaml");
-	assert_string_equal(x->lab_manifests.items[1], "/b.yaml");
+	assert_string_equal(x->lab_manifests.items[0], TESTS_DIR "/../experiments/lab/liveroom.yaml");
+	assert_string_equal(x->lab_manifests.items[1], "/dev/null");
 	assert_string_equal(x->load_command.items[3], "200");
 	assert_int_equal(x->baseline_ns, NSEC_PER_SEC);
 	assert_int_equal(x->fault_ns, 20 * NSEC_PER_SEC);
 	assert_int_equal(x->recovery_ns, 2 * NSEC_PER_SEC);
 	assert_int_equal(x->n_slos, 1);
 	assert_string_equal(x->slos[0].type->name, "http");
-	assert_string_equal(x->slos[0].file, "/etc/exp/x.yaml");
+	assert_string_equal(x->slos[0].file, TESTS_DIR "/x.yaml");
 	assert_string_equal(x->aborts[0].when, "p99 > 5s");
 	assert_int_equal(x->aborts[0].condition.op, OP_GT);
 	assert_int_equal(x->aborts[0].for_ns, 3 * NSEC_PER_SEC);

@@ -41,7 +41,8 @@ static void test_a_field_with_fields_below(void **state)
 {
 	(void)state;
 	assert_explains("selector.expressionSelectors",
-			"<list of maps>\n\nRequirements on labels, all of which must hold.\n\nFIELDS\n"
+			"<list of maps>\n\nRequirements on labels, all of which must hold.\n"
+			"One requirement on a label.\n\nFIELDS\n"
 			"  key  <text>, required, example app\n      The label.\n\n"
 			"  operator  <word>, required, one of In, NotIn, Exists, DoesNotExist, example "
 			"In\n      In and NotIn compare with values; Exists and DoesNotExist ask for the "

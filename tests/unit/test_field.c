@@ -22,6 +22,7 @@ struct thing {
 	uint32_t share_ppm;
 	uint64_t rate_Bps, size_bytes;
 	double freq;
+	char *file;
 	struct strlist words;
 	struct kvs labels;
 	struct point at;
@@ -88,6 +89,7 @@ static const struct field thing_fields[] = {
 	{.name = "rate", .type = FIELD_RATE, AT(rate_Bps)},
 	{.name = "size", .type = FIELD_SIZE, AT(size_bytes)},
 	{.name = "freq", .type = FIELD_FREQUENCY, AT(freq)},
+	{.name = "file", .type = FIELD_PATH, AT(file)},
 	{.name = "words", .type = FIELD_STRINGS, AT(words)},
 	{.name = "labels", .type = FIELD_STRMAP, AT(labels)},
 	{.name = "at", .type = FIELD_OBJECT, AT(at), .sub = &point_schema},
@@ -138,6 +140,7 @@ static void test_bind_every_type(void **state)
 	struct thing t = {0};
 	autofree char *said = bind("name: 5\nloud: true\ncount: 4\nfactor: 1.5\ncolor: red\n"
 				   "wait: 20ms\nshare: \"12.5\"\nrate: 8mbit\nsize: 2Ki\nfreq: 60/m\n"
+				   "file: /a\n"
 				   "words: [a, 'b']\nlabels: {x: y, z: }\nat: {x: 1}\n"
 				   "points: [{x: 2}, {}]\nchoice: {second: {x: 9}}\n"
 				   "bluePoint: {}\nstatus: {anything: [goes]}\n",
@@ -155,6 +158,7 @@ static void test_bind_every_type(void **state)
 	assert_int_equal(t.rate_Bps, 1000000);
 	assert_int_equal(t.size_bytes, 2048);
 	assert_true(t.freq == 1.0);
+	assert_string_equal(t.file, "/a");
 	assert_int_equal(t.words.n, 2);
 	assert_string_equal(kvs_get(&t.labels, "z"), "");
 	assert_int_equal(t.at.x, 1);
@@ -164,6 +168,27 @@ static void test_bind_every_type(void **state)
 	assert_int_equal(((struct point *)t.chosen_params)->x, 9);
 	assert_string_equal(t.beside, "bluePoint");
 	field_free(&thing_schema, &t);
+}
+
+static char *path_from(const char *file, const char *path)
+{
+	const struct field_ctx ctx = {.file = file};
+
+	return field_path(&ctx, path);
+}
+
+static void test_paths_are_relative_to_the_file(void **state)
+{
+	autofree char *cwd = getcwd(NULL, 0), *below = xasprintf("%s/d/x", cwd);
+	autofree char *here = xasprintf("%s/x", cwd);
+	autofree char *a = path_from("/etc/f.yaml", "d/x"), *b = path_from("/etc/f.yaml", "/x");
+	autofree char *c = path_from("d/f.yaml", "x"), *d = path_from("<stdin>", "x");
+
+	(void)state;
+	assert_string_equal(a, "/etc/d/x");
+	assert_string_equal(b, "/x");
+	assert_string_equal(c, below);
+	assert_string_equal(d, here);
 }
 
 static void test_defaults_reach_absent_objects(void **state)
@@ -222,8 +247,8 @@ static void test_errors_of_names(void **state)
 				"f:1:1: name: is required\n");
 	assert_says("name: a\nelephant: 1\n",
 		    "f:2:1: elephant: unknown field (thing has name, loud, count, factor, color, wait, "
-		    "share, rate, size, freq, words, labels, at, points, choice, redPoint, "
-		    "bluePoint)\n");
+		    "share, rate, size, freq, file, words, labels, at, points, choice, "
+		    "redPoint, bluePoint)\n");
 	assert_says("name: a\nlegacy: 1\n", "f:2:1: legacy: went away\n");
 	assert_says("name: a\nold: 1\n", "f:2:6: old: was removed: use new\n");
 	assert_says("[]\n", "f:1:1: want a map, not a list\n");
@@ -254,7 +279,7 @@ static void test_all_errors_in_one_go_by_place(void **state)
 		    "f:1:7: wait: \"1\" is not a duration (want a number and ns, us, ms, s, m or h)\n"
 		    "f:2:7: name: want a text, not a list\n"
 		    "f:3:1: zzzzzzzzz: unknown field (thing has name, loud, count, factor, color, "
-		    "wait, share, rate, size, freq, words, labels, at, points, choice, redPoint, "
+		    "wait, share, rate, size, freq, file, words, labels, at, points, choice, redPoint, "
 		    "bluePoint)\n"
 		    "f:4:7: loud: \"2\" is not true or false\n");
 }
@@ -284,14 +309,15 @@ static void test_find_and_names(void **state)
 	assert_string_equal(field_find(&thing_schema, "wait")->name, "wait");
 	assert_null(field_find(&thing_schema, "wait.x"));
 	assert_null(field_find(&thing_schema, "points.y"));
-	assert_int_equal(n, 17);
-	assert_string_equal(names[16], "bluePoint");
+	assert_int_equal(n, 18);
+	assert_string_equal(names[17], "bluePoint");
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_bind_every_type),
+		cmocka_unit_test(test_paths_are_relative_to_the_file),
 		cmocka_unit_test(test_defaults_reach_absent_objects),
 		cmocka_unit_test(test_errors_of_scalars),
 		cmocka_unit_test(test_errors_of_collections),
