@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <netdb.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -415,32 +416,48 @@ static void *loop_main(void *data)
 	return NULL;
 }
 
-/* The first address that can be bound; -1 with the reason on stderr. */
+static int listen_at(const struct addrinfo *a)
+{
+	int fd = socket(a->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), code;
+
+	if (fd < 0)
+		return -1;
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int));
+	if (a->ai_family == AF_INET6) /* "*" is every address of either family */
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &(int){0}, sizeof(int));
+	if (bind(fd, a->ai_addr, a->ai_addrlen) == 0 && listen(fd, 512) == 0)
+		return fd;
+	code = errno;
+	close(fd);
+	errno = code;
+	return -1;
+}
+
+/* The first address that can be bound, for "*" IPv6 before IPv4; -1 with the reason on stderr. */
 static int listen_on(const struct http_origin *at)
 {
-	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE}, *list;
-	const char *host = strcmp(at->host, "*") ? at->host : NULL;
-	int r = getaddrinfo(host, at->port, &hints, &list), fd = -1, code = 0;
+	static const int any[] = {AF_INET6, AF_INET}, given[] = {AF_UNSPEC};
+	bool every = strcmp(at->host, "*") == 0;
+	const int *families = every ? any : given;
+	int fd = -1, code = 0;
 
-	if (r) {
-		fprintf(stderr, "liveroom: listen on %s: %s\n", at->host, gai_strerror(r));
-		return -1;
-	}
-	for (struct addrinfo *a = list; a && fd < 0; a = a->ai_next) {
-		fd = socket(a->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-		if (fd < 0)
-			continue;
-		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int));
-		if (bind(fd, a->ai_addr, a->ai_addrlen) < 0 || listen(fd, 512) < 0) {
-			code = errno;
-			close(fd);
-			fd = -1;
+	for (size_t i = 0; fd < 0 && i < (every ? 2 : 1); i++) {
+		struct addrinfo hints = {.ai_family = families[i], .ai_socktype = SOCK_STREAM,
+					 .ai_flags = AI_PASSIVE};
+		struct addrinfo *list;
+		int r = getaddrinfo(every ? NULL : at->host, at->port, &hints, &list);
+
+		if (r) {
+			fprintf(stderr, "liveroom: listen on %s: %s\n", at->host, gai_strerror(r));
+			return -1;
 		}
+		for (struct addrinfo *a = list; a && fd < 0; a = a->ai_next)
+			fd = listen_at(a);
+		code = errno;
+		freeaddrinfo(list);
 	}
-	freeaddrinfo(list);
 	if (fd < 0)
-		fprintf(stderr, "liveroom: listen on %s:%s: %s\n", at->host, at->port,
-			strerror(code));
+		fprintf(stderr, "liveroom: listen on %s:%s: %s\n", at->host, at->port, strerror(code));
 	return fd;
 }
 

@@ -1,0 +1,45 @@
+/*
+ * memory_group - the memory limits of one control group, on v1 and v2
+ *
+ * Units:   bytes; UINT64_MAX is unlimited (-1 and 9223372036854771712 on v1, "max" on v2)
+ * Owns:    a struct memory_group owns its cgroup and strings
+ * Errors:  file and kernel's reason; -EBUSY on v1 when less than that cannot be reclaimed
+ * Source:  Documentation/admin-guide/cgroup-v1/memory.rst, cgroup-v2.rst
+ */
+#pragma once
+
+#include "../kernel/cgroup.h"
+
+#include <jansson.h>
+
+struct memory_group {
+	struct cgroup cg;
+	uint64_t ino;    /* of its folder: a group made anew under the same path is another */
+	bool has_memsw;  /* v1 with swap accounting */
+};
+
+/* What the group counts. */
+struct memory_counts {
+	uint64_t usage_bytes;
+	uint64_t met;       /* times the limit was met: failcnt, or max and high of memory.events */
+	uint64_t oom_kills;
+};
+
+int memory_group_of_pid(pid_t pid, struct memory_group *ret, struct err *e);
+void memory_group_done(struct memory_group *g);
+
+int memory_group_limit(const struct memory_group *g, bool high, uint64_t *ret, struct err *e);
+int memory_group_counts(const struct memory_group *g, struct memory_counts *ret, struct err *e);
+
+/* Shrinks the limit (v2: memory.max, or memory.high), memsw after it. -EBUSY changes nothing. */
+int memory_group_shrink(const struct memory_group *g, bool high, uint64_t bytes, struct err *e);
+
+/* The limits as they are, to put back; and putting them back, memsw before limit. */
+int memory_group_save(const struct memory_group *g, json_t **ret, struct err *e);
+int memory_group_restore(const struct memory_group *g, const json_t *saved, struct err *e);
+
+/* Every file that a fault may touch, "path file: value" a line. */
+int memory_group_snapshot(const struct memory_group *g, struct str *ret, struct err *e);
+
+/* The group of a saved path; -ENOENT when it is gone or was made anew. */
+int memory_group_find(const char *path, int version, uint64_t ino, struct memory_group *ret);

@@ -1,0 +1,633 @@
+/*
+ * Memory limit: the real limit of the target's control group shrinks, at once or in steps, and is
+ * put back exactly. Nothing is allocated beside the victim.
+ *
+ * Between the limit as it was (or the usage, when there was none) and the goal lies a ladder of
+ * values. They are all in the undo record before the first is written, so that whoever reverts can
+ * tell our value from somebody else's. Where v1 refuses a rung with EBUSY because so little cannot
+ * be reclaimed, the one above it stays and the report says so; the refused one is tried again with
+ * each tick.
+ */
+#include "driver.h"
+
+#include "../base/clock.h"
+#include "../base/units.h"
+#include "memory_group.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <sys/sysinfo.h>
+
+enum memory_action { ACTION_HIGH, ACTION_LIMIT };
+enum memory_of { OF_HOST, OF_LIMIT, OF_USAGE };
+enum { RUNGS_MIN = 16, PAGE = 4096 };
+
+static const char *const action_names[] = {"high", "limit", NULL};
+static const char *const of_names[] = {"host", "limit", "usage", NULL};
+
+struct memory_params {
+	struct fault_common common;
+	int action, of;
+	char *size;
+	uint64_t size_bytes; /* 0: a percentage */
+	uint32_t size_ppm;
+	int64_t steps, over_ns;
+	uint32_t until_pressure_ppm; /* 0: not asked */
+};
+
+static int parse_size(const struct yaml_node *node, void *storage, struct field_ctx *ctx)
+{
+	struct memory_params *p =
+		(void *)((char *)storage - offsetof(struct memory_params, size));
+	const char *text = node->kind == YAML_SCALAR ? node->text : "";
+	struct err e = {0};
+	int r;
+
+	p->size = xstrdup(text);
+	if (strchr(text, '%'))
+		r = units_parse_percent(text, &p->size_ppm, &e);
+	else
+		r = units_parse_size(text, &p->size_bytes, &e);
+	if (r < 0)
+		return field_error(ctx, node, NULL, "%s", e.text);
+	if (p->size_bytes + p->size_ppm == 0)
+		return field_error(ctx, node, NULL, "\"%s\" leaves no memory at all", text);
+	return 0;
+}
+
+static void free_size(void *storage)
+{
+	free(*(char **)storage);
+}
+
+static int check_params(const void *obj, const struct yaml_node *node, struct field_ctx *ctx)
+{
+	const struct memory_params *p = obj;
+
+	if (p->steps > 1 && p->over_ns == 0)
+		return field_error(ctx, node, "steps", "steps needs the field over: in which time?");
+	return 0;
+}
+
+#define OFFSET(f) offsetof(struct memory_params, f)
+
+static const struct field fields[] = {
+	FAULT_COMMON_FIELDS,
+	{.name = "action", .type = FIELD_ENUM, .names = action_names, .required = true,
+	 .offset = OFFSET(action), .example = "limit",
+	 .doc = "limit: the hard limit, past which the kernel kills (v1 limit_in_bytes, v2 "
+		"memory.max). high: the limit past which it stalls (memory.high; cgroup v2 only)."},
+	{.name = "size", .type = FIELD_CUSTOM, .parse = parse_size, .free = free_size,
+	 .required = true, .offset = OFFSET(size), .example = "70%",
+	 .doc = "What the limit becomes: bytes (256MiB) or a percentage of what `of` names."},
+	{.name = "of", .type = FIELD_ENUM, .names = of_names, .deflt = "limit", .offset = OFFSET(of),
+	 .doc = "What a percentage is taken of: the limit in force, the usage when the fault begins, "
+		"or the host's memory."},
+	{.name = "steps", .type = FIELD_INT, .deflt = "1", .offset = OFFSET(steps), .has_range = true,
+	 .min = 1, .max = 1000, .doc = "In how many steps the limit shrinks."},
+	{.name = "over", .type = FIELD_DURATION, .deflt = "0s", .offset = OFFSET(over_ns),
+	 .example = "10s", .doc = "The time that the steps take together."},
+	{.name = "untilPressure", .type = FIELD_PERCENT, .offset = OFFSET(until_pressure_ppm),
+	 .example = "20", .doc = "Shrinks no further once some tasks have waited for memory for this "
+				 "share of the last ten seconds (PSI of the group, or of the host on v1)."},
+};
+
+static const struct schema memory_schema = {
+	.name = "MemoryChaos",
+	.doc = "Shrinks the memory limit of its targets' control groups and restores it exactly.",
+	.size = sizeof(struct memory_params),
+	.fields = fields,
+	.n_fields = ARRAY_SIZE(fields),
+	.check = check_params,
+};
+
+/* One control group, shrunk or to be shrunk. */
+struct squeeze {
+	struct memory_group group;
+	struct target *target;
+	uint64_t start_bytes, goal_bytes;
+	uint64_t *rungs; /* from just below start down to goal */
+	size_t n_rungs, n_steps, reached; /* reached: how many rungs have been taken */
+	bool busy;
+	struct memory_counts before, now;
+};
+
+struct memory_state {
+	struct squeeze *items;
+	size_t n;
+	int64_t begun_ns;
+	bool pressed; /* untilPressure was reached */
+};
+
+static const struct memory_params *params_of(const struct fault *f)
+{
+	return f->params;
+}
+
+static bool is_high(const struct fault *f)
+{
+	return params_of(f)->action == ACTION_HIGH;
+}
+
+/* ---- plan ------------------------------------------------------------------------------------ */
+
+static uint64_t host_bytes(void)
+{
+	struct sysinfo si;
+
+	return sysinfo(&si) == 0 ? (uint64_t)si.totalram * si.mem_unit : 0;
+}
+
+static int choose_goal(const struct fault *f, struct squeeze *s, struct err *e)
+{
+	const struct memory_params *p = params_of(f);
+	uint64_t limit, base;
+	int r = memory_group_limit(&s->group, is_high(f), &limit, e);
+
+	if (r == 0)
+		r = memory_group_counts(&s->group, &s->before, e);
+	if (r < 0)
+		return r;
+	if (p->of == OF_LIMIT && !p->size_bytes && limit == UINT64_MAX) {
+		err_set(e, EINVAL, "%s has no limit to take %s of", s->group.cg.path, p->size);
+		return err_hint(e, "say of: usage, of: host, or a size in bytes");
+	}
+	base = p->of == OF_LIMIT ? limit : p->of == OF_USAGE ? s->before.usage_bytes : host_bytes();
+	s->start_bytes = limit == UINT64_MAX ? MAX_OF(s->before.usage_bytes, (uint64_t)PAGE) : limit;
+	s->goal_bytes = p->size_bytes ? p->size_bytes
+				      : (uint64_t)((double)base * p->size_ppm / 1000000);
+	s->goal_bytes = MAX_OF(s->goal_bytes / PAGE * PAGE, (uint64_t)PAGE);
+	if (s->goal_bytes >= limit)
+		return err_set(e, EINVAL, "%s is limited to %" PRIu64 " bytes already: %s would not "
+			       "shrink it", s->group.cg.path, limit, p->size);
+	s->start_bytes = MAX_OF(s->start_bytes, s->goal_bytes);
+	return 0;
+}
+
+static void build_ladder(const struct memory_params *p, struct squeeze *s)
+{
+	size_t n = (size_t)p->steps;
+
+	/* Finer than the steps that were asked for: where EBUSY stops the way down, it stops near. */
+	while (n < RUNGS_MIN)
+		n += (size_t)p->steps;
+	s->rungs = xcalloc(n, sizeof *s->rungs);
+	s->n_rungs = n;
+	s->n_steps = (size_t)p->steps;
+	for (size_t i = 0; i < n; i++) {
+		uint64_t way = s->start_bytes - s->goal_bytes;
+
+		s->rungs[i] = (s->start_bytes - (uint64_t)((double)way * (double)(i + 1) / (double)n)) /
+			      PAGE * PAGE;
+	}
+	s->rungs[n - 1] = s->goal_bytes;
+}
+
+static bool known_group(const struct memory_state *st, const char *path)
+{
+	for (size_t i = 0; i < st->n; i++)
+		if (streq(st->items[i].group.cg.path, path))
+			return true;
+	return false;
+}
+
+static int plan_container(struct fault *f, struct target *t, pid_t pid, struct strlist *ops,
+			  struct err *e)
+{
+	struct memory_state *st = f->state;
+	struct memory_group group;
+	struct squeeze *s;
+	char from[UNITS_TEXT_MAX], to[UNITS_TEXT_MAX];
+	autofree char *op = NULL;
+	int r = memory_group_of_pid(pid, &group, e);
+
+	if (r < 0)
+		return r;
+	if (known_group(st, group.cg.path)) { /* containers of one pod may share a group */
+		memory_group_done(&group);
+		return 0;
+	}
+	s = array_push(st->items, st->n);
+	s->group = group;
+	s->target = target_ref(t);
+	if (is_high(f) && group.cg.version == 1)
+		return err_set(e, EOPNOTSUPP, "%s is on cgroup v1, which has no memory.high: use "
+			       "action: limit", group.cg.path);
+	r = choose_goal(f, s, e);
+	if (r < 0)
+		return r;
+	build_ladder(params_of(f), s);
+	op = xasprintf("%s: shrink %s from %s to %s in %zu step%s", group.cg.path,
+		       group.cg.version == 1 ? "memory.limit_in_bytes"
+		       : is_high(f)          ? "memory.high"
+					     : "memory.max",
+		       units_size(s->start_bytes, from), units_size(s->goal_bytes, to), s->n_steps,
+		       s->n_steps == 1 ? "" : "s");
+	strlist_add(ops, op);
+	return 0;
+}
+
+static int memory_plan(struct fault *f, struct strlist *ops, struct err *e)
+{
+	const struct strlist *names = &params_of(f)->common.selection.container_names;
+	size_t before = 0;
+	int r = 0;
+
+	f->state = xcalloc(1, sizeof(struct memory_state));
+	for (size_t i = 0; i < f->targets.n; i++) {
+		struct target *t = f->targets.items[i];
+
+		before = ops->n;
+		for (size_t k = 0; r == 0 && k < t->n_containers; k++)
+			if (t->containers[k].pid > 0 &&
+			    (!names->n || strlist_has(names, t->containers[k].name)))
+				r = plan_container(f, t, t->containers[k].pid, ops, e);
+		if (r < 0)
+			return err_wrap(e, "%s/%s", t->ns, t->name);
+		if (ops->n == before)
+			return err_set(e, ESRCH, "%s/%s has no process, so no memory to limit", t->ns,
+				       t->name);
+	}
+	f->backend = ((struct memory_state *)f->state)->items[0].group.cg.version == 1 ? "cgroup v1"
+										      : "cgroup v2";
+	return 0;
+}
+
+/* ---- prepare, inject, tick ------------------------------------------------------------------- */
+
+static json_t *ladder_json(const struct squeeze *s)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < s->n_rungs; i++)
+		json_array_append_new(list, json_integer((json_int_t)s->rungs[i]));
+	return list;
+}
+
+static int record_group(const struct fault *f, const struct squeeze *s, json_t *groups, struct err *e)
+{
+	json_t *saved;
+	int r = memory_group_save(&s->group, &saved, e);
+
+	if (r < 0)
+		return r;
+	json_array_append_new(
+		groups, json_pack("{s:s, s:i, s:I, s:b, s:o, s:o}", "path", s->group.cg.path, "version",
+				  s->group.cg.version, "ino", (json_int_t)s->group.ino, "high",
+				  is_high(f), "saved", saved, "wrote", ladder_json(s)));
+	return 0;
+}
+
+/* One record a target, whatever number of groups its containers have. */
+static int memory_prepare(struct fault *f, struct err *e)
+{
+	const struct memory_state *st = f->state;
+	int r = 0;
+
+	for (size_t i = 0; i < f->targets.n; i++) {
+		struct undo *u = array_push(f->undo.items, f->undo.n);
+		json_t *groups = json_array();
+
+		*u = (struct undo){.fault = xstrdup(f->name), .target = target_id(f->targets.items[i]),
+				   .driver = f->driver, .netns_fd = -1};
+		for (size_t k = 0; r == 0 && k < st->n; k++)
+			if (st->items[k].target == f->targets.items[i])
+				r = record_group(f, &st->items[k], groups, e);
+		u->data = json_pack("{s:o}", "groups", groups);
+	}
+	return r;
+}
+
+/* Down to rung `want`; stays above it on EBUSY. */
+static int descend(const struct fault *f, struct squeeze *s, size_t want, struct err *e)
+{
+	s->busy = false;
+	if (want <= s->reached)
+		return 0;
+	for (size_t i = want; i > s->reached; i--) {
+		struct err why = {0};
+		int r = memory_group_shrink(&s->group, is_high(f), s->rungs[i - 1], &why);
+
+		if (r == 0) {
+			s->reached = i;
+			return 0;
+		}
+		if (r == -ENOENT || r == -ENODEV) /* the group went with its pod */
+			return 0;
+		if (r != -EBUSY) {
+			*e = why;
+			return r;
+		}
+		s->busy = true;
+	}
+	return 0;
+}
+
+static size_t rung_now(const struct fault *f, const struct squeeze *s)
+{
+	const struct memory_state *st = f->state;
+	const struct memory_params *p = params_of(f);
+	int64_t gone = clock_now_ns() - st->begun_ns;
+	size_t step = p->over_ns == 0 || gone >= p->over_ns
+			      ? s->n_steps
+			      : (size_t)((double)gone / (double)p->over_ns * (double)s->n_steps) + 1;
+
+	return MIN_OF(step, s->n_steps) * (s->n_rungs / s->n_steps);
+}
+
+/* "some avg10=1.23 ..." in parts per million; 0 where there is no PSI. */
+static uint32_t pressure_ppm(const struct memory_group *g)
+{
+	static const struct cgroup host = {.path = "/proc/pressure", .version = 2};
+	autostr text = {0};
+	const char *p;
+
+	if (g->cg.version == 1 ? cgroup_read(&host, "memory", &text, NULL) < 0
+			       : cgroup_read(&g->cg, "memory.pressure", &text, NULL) < 0)
+		return 0;
+	p = strstr(text.s, "some avg10=");
+	return p ? (uint32_t)(strtod(p + strlen("some avg10="), NULL) * 10000) : 0;
+}
+
+static void note_pressure(const struct fault *f)
+{
+	struct memory_state *st = f->state;
+	uint32_t until = params_of(f)->until_pressure_ppm;
+
+	for (size_t i = 0; until && i < st->n; i++)
+		st->pressed |= pressure_ppm(&st->items[i].group) >= until;
+}
+
+static int squeeze_all(struct fault *f, struct err *e)
+{
+	struct memory_state *st = f->state;
+	int r = 0;
+
+	note_pressure(f);
+	for (size_t i = 0; r == 0 && !st->pressed && i < st->n; i++)
+		r = descend(f, &st->items[i], rung_now(f, &st->items[i]), e);
+	for (size_t i = 0; i < st->n; i++)
+		memory_group_counts(&st->items[i].group, &st->items[i].now, NULL);
+	return r;
+}
+
+static int memory_inject(struct fault *f, struct err *e)
+{
+	struct memory_state *st = f->state;
+	int r;
+
+	st->begun_ns = clock_now_ns();
+	r = squeeze_all(f, e);
+	for (size_t i = 0; r == 0 && i < st->n; i++) {
+		struct squeeze *s = &st->items[i];
+		uint64_t limit;
+
+		r = memory_group_limit(&s->group, is_high(f), &limit, e);
+		if (r == 0 && s->reached && limit != s->rungs[s->reached - 1])
+			r = err_set(e, EIO, "%s: wrote a limit of %" PRIu64 " bytes, read back %" PRIu64,
+				    s->group.cg.path, s->rungs[s->reached - 1], limit);
+		if (r == 0 && !s->reached)
+			r = err_set(e, EBUSY, "%s: the kernel cannot reclaim below %" PRIu64 " bytes",
+				    s->group.cg.path, s->start_bytes);
+	}
+	return r;
+}
+
+/* ---- revert ---------------------------------------------------------------------------------- */
+
+static bool wrote(const json_t *record, uint64_t value)
+{
+	const json_t *rung;
+	size_t i;
+
+	json_array_foreach(json_object_get(record, "wrote"), i, rung)
+		if ((uint64_t)json_integer_value(rung) == value)
+			return true;
+	return false;
+}
+
+static int find_group(const json_t *record, struct memory_group *ret)
+{
+	return memory_group_find(json_string_value(json_object_get(record, "path")),
+				 (int)json_integer_value(json_object_get(record, "version")),
+				 (uint64_t)json_integer_value(json_object_get(record, "ino")), ret);
+}
+
+/* What the saved files say the limit was; UINT64_MAX for none. */
+static uint64_t saved_limit(const json_t *record, const struct memory_group *g, bool high)
+{
+	const char *file = g->cg.version == 1 ? "memory.limit_in_bytes"
+			   : high             ? "memory.high"
+					      : "memory.max";
+	const char *text = json_string_value(json_object_get(json_object_get(record, "saved"), file));
+
+	return text && !streq(text, "max") ? strtoull(text, NULL, 10) : UINT64_MAX;
+}
+
+static enum undo_outcome revert_group(const json_t *record, char *text, size_t size)
+{
+	bool high = json_is_true(json_object_get(record, "high"));
+	enum undo_outcome outcome = UNDO_REVERTED;
+	struct memory_group g;
+	struct err e = {0};
+	uint64_t now;
+
+	if (find_group(record, &g) < 0)
+		return UNDO_GONE;
+	if (memory_group_limit(&g, high, &now, &e) < 0) {
+		outcome = UNDO_FAILED;
+	} else if (wrote(record, now)) {
+		if (memory_group_restore(&g, json_object_get(record, "saved"), &e) < 0)
+			outcome = UNDO_FAILED;
+	} else if (now != saved_limit(record, &g, high) &&
+		   !(g.cg.version == 1 && now == UINT64_MAX)) {
+		outcome = UNDO_FOREIGN;
+		err_set(&e, EEXIST, "%s: somebody set the limit to %" PRIu64 " bytes meanwhile; left",
+			g.cg.path, now);
+	}
+	if (e.code)
+		snprintf(text, size, "%s", e.text);
+	memory_group_done(&g);
+	return outcome;
+}
+
+static void revert_record(const struct undo *u, struct undo_result *ret)
+{
+	/* The worse outcome of several groups stands for all; gone only when all are. */
+	static const int rank[] = {[UNDO_GONE] = 0, [UNDO_REVERTED] = 1, [UNDO_FOREIGN] = 2,
+				   [UNDO_FAILED] = 3};
+	const json_t *group;
+	size_t i;
+
+	*ret = (struct undo_result){.outcome = UNDO_GONE};
+	json_array_foreach(json_object_get(u->data, "groups"), i, group) {
+		enum undo_outcome o = revert_group(group, ret->text, sizeof ret->text);
+
+		ret->outcome = rank[o] > rank[ret->outcome] ? o : ret->outcome;
+	}
+}
+
+static int memory_revert(const struct undo *undo, size_t n, struct broker *broker,
+			 struct undo_result *results, struct err *e)
+{
+	for (size_t i = 0; i < n; i++)
+		revert_record(&undo[i], &results[i]);
+	return 0;
+}
+
+/* ---- snapshot -------------------------------------------------------------------------------- */
+
+static int memory_snapshot(struct fault *f, const struct target *t, struct str *ret, struct err *e)
+{
+	const struct memory_state *st = f->state;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < st->n; i++)
+		if (st->items[i].target == t)
+			r = memory_group_snapshot(&st->items[i].group, ret, e);
+	return r;
+}
+
+static int memory_resnapshot(const struct undo *u, struct broker *broker, struct str *ret,
+			     struct err *e)
+{
+	const json_t *record;
+	size_t i;
+
+	json_array_foreach(json_object_get(u->data, "groups"), i, record) {
+		struct memory_group g;
+		int r = find_group(record, &g);
+
+		if (r < 0)
+			return err_set(e, ENOENT, "the control group is gone");
+		r = memory_group_snapshot(&g, ret, e);
+		memory_group_done(&g);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* ---- effect, report -------------------------------------------------------------------------- */
+
+/* A limit that nobody meets is not felt: it must have made the group reclaim, or kill. */
+static int memory_effect(struct fault *f, struct effect *ret, struct err *e)
+{
+	const struct memory_state *st = f->state;
+	char limit[UNITS_TEXT_MAX], was[UNITS_TEXT_MAX], is[UNITS_TEXT_MAX];
+	const struct squeeze *s = &st->items[0];
+	uint64_t met = 0, kills = 0;
+	bool shrunk = false, busy = false;
+
+	for (size_t i = 0; i < st->n; i++) {
+		const struct squeeze *q = &st->items[i];
+
+		met += q->now.met - q->before.met;
+		kills += q->now.oom_kills - q->before.oom_kills;
+		busy |= q->busy;
+		shrunk |= q->reached && q->before.usage_bytes > q->rungs[q->reached - 1];
+	}
+	snprintf(ret->requested, sizeof ret->requested, "%s %s", action_names[params_of(f)->action],
+		 units_size(s->goal_bytes, limit));
+	snprintf(ret->measured, sizeof ret->measured,
+		 "limit %s%s, usage %s to %s, met %" PRIu64 " times, %" PRIu64 " OOM kills",
+		 units_size(s->reached ? s->rungs[s->reached - 1] : s->start_bytes, limit),
+		 busy ? " (no more can be reclaimed)" : "", units_size(s->before.usage_bytes, was),
+		 units_size(s->now.usage_bytes, is), met, kills);
+	ret->state = met || kills || shrunk ? EFFECT_MEASURED : EFFECT_NONE;
+	return 0;
+}
+
+static int memory_report(struct fault *f, json_t **ret, struct err *e)
+{
+	const struct memory_state *st = f->state;
+	json_t *groups = json_array();
+
+	for (size_t i = 0; i < st->n; i++) {
+		const struct squeeze *s = &st->items[i];
+
+		json_array_append_new(
+			groups,
+			json_pack("{s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b}", "path",
+				  s->group.cg.path, "version", s->group.cg.version, "start_bytes",
+				  (json_int_t)s->start_bytes, "goal_bytes", (json_int_t)s->goal_bytes,
+				  "reached_bytes",
+				  (json_int_t)(s->reached ? s->rungs[s->reached - 1] : s->start_bytes),
+				  "usage_before_bytes", (json_int_t)s->before.usage_bytes,
+				  "usage_after_bytes", (json_int_t)s->now.usage_bytes, "met",
+				  (json_int_t)(s->now.met - s->before.met), "oom_kills",
+				  (json_int_t)(s->now.oom_kills - s->before.oom_kills), "busy", s->busy));
+	}
+	*ret = json_pack("{s:o, s:b}", "groups", groups, "stopped_by_pressure", st->pressed);
+	return 0;
+}
+
+static void memory_release(struct fault *f)
+{
+	struct memory_state *st = f->state;
+
+	for (size_t i = 0; st && i < st->n; i++) {
+		memory_group_done(&st->items[i].group);
+		target_unref(st->items[i].target);
+		free(st->items[i].rungs);
+	}
+	if (st)
+		free(st->items);
+	free(st);
+	f->state = NULL;
+}
+
+/* Two squeezes of one group would each take the other's value for a stranger's. */
+static bool memory_compatible(const void *a, const void *b)
+{
+	return false;
+}
+
+static int memory_doctor(struct broker *broker, struct capability_list *ret, struct err *e)
+{
+	struct cgroup parent = {0}, scratch = {0};
+	autofree char *name = xasprintf("brunt-doctor-%d", (int)getpid());
+	struct memory_group g = {0};
+	struct err why = {0};
+	uint64_t limit = 0;
+	bool ok = cgroup_own("memory", &parent, &why) == 0 &&
+		  cgroup_make(&parent, name, &scratch, &why) == 0;
+
+	if (ok) {
+		g.cg = scratch;
+		ok = memory_group_shrink(&g, false, 64 << 20, &why) == 0 &&
+		     memory_group_limit(&g, false, &limit, &why) == 0 && limit == 64 << 20;
+		cgroup_remove(&scratch, NULL);
+	}
+	capability_add(ret, "MemoryChaos", "limit", true, ok,
+		       ok ? scratch.version == 1 ? "set and read back on cgroup v1"
+						 : "set and read back on cgroup v2"
+			  : why.text,
+		       "mount the memory controller and run as root");
+	capability_add(ret, "MemoryChaos", "high", false, ok && scratch.version == 2,
+		       scratch.version == 2 ? "memory.high is there" : "the memory controller is on v1",
+		       "boot with a unified cgroup hierarchy");
+	cgroup_done(&scratch);
+	cgroup_done(&parent);
+	return 0;
+}
+
+const struct fault_driver memory_limit = {
+	.kind = "MemoryChaos",
+	.field = "memoryChaos",
+	.api_version = "brunt.dev/v1alpha1",
+	.schema = &memory_schema,
+	.compatible = memory_compatible,
+	.plan = memory_plan,
+	.snapshot = memory_snapshot,
+	.prepare = memory_prepare,
+	.inject = memory_inject,
+	.tick = squeeze_all,
+	.revert = memory_revert,
+	.resnapshot = memory_resnapshot,
+	.effect = memory_effect,
+	.report = memory_report,
+	.release = memory_release,
+	.doctor = memory_doctor,
+};
