@@ -25,12 +25,16 @@ static int parse(const char *text, struct diags *d, struct lab_spec **ret)
 static const struct {
 	const char *text, *message;
 } bad[] = {
-	{"kind: Service\n", "m.yaml:1:7: kind: \"Service\" is not a kind that a lab runs (want Deployment or Pod)\n"},
-	{"kind: Deploymnt\n", "m.yaml:1:7: kind: \"Deploymnt\" is not a kind that a lab runs (did you mean Deployment)\n"},
+	{"kind: Service\n",
+	 "m.yaml:1:7: kind: \"Service\" is not a kind that a lab runs (want Deployment or Pod)\n"},
+	{"kind: Deploymnt\n",
+	 "m.yaml:1:7: kind: \"Deploymnt\" is not a kind that a lab runs (did you mean "
+	 "Deployment)\n"},
 	{"a: b\n", "m.yaml:1:1: kind: missing (want Deployment or Pod)\n"},
 	{"", "m.yaml:1:1: no document (want a Deployment or a Pod)\n"},
 	{POD_HEAD "  containers:\n  - name: app\n",
-	 "m.yaml:6:5: spec.containers[0].command: missing (a lab runs programs of this machine; images are ignored)\n"},
+	 "m.yaml:6:5: spec.containers[0].command: missing (a lab runs programs of this "
+	 "machine; images are ignored)\n"},
 	{POD_HEAD "  containers: []\n", "m.yaml:5:15: spec.containers: must not be empty\n"},
 	{POD_HEAD CONTAINER "    readinessProbe: {periodSeconds: 1}\n",
 	 "m.yaml:8:21: spec.containers[0].readinessProbe: want one of httpGet and tcpSocket\n"},
@@ -43,7 +47,8 @@ static const struct {
 	{POD_HEAD CONTAINER "  - name: app\n    command: [b]\n",
 	 "m.yaml:8:11: spec.containers[1].name: \"app\" is also containers[0]\n"},
 	{POD_HEAD "  containers:\n  - name: App\n    command: [a]\n",
-	 "m.yaml:6:11: spec.containers[0].name: \"App\" is not a name (want a-z, 0-9 and -, up to 63 letters)\n"},
+	 "m.yaml:6:11: spec.containers[0].name: \"App\" is not a name (want a-z, 0-9 and -, up "
+	 "to 63 letters)\n"},
 	{"apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\nspec:\n"
 	 "  selector: {matchLabels: {app: x}}\n  template:\n    metadata: {labels: {app: y}}\n    spec:\n"
 	 "      containers: [{name: c, command: [a]}]\n",
@@ -76,7 +81,8 @@ static const char good[] =
 	"apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: room, namespace: live}\nspec:\n"
 	"  replicas: 2\n  template:\n    metadata: {labels: {app: room}}\n    spec:\n"
 	"      containers:\n"
-	"      - name: app\n        image: x\n        command: [sh, -c, \"echo $(PORT) $$(PORT) $(NONE)\"]\n"
+	"      - name: app\n        image: x\n        command: [sh, -c, \"echo $(PORT) "
+	 "$$(PORT) $(NONE)\"]\n"
 	"        args: [$(URL)]\n"
 	"        env: [{name: PORT, value: 8080}, {name: URL, value: \"http://$(POD_IP):$(PORT)\"}]\n"
 	"        ports: [{name: http, containerPort: 8080}]\n"
