@@ -35,7 +35,7 @@ enum net_backend { NET_BACKEND_NONE, NET_BACKEND_IFB, NET_BACKEND_NETEM, NET_BAC
 
 /* A delay device and where its packets come from. */
 struct net_device {
-	bool used;
+	bool used; /* to be made; false too for the second direction of one for both */
 	char name[IFNAMSIZ];
 	int ifindex;      /* chosen for an IFB, given by the kernel for a TAP */
 	uint32_t path_id; /* of the delay engine */

@@ -98,6 +98,7 @@ static void name_devices(const struct fault *f, struct net_state *st, struct net
 
 			if (first && one_for_both) {
 				*dev = *first;
+				dev->used = false;
 				continue;
 			}
 			do
