@@ -103,6 +103,7 @@ int net_lease_left(const struct undo *undo, struct broker *broker, int64_t *ret_
 int net_effect(struct fault *f, struct effect *ret, struct err *e);
 int net_report(struct fault *f, json_t **ret, struct err *e);
 void net_release(struct fault *f);
+extern const struct fault_driver net_chaos;
 int net_doctor(struct broker *broker, struct capability_list *ret, struct err *e);
 
 static inline const struct net_params *net_params_of(const struct fault *f)

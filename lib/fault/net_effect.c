@@ -104,6 +104,7 @@ static void add_hosts(const struct fault *f, struct candidates *c)
 	}
 }
 
+/* NULL when there is nobody to ask. */
 static struct net_probe *new_probe(const struct fault *f, const struct net_site *site)
 {
 	const struct rtmsg route = {0};
@@ -126,7 +127,10 @@ static struct net_probe *new_probe(const struct fault *f, const struct net_site 
 		    netlink_request(RTM_GETNEIGH, NLM_F_DUMP, &neighbour, sizeof neighbour),
 		    "list neighbours", add_neighbour, &c, NULL);
 	add_hosts(f, &c);
-	return c.probe;
+	if (net_probe_has_destination(c.probe))
+		return c.probe;
+	net_probe_free(c.probe);
+	return NULL;
 }
 
 void net_probe_start(struct fault *f)
@@ -140,7 +144,7 @@ void net_probe_start(struct fault *f)
 		if (n++ == PROBED_SITES)
 			return;
 		site->probe = new_probe(f, site);
-		for (int i = 0; i < BASELINE_PROBES; i++)
+		for (int i = 0; site->probe && i < BASELINE_PROBES; i++)
 			net_probe_send(site->probe);
 	}
 }

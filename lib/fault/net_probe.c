@@ -341,11 +341,9 @@ struct net_probe_result net_probe_now(const struct net_probe *p, int64_t patienc
 	return r;
 }
 
-const struct peer *net_probe_destination(const struct net_probe *p)
+bool net_probe_has_destination(const struct net_probe *p)
 {
-	const struct destination *d = kept(p);
-
-	return d ? &d->peer : NULL;
+	return p->n > 0;
 }
 
 static int by_value(const void *a, const void *b)
