@@ -333,6 +333,17 @@ static int check_objects(const struct net_params *p, const struct yaml_node *nod
 	return r;
 }
 
+static int peer_error(struct field_ctx *ctx, const struct yaml_node *node, size_t i,
+		      const struct err *e)
+{
+	size_t mark = field_enter(ctx, "externalTargets");
+
+	field_enter_item(ctx, i);
+	field_error(ctx, node, NULL, "%s", e->text);
+	field_leave(ctx, mark);
+	return -EINVAL;
+}
+
 static int check_peers(const struct net_params *p, const struct yaml_node *node,
 		       struct field_ctx *ctx)
 {
@@ -345,8 +356,7 @@ static int check_peers(const struct net_params *p, const struct yaml_node *node,
 		struct peer peer;
 
 		if (peer_parse(p->external_targets.items[i], &peer, &name, &e) < 0)
-			r = field_error(ctx, list && i < list->n ? list->items[i] : node, NULL,
-					"externalTargets[%zu]: %s", i, e.text);
+			r = peer_error(ctx, list && i < list->n ? list->items[i] : node, i, &e);
 	}
 	if (p->target_device && !p->target_given)
 		r = field_error(ctx, node, "targetDevice", "only goes with target");

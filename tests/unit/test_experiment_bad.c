@@ -6,9 +6,9 @@
  *     >>>
  *     the lines that are said, without the file's name
  *
- * $EXPERIMENT and $FIXTURE stand for the head of a document of that kind, $FAULTS and $SOURCES for
- * the names that the tables hold. A case with nothing
- * after ">>>" must be accepted. With BAD_MANIFESTS_PRINT set the program prints what it would say.
+ * $EXPERIMENT, $FIXTURE, ... stand for the head of a document of that kind, $FAULTS and $SOURCES
+ * for the names that the tables hold. A case with nothing after ">>>" must be accepted.
+ * With BAD_MANIFESTS_PRINT set the program prints what it would say.
  */
 #include "experiment.h"
 #include "fixture_driver.h"
@@ -31,6 +31,8 @@ static const struct {
 	 "{apiVersion: brunt.dev/v1alpha1, kind: Experiment, metadata: {name: x}, spec:\n"},
 	{"$FIXTURE\n",
 	 "{apiVersion: chaos-mesh.org/v1alpha1, kind: FixtureChaos, metadata: {name: y}, spec:\n"},
+	{"$NETWORK\n",
+	 "{apiVersion: chaos-mesh.org/v1alpha1, kind: NetworkChaos, metadata: {name: n}, spec:\n"},
 };
 
 static char *read_file(const char *path)
