@@ -177,6 +177,25 @@ static void test_all_errors_of_all_documents(void **state)
 		     "f:8:1: want a map, not \"5\"\n");
 }
 
+/* One of everything that the reference shows, with the drivers and indicators that there are. */
+static void test_the_reference_example(void **state)
+{
+	const char *path = TESTS_DIR "/unit/data/design_example.yaml";
+	autodiags d = {0};
+	autoptr(experiment_set) set = NULL;
+	const struct experiment *x;
+
+	(void)state;
+	experiment_load(&path, 1, &d, &set);
+	assert_int_equal(d.n, 0);
+	x = set->items[0];
+	assert_string_equal(x->faults[0].driver->kind, "NetworkChaos");
+	assert_string_equal(x->faults[1].driver->kind, "MemoryChaos");
+	assert_int_equal(x->faults[1].at_ns, 10 * NSEC_PER_SEC);
+	assert_string_equal(x->slos[1].type->name, "metrics");
+	assert_int_equal(x->slos[0].n_objectives, 2);
+}
+
 static char *path_of(const char *dir, const char *name)
 {
 	return xasprintf("%s/%s", dir, name);
@@ -257,6 +276,7 @@ int main(void)
 		cmocka_unit_test(test_namespace_is_the_selectors_default),
 		cmocka_unit_test(test_one_document_through_anchors_and_merge_keys),
 		cmocka_unit_test(test_all_errors_of_all_documents),
+		cmocka_unit_test(test_the_reference_example),
 		cmocka_unit_test(test_directory_sorted_and_only_manifests),
 		cmocka_unit_test(test_files_that_hold_nothing),
 	};

@@ -33,6 +33,10 @@ static const struct {
 	 "{apiVersion: chaos-mesh.org/v1alpha1, kind: FixtureChaos, metadata: {name: y}, spec:\n"},
 	{"$NETWORK\n",
 	 "{apiVersion: chaos-mesh.org/v1alpha1, kind: NetworkChaos, metadata: {name: n}, spec:\n"},
+	{"$POD\n",
+	 "{apiVersion: chaos-mesh.org/v1alpha1, kind: PodChaos, metadata: {name: p}, spec:\n"},
+	{"$MEMORY\n",
+	 "{apiVersion: brunt.dev/v1alpha1, kind: MemoryChaos, metadata: {name: m}, spec:\n"},
 };
 
 static char *read_file(const char *path)
