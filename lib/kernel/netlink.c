@@ -9,6 +9,7 @@
 #include "broker.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <sys/socket.h>
 
@@ -19,8 +20,23 @@
 struct netlink {
 	int fd;
 	uint32_t seq;
-	char *buf; /* NETLINK_MESSAGE_MAX */
+	char *buf; /* NETLINK_MESSAGE_MAX, while an answer is read */
 };
+
+/* One buffer waits for the next answer: sockets are many, answers being read are few. */
+static _Atomic(char *) spare;
+
+static void borrow_buffer(struct netlink *nl)
+{
+	nl->buf = atomic_exchange(&spare, NULL);
+	if (!nl->buf)
+		nl->buf = xmalloc(NETLINK_MESSAGE_MAX);
+}
+
+static void return_buffer(struct netlink *nl)
+{
+	free(atomic_exchange(&spare, take(nl->buf)));
+}
 
 static void tune(int fd)
 {
@@ -45,7 +61,7 @@ int netlink_adopt(int socket_fd, struct netlink **ret, struct err *e)
 	if (bind(fd, (const struct sockaddr *)&any, sizeof any) < 0)
 		return err_errno(e, errno, "bind netlink socket");
 	*ret = xcalloc(1, sizeof **ret);
-	**ret = (struct netlink){.fd = take_fd(fd), .buf = NULL};
+	**ret = (struct netlink){.fd = take_fd(fd)};
 	return 0;
 }
 
@@ -61,7 +77,6 @@ void netlink_close(struct netlink *nl)
 	if (!nl)
 		return;
 	close(nl->fd);
-	free(nl->buf);
 	free(nl);
 }
 
@@ -127,8 +142,6 @@ static int receive(struct netlink *nl, struct err *e)
 {
 	ssize_t n;
 
-	if (!nl->buf)
-		nl->buf = xmalloc(NETLINK_MESSAGE_MAX);
 	while ((n = recv(nl->fd, nl->buf, NETLINK_MESSAGE_MAX, MSG_TRUNC)) < 0)
 		if (errno != EINTR)
 			return err_errno(e, errno, "receive netlink answer");
@@ -200,11 +213,13 @@ int netlink_ask(struct netlink *nl, struct nl_msg *msg, const char *what,
 	int r = send_all(nl, &iov, 1, e);
 
 	nlmsg_free(msg);
+	borrow_buffer(nl);
 	while (r == 0) {
 		r = receive(nl, e);
 		if (r >= 0)
 			r = visit_all(nl, r, &a, e);
 	}
+	return_buffer(nl);
 	if (r < 0)
 		return r;
 	if (a.result < 0)
@@ -273,6 +288,7 @@ static int run_part(struct netlink *nl, struct netlink_batch *b, size_t from, si
 		iov[i - from] = stamp(nl, b->items[i].msg, NLM_F_ACK);
 		b->items[i].seq = nl->seq;
 	}
+	borrow_buffer(nl);
 	r = send_all(nl, iov, to - from, e);
 	while (r >= 0 && waiting > 0) {
 		int len = r = receive(nl, e);
@@ -281,6 +297,7 @@ static int run_part(struct netlink *nl, struct netlink_batch *b, size_t from, si
 		     r >= 0 && NLMSG_OK(h, (unsigned)len); h = NLMSG_NEXT(h, len))
 			waiting -= (size_t)acknowledge(b, h, first);
 	}
+	return_buffer(nl);
 	return r < 0 ? r : 0;
 }
 
