@@ -35,7 +35,7 @@ struct lab {
 	void *stopped_data;
 
 	sd_event *loop;
-	sd_event_source *io, *timer, *exit;
+	sd_event_source *io, *timer, *exit, *late;
 	int fd, pidfd;
 	struct talk_buffer in;
 	struct str out;
@@ -390,12 +390,27 @@ const struct lab_state *lab_last_state(const struct lab *lab)
 	return &lab->state;
 }
 
+static int on_late_stop(sd_event_source *s, void *data)
+{
+	struct lab *lab = data;
+
+	if (lab->stopped)
+		lab->stopped(lab->stopped_data, lab);
+	return 0;
+}
+
 void lab_stop(struct lab *lab, bool now, void (*stopped)(void *data, struct lab *lab), void *data)
 {
 	lab->timer = sd_event_source_disable_unref(lab->timer);
 	lab->stopping = true;
 	lab->stopped = stopped;
 	lab->stopped_data = data;
+	if (!lab->exit) { /* the supervisor is gone already */
+		sd_event_source_unref(lab->late);
+		if (sd_event_add_defer(lab->loop, &lab->late, on_late_stop, lab) < 0)
+			abort();
+		return;
+	}
 	str_add(&lab->out, now ? "{\"op\":\"down\",\"now\":true}\n" : "{\"op\":\"down\"}\n");
 	flush(lab);
 }
@@ -407,6 +422,7 @@ void lab_free(struct lab *lab)
 	sd_event_source_disable_unref(lab->io);
 	sd_event_source_disable_unref(lab->timer);
 	sd_event_source_disable_unref(lab->exit);
+	sd_event_source_disable_unref(lab->late);
 	if (lab->fd >= 0)
 		close(lab->fd);
 	if (lab->pidfd >= 0)

@@ -13,6 +13,7 @@ import urllib.request
 import harness
 from harness import wait_for
 
+LEGS = "host lab"
 PYTHON = "/usr/bin/python3"
 
 

@@ -227,6 +227,8 @@ static void test_a_killed_supervisor_is_told(void **state)
 	kill(pid, SIGKILL);
 	turn(f, &f->result, 1);
 	assert_int_equal(f->result, -EPIPE);
+	lab_stop(f->lab, true, on_stopped, f);
+	turn(f, &f->stopped, 0);
 	while (access(dir, F_OK) == 0 && clock_now_ns() < end_ns)
 		usleep(10000);
 	assert_int_equal(access(dir, F_OK), -1);
