@@ -17,7 +17,8 @@ static int on_init_exit(sd_event_source *s, const siginfo_t *si, void *data)
 	struct pod *p = data;
 
 	p->on_init_exit = sd_event_source_disable_unref(p->on_init_exit);
-	lab_wire_unplug(p->host->wire, p->port);
+	if (!p->host->stopping) /* else all go at once */
+		lab_wire_unplug(p->host->wire, p->port);
 	lab_pod_ns_done(&p->ns);
 	p->host->changed(p->host->data);
 	return 0;

@@ -19,6 +19,9 @@
 #include <stdio.h>
 #include <sys/socket.h>
 
+/* Links of the lab are of one group: deleting 200 one by one takes 30 ms each, together 60 ms. */
+enum { LINK_GROUP = 77 };
+
 enum { PREFIX4 = 16, PREFIX6 = 64, LOOPBACK_INDEX = 1 };
 
 static const char switch4[] = "10.77.0.1", switch6[] = "fd00:77::1";
@@ -58,6 +61,7 @@ static struct nl_msg *bridge_request(void)
 	struct nlattr *info, *data;
 
 	nla_put_string(m, IFLA_IFNAME, LAB_BRIDGE);
+	nla_put_u32(m, IFLA_GROUP, LINK_GROUP);
 	put_mac(m, 1, 1);
 	info = nla_nest_start(m, IFLA_LINKINFO);
 	nla_put_string(m, IFLA_INFO_KIND, "bridge");
@@ -82,6 +86,7 @@ static struct nl_msg *veth_request(const struct lab_wire *w, size_t port, int ne
 
 	port_name(port, name);
 	nla_put_string(m, IFLA_IFNAME, name);
+	nla_put_u32(m, IFLA_GROUP, LINK_GROUP);
 	nla_put_u32(m, IFLA_MASTER, w->bridge);
 	info = nla_nest_start(m, IFLA_LINKINFO);
 	nla_put_string(m, IFLA_INFO_KIND, "veth");
@@ -225,16 +230,12 @@ int lab_wire_netns(const struct lab_wire *w)
 
 int lab_wire_clear(struct err *e)
 {
-	struct if_nameindex *links = if_nameindex();
+	struct nl_msg *m = link_request(RTM_DELLINK, 0, 0, 0);
 	autoptr(netlink) nl = NULL;
 	autobatch b = {0};
-	int r = links ? open_here(&nl, e) : err_errno(e, errno, "list links");
+	int r = open_here(&nl, e);
 
-	for (struct if_nameindex *l = links; r == 0 && l->if_index; l++)
-		if (streq(l->if_name, LAB_BRIDGE) || strncmp(l->if_name, "pod", 3) == 0)
-			netlink_batch_add(&b, link_request(RTM_DELLINK, 0, l->if_index, 0), ENODEV,
-					  "delete %s", l->if_name);
-	if (links)
-		if_freenameindex(links);
+	nla_put_u32(m, IFLA_GROUP, LINK_GROUP);
+	netlink_batch_add(&b, m, ENODEV, "delete links");
 	return r < 0 ? r : netlink_batch_run(nl, &b, e);
 }

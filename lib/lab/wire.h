@@ -32,5 +32,5 @@ bool lab_wire_has_ipv6(const struct lab_wire *w);
 /* The switch namespace. */
 int lab_wire_netns(const struct lab_wire *w);
 
-/* Deletes every bridge and veth pair of the calling process's network namespace. */
+/* Deletes the bridge and all pairs of a lab in the calling process's network namespace. */
 int lab_wire_clear(struct err *e);
