@@ -293,17 +293,37 @@ static json_t *engine_to_json(const struct net_state *st)
 			 (json_int_t)n.late_max_ns);
 }
 
+/* Targets at which nothing was seen and nothing went wrong are only counted. */
+static json_t *sites_to_json(const struct fault *f, size_t *ret_idle)
+{
+	const struct net_state *st = net_state_of(f);
+	json_t *sites = json_array();
+
+	*ret_idle = 0;
+	if (!st->gate)
+		return sites;
+	net_foreach_site(st, site) {
+		struct gate_counters n = {0};
+
+		net_sum_counters(f, site, &n);
+		if (!n.stage[GATE_DROP].seen && !n.stage[GATE_DELAY].seen && !site->gone &&
+		    !site->gate_gone)
+			++*ret_idle;
+		else
+			json_array_append_new(sites, site_to_json(f, site));
+	}
+	return sites;
+}
+
 int net_report(struct fault *f, json_t **ret, struct err *e)
 {
 	struct net_state *st = net_state_of(f);
-	json_t *sites = json_array(), *notes = json_array();
+	size_t idle;
+	json_t *sites = sites_to_json(f, &idle), *notes = json_array();
 	char what[96];
 
 	(void)e;
 	net_describe(net_params_of(f), what, sizeof what);
-	if (st->gate)
-		net_foreach_site(st, site)
-			json_array_append_new(sites, site_to_json(f, site));
 	if (!st->seeded)
 		json_array_append_new(notes, json_string("netem's part is not replayable by seed "
 							 "before Linux 6.7"));
@@ -313,9 +333,9 @@ int net_report(struct fault *f, json_t **ret, struct err *e)
 	if (st->engine)
 		json_array_append_new(notes, json_string("mark, priority and socket of delayed "
 							 "packets are lost on the way"));
-	*ret = json_pack("{s:s, s:s, s:I, s:o, s:o}", "requested", what, "backend",
+	*ret = json_pack("{s:s, s:s, s:I, s:o, s:I, s:o}", "requested", what, "backend",
 			 st->backend_text, "peers", (json_int_t)st->peers.n, "targets", sites,
-			 "notes", notes);
+			 "idleTargets", (json_int_t)idle, "notes", notes);
 	if (st->engine)
 		json_object_set_new(*ret, "engine", engine_to_json(st));
 	return 0;
