@@ -104,9 +104,8 @@ int experiment_unknown_kind(const char *kind, const struct yaml_node *doc, struc
 
 static const struct experiment *find(const struct experiment_set *set, const struct experiment *x)
 {
-	for (size_t i = 0; i < set->n; i++)
-		if (x->name && streq(set->items[i]->name, x->name) &&
-		    streq(set->items[i]->kind, x->kind))
+	for (size_t i = 0; x->name && i < set->n; i++)
+		if (streq(set->items[i]->name, x->name) && streq(set->items[i]->kind, x->kind))
 			return set->items[i];
 	return NULL;
 }

@@ -18,10 +18,21 @@ static bool is_control(const unsigned char *s)
 	return *s < 0x20 || *s == 0x7f || (*s == 0xc2 && s[1] >= 0x80 && s[1] <= 0x9f);
 }
 
+static bool is_clean(const char *text)
+{
+	const unsigned char *s = (const unsigned char *)text;
+
+	while (*s && !is_control(s))
+		s++;
+	return !*s && s - (const unsigned char *)text <= TEXT_MAX;
+}
+
 static char *one_line(const char *text)
 {
 	struct str b = {0};
 
+	if (is_clean(text))
+		return xstrdup(text);
 	for (const unsigned char *s = (const unsigned char *)text; *s; s++) {
 		if (b.len >= TEXT_MAX && (*s & 0xc0) != 0x80) {
 			str_add(&b, "...");

@@ -17,8 +17,12 @@ struct bind {
 	const struct yaml_node *node;
 	char *obj;
 	struct field_ctx *ctx;
+	size_t unknown; /* fields so far */
 	bool bad;
 };
+
+/* Beyond so many, an unknown field is no misspelling that is worth a search of the map. */
+enum { MAX_MISSPELT = 50 };
 
 static bool is_inline(const struct field *f)
 {
@@ -164,7 +168,8 @@ static void report_unknown(struct bind *b, const struct yaml_node *key)
 		b->bad = true;
 	} else if (nearest) {
 		field_error(b->ctx, key, NULL, "unknown field (did you mean \"%s\"?)", nearest);
-		b->bad |= !is_given(b, nearest); /* rules would miss what was only misspelt */
+		/* Rules would miss what was only misspelt. */
+		b->bad |= b->unknown++ > MAX_MISSPELT || !is_given(b, nearest);
 	} else {
 		autofree char *all = join(names, n);
 

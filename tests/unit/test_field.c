@@ -254,6 +254,21 @@ static void test_errors_of_names(void **state)
 	assert_says("[]\n", "f:1:1: want a map, not a list\n");
 }
 
+static void test_a_map_of_many_unknown_fields_is_quick(void **state)
+{
+	struct thing t = {0};
+	autostr text = {0};
+	autofree char *got = NULL;
+
+	(void)state;
+	str_add(&text, "name: a\n");
+	for (int i = 0; i < 90000; i++)
+		str_addf(&text, "nam%d: 1\n", i);
+	got = bind(text.s, &t);
+	field_free(&thing_schema, &t);
+	assert_non_null(strstr(got, "f:90001:1: nam89999: unknown field"));
+}
+
 static void test_errors_of_variants(void **state)
 {
 	(void)state;
@@ -322,6 +337,7 @@ int main(void)
 		cmocka_unit_test(test_errors_of_scalars),
 		cmocka_unit_test(test_errors_of_collections),
 		cmocka_unit_test(test_errors_of_names),
+		cmocka_unit_test(test_a_map_of_many_unknown_fields_is_quick),
 		cmocka_unit_test(test_errors_of_variants),
 		cmocka_unit_test(test_all_errors_in_one_go_by_place),
 		cmocka_unit_test(test_check_runs_when_the_fields_are_good),
