@@ -77,7 +77,8 @@ static void on_ready(void *data, bool ready)
 {
 	struct pod_container *c = data;
 
-	c->ready_ns = ready ? clock_now_ns() : 0;
+	if (ready != (c->ready_ns != 0))
+		c->ready_ns = ready ? clock_now_ns() : 0;
 	report(c);
 }
 

@@ -53,7 +53,7 @@ static void arm(struct readiness *p, int64_t at_ns)
 /* A try has ended; why is NULL when it succeeded. */
 static void conclude(struct readiness *p, const char *why)
 {
-	bool ready;
+	bool ready, news = !streq(p->why, why ? why : "");
 
 	close_try(p);
 	snprintf(p->why, sizeof p->why, "%s", why ? why : "");
@@ -66,7 +66,7 @@ static void conclude(struct readiness *p, const char *why)
 		p->next_ns = clock_now_ns() + p->spec->period_s * NSEC_PER_SEC;
 	}
 	arm(p, p->next_ns);
-	if (ready == p->ready)
+	if (ready == p->ready && !news)
 		return;
 	p->ready = ready;
 	p->changed(p->data, ready);

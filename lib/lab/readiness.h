@@ -15,7 +15,7 @@
 struct sd_event;
 struct readiness;
 
-/* changed is called when readiness changes; why is the last failure's text. */
+/* changed is called when readiness or the reason against it changes. */
 struct readiness *readiness_start(struct sd_event *loop, const struct lab_probe *spec, const char *address,
 			  void (*changed)(void *data, bool ready), void *data);
 /* "connect: Connection refused"; "" when the last try succeeded or there was none. */
