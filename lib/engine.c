@@ -297,18 +297,20 @@ static int open_place(struct engine *en, struct err *e)
 	return r < 0 ? r : WAIT;
 }
 
+/* Before any driver looks at them: what another run has put there is no obstacle but a holder. */
 static int claim_targets(struct engine *en, struct err *e)
 {
 	autotargets targets = {0};
 	int r = claim_experiment(en, e);
 
-	plan_targets(en->plan, &targets);
+	if (r == 0)
+		r = plan_choose_all(en->x, place_targets(en->place), en->seed, &targets, e);
 	for (size_t i = 0; r == 0 && i < targets.n; i++) {
 		autofree char *name = plan_target_name(targets.items[i]);
 
 		r = lock_name(en->lock, name, e);
 	}
-	return r;
+	return r == -EBUSY ? held_by_other(en, e) : r;
 }
 
 static int make_plan(struct engine *en, struct err *e)
@@ -317,25 +319,20 @@ static int make_plan(struct engine *en, struct err *e)
 
 	en->env.vantage = en->slo_env.vantage = place_vantage(en->place);
 	r = place_list(en->place, e);
-	if (r == 0)
-		r = plan_build(en->x, place_targets(en->place), &en->env, en->o.allow_empty,
-			       &en->plan, e);
+	if (r == 0 && !en->o.plan_only)
+		r = claim_targets(en, e);
+	if (r != 0)
+		return r;
+	r = plan_build(en->x, place_targets(en->place), &en->env, en->o.allow_empty, &en->plan, e);
 	if (r < 0)
 		return r;
-	json_decref(en->plan_json);
 	en->plan_json = plan_json(en->plan);
 	for (size_t i = 0; i < en->plan->n_faults; i++)
 		engine_emit(en, EVENT_PLANNED, en->plan->faults[i]->spec->name, NULL,
 			    (int64_t)en->plan->faults[i]->fault.targets.n);
-	if (en->o.plan_only) {
+	if (en->o.plan_only)
 		cut_short(en);
-		return GO_ON;
-	}
-	r = claim_targets(en, e);
-	if (r != -EBUSY)
-		return r;
-	plan_free(take(en->plan));
-	return held_by_other(en, e);
+	return GO_ON;
 }
 
 /* measure ------------------------------------------------------------------------------------- */

@@ -182,7 +182,8 @@ static int make_dirs(const char *dir, struct err *e)
 			break;
 		*p = '/';
 	}
-	if (mkdir(dir, 0700) == 0 || errno == EEXIST)
+	/* Asked here, because SQLite would say that a file is missing which it could not make. */
+	if ((mkdir(dir, 0700) == 0 || errno == EEXIST) && access(dir, W_OK) == 0)
 		return 0;
 	err_errno(e, errno, "state directory %s", dir);
 	return err_hint(e, "choose a writable place with --state-dir or BRUNT_STATE_DIR");

@@ -97,6 +97,21 @@ int plan_choose(const struct fault_spec *spec, const struct target_list *all, ui
 	return r < 0 ? err_wrap(e, "target") : r;
 }
 
+int plan_choose_all(const struct experiment *x, const struct target_list *all, uint64_t seed,
+		    struct target_list *ret, struct err *e)
+{
+	for (size_t i = 0; i < x->n_faults; i++) {
+		autotargets targets = {0}, peers = {0};
+
+		if (plan_choose(&x->faults[i], all, seed, NULL, &targets, &peers, NULL, e) < 0)
+			return err_wrap(e, "fault %s", x->faults[i].name);
+		for (size_t k = 0; k < targets.n; k++)
+			if (!target_list_find(ret, targets.items[k]->ns, targets.items[k]->name))
+				target_list_add(ret, targets.items[k]);
+	}
+	return 0;
+}
+
 /* A peer list that comes out empty would turn "to these" into "to everybody" or "to nobody". */
 static int refuse_empty(const struct fault_spec *spec, const struct target_list *all,
 			const struct target_list *targets, const struct target_list *peers,

@@ -42,6 +42,10 @@ int plan_choose(const struct fault_spec *spec, const struct target_list *all, ui
 		const struct target_list *keep, struct target_list *ret_targets,
 		struct target_list *ret_peers, size_t *ret_matched, struct err *e);
 
+/* The targets that plan_build will choose, each once, without asking any driver. */
+int plan_choose_all(const struct experiment *x, const struct target_list *all, uint64_t seed,
+		    struct target_list *ret, struct err *e);
+
 /* When the fault is on, as offsets in the fault window. */
 int64_t plan_start_ns(const struct fault_spec *spec);
 int64_t plan_end_ns(const struct experiment *x, const struct fault_spec *spec);
