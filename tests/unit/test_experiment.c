@@ -196,6 +196,23 @@ static void test_the_reference_example(void **state)
 	assert_int_equal(x->slos[0].n_objectives, 2);
 }
 
+static void test_chaos_mesh_manifests_run_unchanged(void **state)
+{
+	const char *path = TESTS_DIR "/unit/data/chaos_mesh.yaml";
+	autodiags d = {0};
+	autoptr(experiment_set) set = NULL;
+	autofree char *said = NULL;
+
+	(void)state;
+	experiment_load(&path, 1, &d, &set);
+	said = diags_text(&d);
+	assert_string_equal(said, "");
+	assert_int_equal(set->n, 5);
+	assert_string_equal(kvs_get(&set->items[0]->annotations, "experiment.chaos-mesh.org/pause"),
+			    "true");
+	assert_int_equal(set->items[3]->fault_ns, 30 * NSEC_PER_SEC);
+}
+
 static char *path_of(const char *dir, const char *name)
 {
 	return xasprintf("%s/%s", dir, name);
@@ -277,6 +294,7 @@ int main(void)
 		cmocka_unit_test(test_one_document_through_anchors_and_merge_keys),
 		cmocka_unit_test(test_all_errors_of_all_documents),
 		cmocka_unit_test(test_the_reference_example),
+		cmocka_unit_test(test_chaos_mesh_manifests_run_unchanged),
 		cmocka_unit_test(test_directory_sorted_and_only_manifests),
 		cmocka_unit_test(test_files_that_hold_nothing),
 	};
