@@ -87,8 +87,9 @@ static bool is_our_group(const char *path)
 /* A process that is just dying still counts as a member. */
 static int empty_group(const struct cgroup *cg, struct err *e)
 {
-	int r = cgroup_kill_all(cg, e);
+	int r = -EBUSY;
 
+	cgroup_kill_all(cg, NULL);
 	for (int i = 0; i < REMOVE_TRIES; i++) {
 		if (i)
 			nanosleep(&(struct timespec){.tv_nsec = REMOVE_PAUSE_MS * NSEC_PER_MSEC}, NULL);
@@ -150,8 +151,10 @@ int lab_home_take(const char *dir, struct lab_home *ret, struct err *e)
 	int fd;
 
 	do {
-		if (make_parents(dir, e) < 0)
-			return err_wrap(e, "lab");
+		int r = make_parents(dir, e);
+
+		if (r < 0)
+			return r;
 		if (mkdir(dir, 0700) < 0 && errno != EEXIST && errno != ENOENT)
 			return err_errno(e, errno, "make folder %s", dir);
 		fd = take_lock(dir, O_CREAT);

@@ -129,7 +129,8 @@ static void take_state(struct lab *lab, const json_t *line)
 
 	if (lab_state_decode(json_object_get(line, "state"), &now, NULL) < 0)
 		return;
-	emit_changes(lab, &now);
+	if (!lab->stopping) /* that its pods end now is what was asked for */
+		emit_changes(lab, &now);
 	lab_state_done(&lab->state);
 	lab->state = now;
 	if (lab->stopping)
