@@ -119,26 +119,23 @@ static void add_entry(struct entries *l, struct yaml_node *key, struct yaml_node
 	*entry = (struct entry){key, value, l->n, merged};
 }
 
-static int merge_map(struct build *b, struct entries *l, const struct yaml_node *source,
-		     const struct yaml_node *at)
+/* What is merged came by an alias, whose weight has been counted. */
+static void merge_map(struct build *b, struct entries *l, const struct yaml_node *source,
+		      const struct yaml_node *at)
 {
 	if (source->kind != YAML_MAP)
-		return report_node(b, at, "a merge key (<<) wants a map or a list of maps");
-	for (size_t i = 0; i < source->n; i++)
+		report_node(b, at, "a merge key (<<) wants a map or a list of maps");
+	for (size_t i = 0; source->kind == YAML_MAP && i < source->n; i++)
 		add_entry(l, source->keys[i], source->items[i], true);
-	return add_weight(b, source->weight, at);
 }
 
-static int merge_value(struct build *b, struct entries *l, const struct yaml_node *value,
-		       const struct yaml_node *at)
+static void merge_value(struct build *b, struct entries *l, const struct yaml_node *value,
+			const struct yaml_node *at)
 {
-	int r = 0;
-
 	if (value->kind != YAML_SEQUENCE)
-		return merge_map(b, l, value, at);
-	for (size_t i = 0; i < value->n && r == 0; i++)
-		r = merge_map(b, l, value->items[i], at);
-	return r;
+		merge_map(b, l, value, at);
+	for (size_t i = 0; value->kind == YAML_SEQUENCE && i < value->n; i++)
+		merge_map(b, l, value->items[i], at);
 }
 
 /* The path of what is being read: "spec.faults[2]". */
@@ -197,21 +194,19 @@ static void store_entries(struct yaml_node *map, const struct entries *l)
 	}
 }
 
-static int close_map(struct build *b, struct yaml_node *map)
+static void close_map(struct build *b, struct yaml_node *map)
 {
 	struct entries l = {0};
-	int r = 0;
 
 	for (size_t i = 0; i < map->n; i++)
 		if (!is_merge_key(map->keys[i]))
 			add_entry(&l, map->keys[i], map->items[i], false);
-	for (size_t i = 0; i < map->n && r != -E2BIG; i++)
+	for (size_t i = 0; i < map->n; i++)
 		if (is_merge_key(map->keys[i]))
-			r = merge_value(b, &l, map->items[i], map->keys[i]);
+			merge_value(b, &l, map->items[i], map->keys[i]);
 	drop_repeated(b, &l);
 	store_entries(map, &l);
 	free(l.items);
-	return r == -E2BIG ? r : 0; /* a wrong merge is reported and the rest is still read */
 }
 
 /* Events to nodes ---------------------------------------------------------------------------- */
@@ -328,8 +323,8 @@ static int on_close(struct build *b)
 {
 	struct yaml_node *node = b->stack[--b->depth].node;
 
-	if (node->kind == YAML_MAP && close_map(b, node) < 0)
-		return -EINVAL;
+	if (node->kind == YAML_MAP)
+		close_map(b, node);
 	return add_child(b, node);
 }
 
