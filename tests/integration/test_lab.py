@@ -342,10 +342,12 @@ class Lab(harness.Case):
         pids = self.processes(record["groups"])
         netns = os.open(f"/proc/{self.state()['pods'][0]['containers'][0]['pid']}/ns/net", os.O_RDONLY)
         self.addCleanup(os.close, netns)
+        switch = os.open(f"/proc/{record['pid']}/ns/net", os.O_RDONLY)
+        self.addCleanup(os.close, switch)
         sweeper = self.sweeper(record["pid"])
         os.kill(record["pid"], signal.SIGKILL)
         self.assert_no_trace(record["groups"], pids + [str(sweeper)])
-        # A namespace that somebody holds has lost its link to the lab.
+        # Namespaces that somebody holds, as a run does, have lost their links.
         held = harness.run("nsenter", f"--net=/proc/{os.getpid()}/fd/{netns}", "ip", "-o", "link")
         self.assertNotIn("eth0", held.stdout)
         self.assertEqual(self.lab("ps").stdout, "no lab is up\n")
