@@ -8,12 +8,14 @@
  *
  * What is not ours any more, by name and program tag, stays and is reported.
  */
+#include "../base/clock.h"
 #include "../kernel/broker.h"
 #include "../kernel/netdump.h"
 #include "../kernel/netns.h"
 #include "net_record.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -21,11 +23,15 @@
 
 enum { MAX_THREADS = 16 };
 
+/* What a delay device still holds is delivered first, if all is through in this time. */
+static const int64_t drain_ns = NSEC_PER_SEC;
+
 /* One record being reverted. */
 struct job {
 	struct net_record record;
 	struct netlink *nl; /* NULL: nothing to do, result says why */
 	bool keep_gate; /* the fault goes on elsewhere */
+	int64_t drain_until_ns;
 	struct undo_result *result;
 };
 
@@ -144,6 +150,31 @@ static bool device_is_ours(const struct link *l, const char *name)
 	       ((unsigned)l->index & GATE_IFINDEX_MASK) == GATE_IFINDEX_BASE;
 }
 
+static bool holds_packets(const struct job *job, int ifindex)
+{
+	autoqdiscs q = {0};
+
+	if (tc_qdiscs_list(job->nl, ifindex, &q, NULL) < 0)
+		return false;
+	for (size_t i = 0; i < q.n; i++)
+		if (q.items[i].backlog_packets)
+			return true;
+	return false;
+}
+
+/* Nothing enters the device any more; deleting it now would turn a delay into a loss. */
+static void drain(const struct job *job, const struct net_record_port *p,
+		  const struct links *links)
+{
+	for (size_t i = 0; i < p->n_devices; i++) {
+		const struct link *l = link_by_name(links, p->devices[i].name);
+
+		while (l && !p->devices[i].tap && device_is_ours(l, job->record.name) &&
+		       holds_packets(job, l->index) && clock_now_ns() < job->drain_until_ns)
+			poll(NULL, 0, 2);
+	}
+}
+
 static int undo_devices(const struct job *job, const struct net_record_port *p,
 			const struct links *links, struct netlink_batch *b, struct err *e)
 {
@@ -221,19 +252,22 @@ static int undo_port(const struct job *job, const struct net_record_port *p,
 		     const struct links *links, struct err *e)
 {
 	const struct link *l = link_by_index(links, p->ifindex);
-	autobatch b = {0};
+	autobatch filters = {0}, devices = {0};
 	int r = 0;
 
 	/* Filters and clsact went with their device if it is gone. */
 	if (l) {
-		r = undo_filters(job, p, false, &b, e);
+		r = undo_filters(job, p, false, &filters, e);
 		if (r == 0)
-			r = undo_filters(job, p, true, &b, e);
+			r = undo_filters(job, p, true, &filters, e);
+		if (r == 0)
+			r = netlink_batch_run(job->nl, &filters, e);
 	}
+	drain(job, p, links);
 	if (r == 0)
-		r = undo_devices(job, p, links, &b, e);
+		r = undo_devices(job, p, links, &devices, e);
 	if (r == 0)
-		r = netlink_batch_run(job->nl, &b, e);
+		r = netlink_batch_run(job->nl, &devices, e);
 	if (r == 0 && l)
 		r = undo_clsact(job, p, e);
 	return r;
@@ -283,6 +317,7 @@ static void open_job(const struct undo *u, struct broker *broker, struct job *jo
 	struct err e = {0};
 	int r = net_record_from_json(u->data, &job->record, &e);
 
+	job->drain_until_ns = clock_now_ns() + drain_ns;
 	*job->result = (struct undo_result){.outcome = UNDO_REVERTED};
 	if (r == 0)
 		r = open_namespace(u, broker, &job->nl, &e);

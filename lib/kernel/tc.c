@@ -37,11 +37,12 @@ static int read_qdisc(const struct nlmsghdr *h, void *data)
 	q->parent = t->tcm_parent;
 	copy_text(q->kind, sizeof q->kind, tb[TCA_KIND]);
 	if (tb[TCA_STATS] && nla_len(tb[TCA_STATS]) >= (int)sizeof(struct tc_stats)) {
-		const struct tc_stats *s = nla_data(tb[TCA_STATS]);
+		struct tc_stats s; /* attributes are aligned to 4 bytes only */
 
-		q->drops = s->drops;
-		q->overlimits = s->overlimits;
-		q->backlog_packets = s->qlen;
+		memcpy(&s, nla_data(tb[TCA_STATS]), sizeof s);
+		q->drops = s.drops;
+		q->overlimits = s.overlimits;
+		q->backlog_packets = s.qlen;
 	}
 	return 0;
 }

@@ -58,6 +58,7 @@ static void plan(struct rig *r)
 		die(&e);
 	for (size_t i = 0; i < ops.n; i++)
 		json_array_append_new(list, json_string(ops.items[i]));
+	strlist_done(&ops);
 	answer(json_pack("{s:o, s:s}", "ops", list, "backend", r->f.backend));
 }
 
