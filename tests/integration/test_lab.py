@@ -241,6 +241,31 @@ class Lab(harness.Case):
         self.assertEqual(self.exec("client", PYTHON, "-c", "import urllib.request as u;print("
                                    "u.urlopen('http://p:8080/etc/hostname').status)").stdout, "200\n")
 
+    def test_what_a_container_left_running_is_killed_before_it_starts_again(self):
+        self.up(pod("p", ["/bin/sh", "-c", f"{PYTHON} -m http.server 8080 & wait"], container=PROBE))
+        shell = self.container()["pid"]
+        with open(f"/proc/{shell}/task/{shell}/children", encoding="ascii") as f:
+            server = f.read().split()[0]
+        os.kill(shell, signal.SIGKILL)
+        wait_for(lambda: gone(server), "the server to go")
+        wait_for(lambda: self.container()["restarts"] == 1 and self.container()["ready_ns"],
+                 "the container to be ready again")
+
+    def test_containers_of_a_pod_share_its_network_and_nothing_else(self):
+        two = "- name: side\n  command: [/bin/sh, -c, 'echo side; exec sleep 1000']\n" \
+              "  env: [{name: WHO, value: side}]\n  resources: {limits: {memory: 32Mi}}"
+        self.up(pod("p", SERVE, container=PROBE, spec=indent(two, 2)))
+        ask = "import urllib.request as u;print(u.urlopen('http://localhost:8080/etc/hostname').status)"
+        r = self.lab("exec", "-c", "side", "p", "--", PYTHON, "-c", ask)
+        self.assertEqual(r.stdout, "200\n", r.stderr)
+        r = self.lab("exec", "-c", "side", "p", "--", "printenv", "WHO", "HOSTNAME")
+        self.assertEqual(r.stdout, "side\np\n")
+        wait_for(lambda: self.lab("logs", "-c", "side", "p").stdout == "side\n", "the log")
+        cgroups = [open(f"/proc/{c['pid']}/cgroup", encoding="ascii").read()
+                   for c in self.state()["pods"][0]["containers"]]
+        self.assertIn("default.p/app", cgroups[0])
+        self.assertIn("default.p/side", cgroups[1])
+
     def test_back_off_doubles(self):
         path = self.write("starts", "")
         self.up(pod("p", ["/bin/sh", "-c", f"cat /proc/uptime >> {path}; sleep 0.2; exit 3"]))
@@ -400,6 +425,19 @@ class Lab(harness.Case):
         p.kill()
         p.wait()
         self.assert_no_trace(groups, pids)
+
+    def test_sigterm_to_the_supervisor_takes_everything_down(self):
+        self.up(pod("p", SLEEP, spec="terminationGracePeriodSeconds: 0"))
+        record = self.record()
+        os.kill(record["pid"], signal.SIGTERM)
+        self.assert_no_trace(record["groups"], [record["pid"]])
+
+    def test_the_foreground_says_that_its_supervisor_died(self):
+        p = self.foreground(pod("p", SLEEP))
+        record = self.record()
+        os.kill(record["pid"], signal.SIGKILL)
+        self.assertEqual(p.wait(30), 3)
+        self.assert_no_trace(record["groups"])
 
     # Bad input.
 
