@@ -279,11 +279,25 @@ static int record_group(const struct fault *f, const struct squeeze *s, json_t *
 	return 0;
 }
 
+/* The plan saw the usage before the baseline; what counts is the usage when the fault begins. */
+static int aim_again(struct fault *f, struct err *e)
+{
+	struct memory_state *st = f->state;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < st->n; i++) {
+		free(take(st->items[i].rungs));
+		r = choose_goal(f, &st->items[i], e);
+		build_ladder(params_of(f), &st->items[i]);
+	}
+	return r;
+}
+
 /* One record a target, whatever number of groups its containers have. */
 static int memory_prepare(struct fault *f, struct err *e)
 {
 	const struct memory_state *st = f->state;
-	int r = 0;
+	int r = aim_again(f, e);
 
 	for (size_t i = 0; i < f->targets.n; i++) {
 		struct undo *u = array_push(f->undo.items, f->undo.n);

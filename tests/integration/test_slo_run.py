@@ -33,7 +33,7 @@ kind: Experiment
 metadata: {name: slo-run}
 spec:
   source: netns
-  timeline: {baseline: 1s, fault: %(fault)s, recovery: %(recovery)s}
+  timeline: {baseline: 3s, fault: %(fault)s, recovery: %(recovery)s}
   slos:
 %(slos)s
 %(extra)s
