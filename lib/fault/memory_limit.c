@@ -184,6 +184,17 @@ static void build_ladder(const struct memory_params *p, struct squeeze *s)
 	s->rungs[n - 1] = s->goal_bytes;
 }
 
+/* True when brunt itself is in the group or below it. */
+static bool holds_brunt(const struct cgroup *cg)
+{
+	autocgroup own = {0};
+	size_t n = strlen(cg->path);
+
+	if (cgroup_of_pid(getpid(), "memory", &own, NULL) < 0)
+		return false;
+	return !strncmp(own.path, cg->path, n) && (!own.path[n] || own.path[n] == '/');
+}
+
 static bool known_group(const struct memory_state *st, const char *path)
 {
 	for (size_t i = 0; i < st->n; i++)
@@ -211,6 +222,9 @@ static int plan_container(struct fault *f, struct target *t, pid_t pid, struct s
 	s = array_push(st->items, st->n);
 	s->group = group;
 	s->target = target_ref(t);
+	if (holds_brunt(&group.cg))
+		return err_set(e, EPERM, "%s holds brunt itself: its limit is left alone",
+			       group.cg.path);
 	if (is_high(f) && group.cg.version == 1)
 		return err_set(e, EOPNOTSUPP, "%s is on cgroup v1, which has no memory.high: use "
 			       "action: limit", group.cg.path);
@@ -231,6 +245,7 @@ static int plan_container(struct fault *f, struct target *t, pid_t pid, struct s
 static int memory_plan(struct fault *f, struct strlist *ops, struct err *e)
 {
 	const struct strlist *names = &params_of(f)->common.selection.container_names;
+	struct memory_state *st;
 	size_t before = 0;
 	int r = 0;
 
@@ -249,8 +264,9 @@ static int memory_plan(struct fault *f, struct strlist *ops, struct err *e)
 			return err_set(e, ESRCH, "%s/%s has no process, so no memory to limit", t->ns,
 				       t->name);
 	}
-	f->backend = ((struct memory_state *)f->state)->items[0].group.cg.version == 1 ? "cgroup v1"
-										      : "cgroup v2";
+	st = f->state;
+	if (st->n)
+		f->backend = st->items[0].group.cg.version == 1 ? "cgroup v1" : "cgroup v2";
 	return 0;
 }
 
@@ -534,6 +550,9 @@ static int memory_effect(struct fault *f, struct effect *ret, struct err *e)
 	uint64_t met = 0, kills = 0;
 	bool shrunk = false, busy = false;
 
+	*ret = (struct effect){.state = EFFECT_UNKNOWN};
+	if (!st->n)
+		return 0;
 	for (size_t i = 0; i < st->n; i++) {
 		const struct squeeze *q = &st->items[i];
 
