@@ -404,8 +404,9 @@ class Lab(harness.Case):
     def foreground(self, *manifests):
         path = self.write("fg.yaml", "".join(manifests))
         p = subprocess.Popen([harness.BRUNT, "lab", "up", "--foreground", "-f", path], env=self.env,
-                             stdout=subprocess.PIPE, text=True)
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.addCleanup(p.stdout.close)
+        self.addCleanup(p.stderr.close)
         while "is up" not in p.stdout.readline():
             self.assertIsNone(p.poll())
         return p
@@ -437,6 +438,7 @@ class Lab(harness.Case):
         record = self.record()
         os.kill(record["pid"], signal.SIGKILL)
         self.assertEqual(p.wait(30), 3)
+        self.assertEqual(p.stderr.read(), "brunt: lab default: its supervisor died\n")
         self.assert_no_trace(record["groups"])
 
     # Bad input.

@@ -36,8 +36,6 @@ static void on_changed(void *data, struct lab *lab, int r, const struct err *e)
 
 	if (r != -EINPROGRESS)
 		f->result = r;
-	if (e && e->code)
-		print_message("%s\n", e->text);
 }
 
 static void on_event(void *data, const struct event *ev)
