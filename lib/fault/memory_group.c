@@ -141,6 +141,21 @@ int memory_group_save(const struct memory_group *g, json_t **ret, struct err *e)
 	return 0;
 }
 
+int memory_group_memsw(const struct memory_group *g, uint64_t *ret)
+{
+	return g->has_memsw ? cgroup_read_u64(&g->cg, V1_MEMSW, ret, NULL) : -ENOENT;
+}
+
+int memory_group_restore_memsw(const struct memory_group *g, const json_t *saved, struct err *e)
+{
+	const char *value = json_string_value(json_object_get(saved, V1_MEMSW));
+
+	if (!value)
+		return 0;
+	return cgroup_write(&g->cg, V1_MEMSW,
+			    strtoull(value, NULL, 10) >= V1_UNLIMITED ? "-1" : value, e);
+}
+
 int memory_group_restore(const struct memory_group *g, const json_t *saved, struct err *e)
 {
 	for (const char *const *file = g->cg.version == 1 ? v1_saved : v2_saved; *file; file++) {

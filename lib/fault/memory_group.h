@@ -37,6 +37,9 @@ int memory_group_shrink(const struct memory_group *g, bool high, uint64_t bytes,
 /* The limits as they are, to put back; and putting them back, memsw before limit. */
 int memory_group_save(const struct memory_group *g, json_t **ret, struct err *e);
 int memory_group_restore(const struct memory_group *g, const json_t *saved, struct err *e);
+/* v1's memory+swap alone, for when somebody else took over the other. -ENOENT: not accounted. */
+int memory_group_memsw(const struct memory_group *g, uint64_t *ret);
+int memory_group_restore_memsw(const struct memory_group *g, const json_t *saved, struct err *e);
 
 /* Every file that a fault may touch, "path file: value" a line. */
 int memory_group_snapshot(const struct memory_group *g, struct str *ret, struct err *e);

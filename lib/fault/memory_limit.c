@@ -455,6 +455,16 @@ static uint64_t saved_limit(const json_t *record, const struct memory_group *g, 
 	return text && !streq(text, "max") ? strtoull(text, NULL, 10) : UINT64_MAX;
 }
 
+/* Somebody else set the limit; memory+swap may still be ours to put back. */
+static int revert_memsw(const json_t *record, const struct memory_group *g, struct err *e)
+{
+	uint64_t now;
+
+	if (memory_group_memsw(g, &now) < 0 || !wrote(record, now))
+		return 0;
+	return memory_group_restore_memsw(g, json_object_get(record, "saved"), e);
+}
+
 static enum undo_outcome revert_group(const json_t *record, char *text, size_t size)
 {
 	bool high = json_is_true(json_object_get(record, "high"));
@@ -472,9 +482,10 @@ static enum undo_outcome revert_group(const json_t *record, char *text, size_t s
 			outcome = UNDO_FAILED;
 	} else if (now != saved_limit(record, &g, high) &&
 		   !(g.cg.version == 1 && now == UINT64_MAX)) {
-		outcome = UNDO_FOREIGN;
-		err_set(&e, EEXIST, "%s: somebody set the limit to %" PRIu64 " bytes meanwhile; left",
-			g.cg.path, now);
+		outcome = revert_memsw(record, &g, &e) < 0 ? UNDO_FAILED : UNDO_FOREIGN;
+		if (outcome == UNDO_FOREIGN)
+			err_set(&e, EEXIST, "%s: somebody set the limit to %" PRIu64 " bytes meanwhile; left",
+				g.cg.path, now);
 	}
 	if (e.code)
 		snprintf(text, size, "%s", e.text);

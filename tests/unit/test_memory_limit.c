@@ -334,12 +334,16 @@ static void test_a_limit_that_nobody_meets_has_no_effect(void **state)
 static void test_somebody_elses_value_is_left_and_reported(void **state)
 {
 	RIG(r, "size: 32MiB");
+	uint64_t memsw = UINT64_MAX;
 	char text[256];
 
 	set_limit(&r.pod, 64 * MIB);
 	rig_inject(&r);
 	set_limit(&r.pod, 20 * MIB + 4096);
 	assert_int_equal(rig_revert(&r, text, sizeof text), UNDO_FOREIGN);
+	/* The other limit was still ours: unlimited before, unlimited again (v1 with swap). */
+	cgroup_read_u64(&r.pod.group, "memory.memsw.limit_in_bytes", &memsw, NULL);
+	assert_true(memsw > INT64_MAX / 2);
 	assert_non_null(strstr(text, r.pod.group.path));
 	assert_int_equal(limit_of(&r.pod), 20 * MIB + 4096);
 	rig_end(&r);
