@@ -246,7 +246,7 @@ class Loss(NetCase):
         rig = self.rig('action: loss, loss: {loss: "20"}, direction: to')
         rig.start()
         lossy = self.goodput(3)
-        self.assertLess(lossy, free / 5, "a dropped packet must look lost, not refused")
+        self.assertLess(lossy, min(free / 5, 300), "a dropped packet must look lost, not refused")
 
     def test_partition_both_ways_backs_off_and_heals(self):
         rig = self.rig("action: partition, direction: both")
