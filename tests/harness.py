@@ -39,6 +39,12 @@ class TapResult(unittest.TestResult):
         super().addFailure(test, err)
         self._fail(test, err)
 
+    def addSubTest(self, test, subtest, err):
+        """A test whose part failed has no verdict of its own from unittest."""
+        super().addSubTest(test, subtest, err)
+        if err is not None:
+            self._fail(subtest, err)
+
     def addError(self, test, err):
         super().addError(test, err)
         self._fail(test, err)

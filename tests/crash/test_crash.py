@@ -96,7 +96,8 @@ spec:
 
     def stopped(self, point, **kw):
         """A run that stands still at a point; None when it ended without having come there."""
-        p = self.start(self.manifest(**kw), stop_at=point)
+        # A killed run's last process may hold its name for a moment longer.
+        p = self.start("--wait", self.manifest(**kw), stop_at=point)
         harness.wait_for(lambda: p.poll() is not None or is_stopped(p.pid), f"a stop at {point}")
         self.assertIsNone(p.poll(), f"never came to {point}: {p.poll() is None or p.stdout.read()}")
         return p
