@@ -1,0 +1,313 @@
+/*
+ * sched - what the parts of the scheduler share; private to runtime/
+ *
+ * A coroutine (G, struct rt_co) runs on a thread (M, struct m) that holds a scheduling context
+ * (P, struct p). The invariants and the memory-ordering pairs stand in runtime/README.md.
+ *
+ * Owns:    everything here is the runtime's own and is never given back to malloc: a G lives at
+ *          the top of its stack, and stacks, Ms and Ps are reused, so that a late reader of one
+ *          reads an object of the same type
+ */
+#pragma once
+
+#include "../rt.h"
+#include "lock.h"
+#include "state.h"
+#include "timer.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+enum {
+	RUNQ_SIZE = 256,
+	PROCS_MAX = 256,
+	KEYS_MAX = 32,
+	CACHE_LINE = 64,
+};
+
+/* Why a coroutine waits; the words are Go's, and stand in dumps. */
+enum wait_reason {
+	WAIT_NONE,
+	WAIT_CHAN_RECV,
+	WAIT_CHAN_SEND,
+	WAIT_COND,
+	WAIT_FOREVER,
+	WAIT_GROUP,
+	WAIT_IO,
+	WAIT_JOIN,
+	WAIT_MUTEX,
+	WAIT_RWLOCK_READ,
+	WAIT_RWLOCK_WRITE,
+	WAIT_SELECT,
+	WAIT_SEM,
+	WAIT_SLEEP,
+	WAIT_REASONS,
+};
+const char *wait_reason_name(enum wait_reason r);
+
+/* G: at the top of its stack's slot. */
+struct rt_co {
+	/* Saved by the switch; valid while no thread runs it. The registers are on the stack. */
+	void *sp;
+	_Atomic uint32_t state; /* enum co_state; state.h says who may change it */
+	uint32_t off;           /* depth of rt_preempt_off; only its own thread touches it */
+	struct m *_Atomic m;    /* that runs it, or is in a system call for it */
+	struct rt_co *next;     /* of the run queue or free list that it is in */
+	void *(*fn)(void *arg);
+	void *arg, *result;
+	uint64_t id, parent_id;
+	uintptr_t created_at; /* the return address of the call that made it */
+	const char *name;     /* NULL: the symbol of fn */
+	uintptr_t stack_lo;   /* the lowest address it may touch; the guard lies below */
+
+	/* One wait has one ticket; who changes it from the value that the waiter showed may wake it. */
+	_Atomic uint64_t ticket;
+	int woken_with; /* set by who wakes it, read after the park: 0 or a negative errno */
+	enum wait_reason reason;
+	int64_t waits_since; /* ns; 0 while block profiling is off */
+	struct timer timer;  /* of a sleep or of the deadline of a wait */
+
+	_Atomic uint32_t handles; /* 1: somebody will join or detach; the slot stays until then */
+	struct rt_co *_Atomic joiner;
+	void **locals; /* KEYS_MAX, or NULL */
+	int rt_errno_value;
+	bool off_pending; /* asked to stop or yield between preempt_off and _on */
+	uint8_t stack_class;
+	void *sanitizer; /* fake stack of ASan, fiber of TSan */
+	unsigned valgrind_id;
+};
+
+/* P: what is needed to run coroutines; as many as run at one time. */
+struct p {
+	_Atomic uint32_t state; /* enum p_state */
+	unsigned id;
+	struct m *_Atomic m;
+	struct p *next; /* idle list */
+	uint32_t tick;  /* one a switch; read by sysmon without order */
+	uint32_t syscall_tick;
+	_Atomic uint32_t preempt; /* sysmon wants its coroutine off; cleared by each switch */
+	uint64_t id_next, id_end; /* a batch of ids */
+
+	/* The queue: the owner puts at tail, everybody takes at head. runnext goes first. */
+	_Alignas(CACHE_LINE) _Atomic uint32_t head;
+	_Alignas(CACHE_LINE) _Atomic uint32_t tail;
+	struct rt_co *_Atomic runnext;
+	struct rt_co *_Atomic ring[RUNQ_SIZE];
+
+	struct timers timers;
+
+	/* Dead coroutines with their stacks, of the usual size; only the owner touches them. */
+	struct rt_co *free;
+	unsigned n_free;
+
+	/* What sysmon saw when it looked last. */
+	uint32_t seen_tick, seen_syscall_tick;
+	int64_t seen_since, seen_syscall_since;
+
+	/* The stopped world: its thread stands in the signal handler and goes on with it. */
+	_Atomic bool held_in_handler;
+};
+
+/* M: a thread. */
+struct m {
+	struct rt_co *cur; /* that it runs; NULL in the scheduler, on its system stack */
+	struct p *p;       /* NULL when it has none */
+	void *sys_sp;      /* the scheduler's saved context while a coroutine runs */
+	/* Done by the next context, when the coroutine left has been saved: see switch.h. */
+	void (*after)(struct m *m, struct rt_co *left);
+	struct rt_co *left;
+	bool (*unlock)(struct rt_co *co, void *arg);
+	void *unlock_arg;
+
+	_Atomic uint32_t locks; /* > 0: between runtime locks, do not stop here */
+	bool spinning;          /* looks for work and is counted in sched.spinning */
+	bool in_system_call;    /* on the system stack for rt_on_system_stack */
+	struct p *next_p;       /* handed over by who wakes it */
+	struct p *syscall_p;    /* that it had when it entered the system call */
+	_Atomic uint32_t wake;  /* futex: 1 asks it to go on */
+	unsigned id;
+	pid_t tid;
+	pthread_t thread;
+	uint32_t random;
+	uint64_t generation;   /* of the runtime that made it */
+	void *alt_stack;
+	struct m *next;        /* idle list */
+	struct m *all_next;    /* every M of the runtime */
+	_Atomic bool exited;
+	uintptr_t sys_lo, sys_hi; /* bounds of the system stack */
+	void *sys_sanitizer;
+	/* Filled by the handler that holds it for a stopped world: where it stands. */
+	_Atomic(void *) held_context; /* ucontext_t */
+};
+
+struct co_queue {
+	struct rt_co *first, *last;
+	uint32_t n;
+};
+
+struct sched {
+	struct lock lock; /* guards what follows, up to the blank line */
+	struct co_queue global;
+	struct p *idle_ps;
+	struct m *idle_ms;
+	unsigned n_ms, n_idle_ms, max_ms;
+	struct m *all_ms;
+	unsigned attached; /* foreign threads that may post */
+
+	_Atomic uint32_t global_n;  /* global.n, readable without the lock */
+	_Atomic uint32_t n_idle_ps; /* written under the lock */
+	_Atomic uint32_t spinning;  /* Ms that look for work */
+	_Atomic uint32_t need_spinning;
+	struct p *ps[PROCS_MAX]; /* made once, never freed; [0, n_procs) are in use */
+	_Atomic uint32_t n_procs;
+	_Atomic uint64_t next_id;
+	_Atomic int64_t n_coroutines; /* alive */
+	_Atomic int64_t last_poll;    /* ns; 0: a thread waits in the netpoller */
+	_Atomic int64_t poll_until;   /* until when it waits at most */
+	_Atomic int64_t monitor_until; /* sysmon sleeps until then */
+	_Atomic uint32_t stopping;    /* 1: the world is to stop; everybody checks it */
+	_Atomic uint32_t exiting;     /* 1: rt_run is about to return */
+	_Atomic uint32_t running;     /* 1: between the start and the end of rt_run */
+	_Atomic uint64_t generation;
+	enum rt_preempt_mode mode;
+	size_t stack_bytes;
+	bool procs_fixed;
+	int64_t start_ns;
+};
+extern struct sched sched;
+
+/* The calling thread's M; NULL on a foreign thread. Read anew after every switch: the volatile asm
+ * keeps the compiler from holding the TLS address of another thread. */
+extern __thread struct m *rt_tls_m __attribute__((tls_model("initial-exec")));
+
+static inline struct m *this_m(void)
+{
+#if defined(__x86_64__)
+	struct m *m;
+
+	__asm__ volatile("movq rt_tls_m@gottpoff(%%rip), %0\n\tmovq %%fs:(%0), %0" : "=r"(m) : : "memory");
+	return m;
+#else
+	extern struct m *this_m_slow(void);
+	return this_m_slow();
+#endif
+}
+
+static inline struct rt_co *this_co(void)
+{
+	struct m *m = this_m();
+
+	return m ? m->cur : NULL;
+}
+
+/* schedule.c: which coroutine runs next --------------------------------------------------------- */
+
+/* Leaves the thread until co_ready(). unlock (may be NULL) is called once others can resume the
+ * coroutine, on another stack: it releases the lock that guards the wait. If it returns false the
+ * coroutine goes on at once. Returns co->woken_with, which is 0 unless the waker set it. */
+int co_park(enum wait_reason reason, bool (*unlock)(struct rt_co *co, void *arg), void *arg);
+/* The same with the lock to release. */
+int co_park_unlock(enum wait_reason reason, struct lock *l);
+/* A waiting coroutine becomes runnable, next on this P (or global from a thread without one). */
+void co_ready(struct rt_co *co);
+/* Like co_ready, behind the others. */
+void co_ready_last(struct rt_co *co);
+void co_ready_list(struct rt_co *first); /* linked by next */
+
+/*
+ * Waits that more than one can end (a partner, a timer, one of many channels): the waiter shows
+ * its ticket to all of them; the one whose wait_claim() succeeds may set woken_with and call
+ * co_ready(). A late one with an old ticket does nothing: coroutines' memory stays coroutines'.
+ */
+static inline uint64_t wait_ticket(struct rt_co *co)
+{
+	return atomic_load_explicit(&co->ticket, memory_order_relaxed);
+}
+
+static inline bool wait_claim(struct rt_co *co, uint64_t ticket)
+{
+	return atomic_compare_exchange_strong_explicit(&co->ticket, &ticket, ticket + 1,
+						       memory_order_acq_rel, memory_order_relaxed);
+}
+
+/* Arms the coroutine's own timer: at the deadline it claims the ticket and wakes with -ETIMEDOUT.
+ * RT_FOREVER arms nothing. Every armed one is disarmed after the park. */
+void wait_arm(struct rt_co *self, uint64_t ticket, int64_t deadline);
+void wait_disarm(struct rt_co *self, int64_t deadline);
+
+/* Ends the process: "fatal: TEXT" with the coroutine, its creation site and its stack. */
+_Noreturn void rt_fatal(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* At the end of every public call: a safepoint. */
+static inline void poll_here(void)
+{
+	RT_POLL();
+}
+
+_Noreturn void schedule_loop(struct m *m); /* of a thread, on its system stack */
+void schedule_wake_one(void);              /* an idle P and no M that looks for work: start one */
+void schedule_leave(struct m *m);          /* never returns to the coroutine: see co.c */
+bool schedule_any_work(void);
+
+/* queue.c: the local ring and the global list ----------------------------------------------------- */
+
+void runq_put(struct p *p, struct rt_co *co, bool next); /* owner only */
+struct rt_co *runq_get(struct p *p, bool *ret_inherit);  /* owner only */
+struct rt_co *runq_steal(struct p *thief, struct p *victim, bool with_next);
+bool runq_is_empty(struct p *p);
+void global_put(struct rt_co *co);           /* takes the lock */
+void global_put_list(struct co_queue *list); /* takes the lock */
+struct rt_co *global_get(struct p *p, uint32_t max); /* under the lock; the rest goes into the ring */
+
+/* thread.c: Ms ---------------------------------------------------------------------------------- */
+
+void thread_start(struct p *p, bool spinning); /* p NULL: an idle one, if there is one */
+void thread_stop(struct m *m);                 /* waits until somebody hands it a P */
+void thread_init_main(void);
+struct m *thread_main(void);
+void thread_kick_all(void);
+void thread_handoff(struct p *p); /* its M is in a system call: somebody else takes it */
+
+void p_acquire(struct m *m, struct p *p);
+struct p *p_release(struct m *m);
+void p_idle_put(struct p *p);       /* under the lock */
+struct p *p_idle_get(void);         /* under the lock; NULL */
+
+/* sysmon.c, stop.c, preempt.c, signal.c, deadlock.c ------------------------------------------------- */
+
+int monitor_start(void);
+void monitor_end(void);
+void monitor_wake(void); /* a timer comes before it would look again */
+
+void stop_here(struct m *m); /* called by who finds sched.stopping, holding a P, no lock */
+void stop_begin(const char *cause);
+void stop_end(void);
+
+/* Asks the coroutine on p to leave: flag, and signal where the mode has it. */
+void preempt_ask(struct p *p);
+void preempt_poll_settle(void); /* clears the poll word when nobody is asked any more */
+void signals_init(void);
+void signals_init_thread(struct m *m);
+void signals_done_thread(struct m *m);
+void signals_done(void);
+
+void deadlock_check(void); /* under sched.lock, when a thread goes idle */
+
+/* netpoll (net/poll.c) ----------------------------------------------------------------------------- */
+
+void netpoll_init(void);
+void netpoll_done(void);
+/* Ready coroutines linked by next. delay_ns < 0: wait; 0: look. Returns early after netpoll_break. */
+struct rt_co *netpoll(int64_t delay_ns);
+void netpoll_break(void);
+bool netpoll_has_waiters(void);
+
+/* co.c */
+_Noreturn void co_entry(void);
+struct rt_co *co_new(struct p *p, size_t stack_bytes); /* idle, with a stack */
+void co_free(struct p *p, struct rt_co *co);
+
+static inline int64_t now_ns(void)
+{
+	return rt_now();
+}
