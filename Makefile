@@ -13,7 +13,7 @@ deps-%:
 
 configure: deps-build
 	@test -f $(BUILD)/build.ninja || CC="ccache gcc" meson setup $(BUILD) $(MESON_FLAGS) >/dev/null
-	@find lib cmd tests -name '*.[ch]' -o -name 'test_*.py' | LC_ALL=C sort > $(SOURCES).new
+	@find lib cmd runtime tests -name '*.[chS]' -o -name 'test_*.py' | LC_ALL=C sort > $(SOURCES).new
 	@cmp -s $(SOURCES).new $(SOURCES) || \
 		{ test ! -f $(SOURCES) || meson setup --reconfigure $(BUILD) >/dev/null; mv $(SOURCES).new $(SOURCES); }
 	@rm -f $(SOURCES).new

@@ -41,7 +41,7 @@ struct iovec;
 /* A runtime ----------------------------------------------------------------------------------- */
 
 enum rt_preempt_mode {
-	RT_PREEMPT_ALL,         /* polls, polling page and signals */
+	RT_PREEMPT_ALL,         /* polls and signals */
 	RT_PREEMPT_COOPERATIVE, /* polls and calls of this header only */
 	RT_PREEMPT_PAGE,        /* cooperative; the world is stopped by the polling page */
 	RT_PREEMPT_SIGNAL,      /* signals; RT_POLL finds nothing */
@@ -63,7 +63,7 @@ struct rt_options {
 int rt_run(const struct rt_options *o, void *(*fn)(void *arg), void *arg, void **ret_result);
 
 unsigned rt_procs(void); /* any; how many coroutines run at one time */
-/* Fixes the number (1..256) until rt_set_procs(0) gives it back to affinity and quota. Stops the world. */
+/* Fixes the number (1..256) until rt_set_procs(0) gives it back to affinity and quota. -EINVAL */
 int rt_set_procs(unsigned n);
 
 /* Coroutines ---------------------------------------------------------------------------------- */

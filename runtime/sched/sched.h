@@ -36,6 +36,7 @@ enum wait_reason {
 	WAIT_IO,
 	WAIT_JOIN,
 	WAIT_MUTEX,
+	WAIT_POST,
 	WAIT_RWLOCK_READ,
 	WAIT_RWLOCK_WRITE,
 	WAIT_SELECT,
@@ -53,7 +54,10 @@ struct rt_co {
 	uint32_t off;           /* depth of rt_preempt_off; only its own thread touches it */
 	struct m *_Atomic m;    /* that runs it, or is in a system call for it */
 	struct rt_co *next;     /* of the run queue or free list that it is in */
-	void *(*fn)(void *arg);
+	union {
+		void (*plain)(void *arg);
+		void *(*joined)(void *arg);
+	} fn;
 	void *arg, *result;
 	uint64_t id, parent_id;
 	uintptr_t created_at; /* the return address of the call that made it */
@@ -67,8 +71,12 @@ struct rt_co {
 	int64_t waits_since; /* ns; 0 while block profiling is off */
 	struct timer timer;  /* of a sleep or of the deadline of a wait */
 
-	_Atomic uint32_t handles; /* 1: somebody will join or detach; the slot stays until then */
+	/* Of one that rt_spawn made: who waits for its end, or one of the marks of co.c. */
 	struct rt_co *_Atomic joiner;
+	uint64_t joiner_ticket;
+	bool joined;  /* rt_spawn made it: the slot stays until join or detach */
+	bool ending;  /* on its way out: it will not come back to this stack */
+	bool wait_armed; /* wait_arm() was called: the park starts the timer */
 	void **locals; /* KEYS_MAX, or NULL */
 	int rt_errno_value;
 	bool off_pending; /* asked to stop or yield between preempt_off and _on */
@@ -87,6 +95,8 @@ struct p {
 	uint32_t syscall_tick;
 	_Atomic uint32_t preempt; /* sysmon wants its coroutine off; cleared by each switch */
 	uint64_t id_next, id_end; /* a batch of ids */
+	_Atomic uint64_t started, ended; /* coroutines; only the owner adds */
+	_Atomic uint32_t retiring; /* there are too many Ps: give this one up at the next switch */
 
 	/* The queue: the owner puts at tail, everybody takes at head. runnext goes first. */
 	_Alignas(CACHE_LINE) _Atomic uint32_t head;
@@ -121,7 +131,7 @@ struct m {
 
 	_Atomic uint32_t locks; /* > 0: between runtime locks, do not stop here */
 	bool spinning;          /* looks for work and is counted in sched.spinning */
-	bool in_system_call;    /* on the system stack for rt_on_system_stack */
+	bool on_system_stack;   /* for rt_on_system_stack, while cur is set */
 	struct p *next_p;       /* handed over by who wakes it */
 	struct p *syscall_p;    /* that it had when it entered the system call */
 	_Atomic uint32_t wake;  /* futex: 1 asks it to go on */
@@ -130,7 +140,8 @@ struct m {
 	pthread_t thread;
 	uint32_t random;
 	uint64_t generation;   /* of the runtime that made it */
-	void *alt_stack;
+	void *alt_stack; /* of signal handlers */
+	size_t alt_stack_bytes;
 	struct m *next;        /* idle list */
 	struct m *all_next;    /* every M of the runtime */
 	_Atomic bool exited;
@@ -153,15 +164,16 @@ struct sched {
 	unsigned n_ms, n_idle_ms, max_ms;
 	struct m *all_ms;
 	unsigned attached; /* foreign threads that may post */
+	unsigned n_left_behind; /* threads in foreign code when their runtime ended */
 
 	_Atomic uint32_t global_n;  /* global.n, readable without the lock */
 	_Atomic uint32_t n_idle_ps; /* written under the lock */
 	_Atomic uint32_t spinning;  /* Ms that look for work */
 	_Atomic uint32_t need_spinning;
-	struct p *ps[PROCS_MAX]; /* made once, never freed; [0, n_procs) are in use */
-	_Atomic uint32_t n_procs;
+	struct p *ps[PROCS_MAX]; /* made once, never freed */
+	_Atomic uint32_t n_made;  /* of ps */
+	_Atomic uint32_t n_procs; /* Ps that are not dead; set when their number is to change */
 	_Atomic uint64_t next_id;
-	_Atomic int64_t n_coroutines; /* alive */
 	_Atomic int64_t last_poll;    /* ns; 0: a thread waits in the netpoller */
 	_Atomic int64_t poll_until;   /* until when it waits at most */
 	_Atomic int64_t monitor_until; /* sysmon sleeps until then */
@@ -198,6 +210,20 @@ static inline struct rt_co *this_co(void)
 	struct m *m = this_m();
 
 	return m ? m->cur : NULL;
+}
+
+void co_set_checked(struct rt_co *co, enum co_state from, enum co_state to);
+
+/* The caller owns the coroutine in state from. */
+static inline void co_set(struct rt_co *co, enum co_state from, enum co_state to)
+{
+#ifdef RT_CHECKS
+	co_set_checked(co, from, to);
+#else
+	/* release: pairs with the acquire in co_state() of dumps; what orders the hand-over of a
+	 * coroutine to the next thread is the queue or lock that it goes through */
+	atomic_store_explicit(&co->state, to, memory_order_release);
+#endif
 }
 
 /* schedule.c: which coroutine runs next --------------------------------------------------------- */
@@ -244,10 +270,11 @@ static inline void poll_here(void)
 	RT_POLL();
 }
 
-_Noreturn void schedule_loop(struct m *m); /* of a thread, on its system stack */
+void schedule_loop(struct m *m); /* of a thread, on its system stack; until the runtime ends */
 void schedule_wake_one(void);              /* an idle P and no M that looks for work: start one */
-void schedule_leave(struct m *m);          /* never returns to the coroutine: see co.c */
-bool schedule_any_work(void);
+/* Leaves the coroutine for the next one; after runs when it can be resumed. Returns when somebody
+ * runs it again, on whichever thread. */
+void schedule_leave(struct m *m, void (*after)(struct m *m, struct rt_co *left));
 
 /* queue.c: the local ring and the global list ----------------------------------------------------- */
 
@@ -261,37 +288,58 @@ struct rt_co *global_get(struct p *p, uint32_t max); /* under the lock; the rest
 
 /* thread.c: Ms ---------------------------------------------------------------------------------- */
 
-void thread_start(struct p *p, bool spinning); /* p NULL: an idle one, if there is one */
+void thread_start(struct p *p, bool spinning); /* p running; NULL: an idle one, if there is one */
 void thread_stop(struct m *m);                 /* waits until somebody hands it a P */
-void thread_init_main(void);
-struct m *thread_main(void);
-void thread_kick_all(void);
-void thread_handoff(struct p *p); /* its M is in a system call: somebody else takes it */
+void thread_handoff(struct p *p); /* running, taken from a thread in a system call: for others */
+void threads_end(void);           /* the runtime ends: waits for those that can end */
 
-void p_acquire(struct m *m, struct p *p);
+/* procs.c: Ps ----------------------------------------------------------------------------------- */
+
+void procs_init(unsigned n);
+void procs_set(unsigned n);
+void procs_follow(void);     /* affinity and quota may have changed */
+void procs_bury(struct p *p); /* released, retiring, its queue empty */
+void p_acquire(struct m *m, struct p *p); /* running */
 struct p *p_release(struct m *m);
-void p_idle_put(struct p *p);       /* under the lock */
-struct p *p_idle_get(void);         /* under the lock; NULL */
+void p_idle_put(struct p *p); /* idle; under the lock */
+struct p *p_idle_get(void);   /* running; under the lock; NULL */
 
 /* sysmon.c, stop.c, preempt.c, signal.c, deadlock.c ------------------------------------------------- */
 
-int monitor_start(void);
+void monitor_start(void);
 void monitor_end(void);
-void monitor_wake(void); /* a timer comes before it would look again */
+void monitor_wake(int64_t when); /* it shall look at this time, and from now on if all were idle */
 
 void stop_here(struct m *m); /* called by who finds sched.stopping, holding a P, no lock */
-void stop_begin(const char *cause);
-void stop_end(void);
+void stop_in_syscall(struct p *p);
+void stop_give(struct p *p); /* running, held by nobody */
+/* In a signal handler: stands still there until the world goes on. */
+void stop_hold(struct m *m, struct p *p, void *context);
 
-/* Asks the coroutine on p to leave: flag, and signal where the mode has it. */
+/* Asks the coroutine on p to leave: flag, and signal where the mode has it. any thread */
 void preempt_ask(struct p *p);
 void preempt_poll_settle(void); /* clears the poll word when nobody is asked any more */
+void preempt_init(enum rt_preempt_mode mode);
+void preempt_page_close(void); /* every poll traps, where the mode has it */
+void preempt_page_open(void);
+bool preempt_is_poll_page(uintptr_t addr);
+/* In a signal handler: what to do with the thread that context (ucontext_t) interrupts. */
+void preempt_interrupted(struct m *m, void *context, bool at_poll);
 void signals_init(void);
 void signals_init_thread(struct m *m);
 void signals_done_thread(struct m *m);
 void signals_done(void);
 
 void deadlock_check(void); /* under sched.lock, when a thread goes idle */
+
+/* dump.c: texts about coroutines -------------------------------------------------------------------- */
+
+/* The frames of a coroutine that does not run (or runs here), innermost first, by frame pointers. */
+size_t dump_frames(const struct rt_co *co, uintptr_t *ret_pcs, size_t max);
+_Noreturn void dump_overflow(struct rt_co *co, uintptr_t addr, void *context);
+void dump_deadlock(void); /* ends the process */
+
+void post_init(void); /* foreign.c */
 
 /* netpoll (net/poll.c) ----------------------------------------------------------------------------- */
 
@@ -302,10 +350,26 @@ struct rt_co *netpoll(int64_t delay_ns);
 void netpoll_break(void);
 bool netpoll_has_waiters(void);
 
+/* stack.c: slots of a G and its stack ---------------------------------------------------------------- */
+
+struct rt_co *stack_get(struct p *p, size_t stack_bytes); /* idle; NULL: no address space */
+void stack_put(struct p *p, struct rt_co *co);
+void stack_forget_all(void); /* every slot is idle: the runtime has ended */
+/* Every slot that was ever used, idle ones too. No lock: what it shows may change. */
+void stack_each(void (*fn)(struct rt_co *co, void *arg), void *arg);
+/* The coroutine in whose guard area addr lies, NULL if in none. Async-signal-safe. */
+struct rt_co *stack_guarded_by(uintptr_t addr);
+
+static inline bool stack_holds(const struct rt_co *co, uintptr_t addr)
+{
+	return addr >= co->stack_lo && addr < (uintptr_t)co;
+}
+
 /* co.c */
 _Noreturn void co_entry(void);
-struct rt_co *co_new(struct p *p, size_t stack_bytes); /* idle, with a stack */
-void co_free(struct p *p, struct rt_co *co);
+/* Runnable soon: the caller sets fn, arg and what else it has, then queues it. NULL: no stack. */
+struct rt_co *co_new(struct p *p, const struct rt_attr *attr, uintptr_t created_at);
+int64_t co_count(void); /* alive */
 
 static inline int64_t now_ns(void)
 {

@@ -39,8 +39,7 @@ const char *p_state_name(enum p_state s);
 bool co_may(enum co_state from, enum co_state to);
 bool p_may(enum p_state from, enum p_state to);
 
-/* The caller owns the object in state from. Release: what was written before belongs to the state. */
-void co_set(struct rt_co *co, enum co_state from, enum co_state to);
+/* The caller owns the P in state from. */
 void p_set(struct p *p, enum p_state from, enum p_state to);
 /* Several may try; true for the one that made the change. */
 bool p_try(struct p *p, enum p_state from, enum p_state to);

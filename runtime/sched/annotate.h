@@ -1,0 +1,85 @@
+/*
+ * annotate - tells ASan, TSan and valgrind which stack a thread is on; nothing in other builds
+ *
+ * TSan keeps 830 KB for a fiber and delays signals: its builds run cooperatively and with few
+ * coroutines.
+ */
+#pragma once
+
+#include "sched.h"
+
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/common_interface_defs.h>
+#endif
+#if defined(__SANITIZE_THREAD__)
+#include <sanitizer/tsan_interface.h>
+#endif
+#ifdef RT_VALGRIND
+#include <valgrind/valgrind.h>
+#endif
+
+/* Before the switch. A coroutine that ends leaves its fake stack for good: from's state says so. */
+static inline void annotate_leave(struct m *m, struct rt_co *from, struct rt_co *to)
+{
+#if defined(__SANITIZE_ADDRESS__)
+	uintptr_t lo = to ? to->stack_lo : m->sys_lo;
+	uintptr_t hi = to ? (uintptr_t)to : m->sys_hi;
+	void **keep = from ? &from->sanitizer : &m->sys_sanitizer;
+
+	__sanitizer_start_switch_fiber(from && from->ending ? NULL : keep, (void *)lo, hi - lo);
+#elif defined(__SANITIZE_THREAD__)
+	__tsan_switch_to_fiber(to ? to->sanitizer : m->sys_sanitizer, 0);
+#endif
+}
+
+/* After it, on the other stack, or when from goes on. */
+static inline void annotate_arrive(struct rt_co *from, bool first)
+{
+#if defined(__SANITIZE_ADDRESS__)
+	struct m *m = this_m();
+	void *keep = first ? NULL : from ? from->sanitizer : m->sys_sanitizer;
+
+	__sanitizer_finish_switch_fiber(keep, NULL, NULL);
+#endif
+}
+
+/* After rt_call_on() came back. */
+static inline void annotate_back(struct m *m, struct rt_co *co)
+{
+#if defined(__SANITIZE_ADDRESS__)
+	void *keep = co->sanitizer;
+
+	__sanitizer_start_switch_fiber(NULL, (void *)co->stack_lo, (uintptr_t)co - co->stack_lo);
+	__sanitizer_finish_switch_fiber(keep, NULL, NULL);
+#elif defined(__SANITIZE_THREAD__)
+	__tsan_switch_to_fiber(co->sanitizer, 0);
+#endif
+}
+
+static inline void annotate_thread(struct m *m)
+{
+#if defined(__SANITIZE_THREAD__)
+	m->sys_sanitizer = __tsan_get_current_fiber();
+#endif
+}
+
+static inline void annotate_start(struct rt_co *co)
+{
+#if defined(__SANITIZE_THREAD__)
+	co->sanitizer = __tsan_create_fiber(0);
+#elif defined(__SANITIZE_ADDRESS__)
+	co->sanitizer = NULL;
+#endif
+#ifdef RT_VALGRIND
+	if (!co->valgrind_id)
+		co->valgrind_id = VALGRIND_STACK_REGISTER(co->stack_lo, co) + 1;
+#endif
+}
+
+/* On another stack. */
+static inline void annotate_end(struct rt_co *co)
+{
+#if defined(__SANITIZE_THREAD__)
+	__tsan_destroy_fiber(co->sanitizer);
+#endif
+}

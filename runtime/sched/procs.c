@@ -1,0 +1,278 @@
+/*
+ * How many Ps: what affinity and the cgroup's quota allow, unless fixed, followed as they change.
+ *
+ * No stop of the world is needed for a change: a P too many is marked, and gives its work to the
+ * others at its next switch; sysmon sees to it that there is one.
+ */
+#include "sched.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The file NAME of the cgroup of this process, in the controller's hierarchy or the unified one. */
+static FILE *open_cgroup_file(const char *controller, const char *name)
+{
+	char line[4096], path[4600];
+	FILE *list = fopen("/proc/self/cgroup", "re");
+	FILE *f = NULL;
+
+	while (list && !f && fgets(line, sizeof line, list)) {
+		char *names = strchr(line, ':'), *dir = names ? strchr(++names, ':') : NULL;
+
+		if (!dir)
+			continue;
+		*dir++ = '\0';
+		dir[strcspn(dir, "\n")] = '\0';
+		if (*names ? !strstr(names, controller) : !!strchr(name, '_'))
+			continue;
+		/* In a container the mount shows its own cgroup as the root. */
+		for (int rooted = 0; rooted < 2 && !f; rooted++) {
+			snprintf(path, sizeof path, "/sys/fs/cgroup%s%s%s/%s", *names ? "/" : "",
+				 *names ? controller : "", rooted ? "" : dir, name);
+			f = fopen(path, "re");
+		}
+	}
+	if (list)
+		fclose(list);
+	return f;
+}
+
+/* CPUs that the quota is worth, rounded up; 0: no limit. */
+static unsigned quota_cpus(void)
+{
+	long long quota = -1, period = 0;
+	FILE *f = open_cgroup_file("cpu", "cpu.max");
+
+	if (f) {
+		if (fscanf(f, "%lld %lld", &quota, &period) != 2)
+			quota = -1; /* "max" */
+		fclose(f);
+	} else {
+		f = open_cgroup_file("cpu", "cpu.cfs_quota_us");
+		if (f) {
+			if (fscanf(f, "%lld", &quota) != 1)
+				quota = -1;
+			fclose(f);
+		}
+		f = quota > 0 ? open_cgroup_file("cpu", "cpu.cfs_period_us") : NULL;
+		if (f) {
+			if (fscanf(f, "%lld", &period) != 1)
+				period = 0;
+			fclose(f);
+		}
+	}
+	return quota > 0 && period > 0 ? (unsigned)((quota + period - 1) / period) : 0;
+}
+
+static unsigned allowed(void)
+{
+	cpu_set_t set;
+	unsigned n = sched_getaffinity(0, sizeof set, &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
+	unsigned quota = quota_cpus();
+
+	if (quota && quota < n)
+		n = quota;
+	return n < 1 ? 1 : n > PROCS_MAX ? PROCS_MAX : n;
+}
+
+/* Idle list ------------------------------------------------------------------------------------- */
+
+void p_idle_put(struct p *p)
+{
+	p->next = sched.idle_ps;
+	sched.idle_ps = p;
+	atomic_fetch_add(&sched.n_idle_ps, 1);
+}
+
+struct p *p_idle_get(void)
+{
+	struct p *p = sched.idle_ps;
+
+	if (!p)
+		return NULL;
+	sched.idle_ps = p->next;
+	atomic_fetch_sub(&sched.n_idle_ps, 1);
+	p_set(p, P_IDLE, P_RUNNING);
+	return p;
+}
+
+void p_acquire(struct m *m, struct p *p)
+{
+	m->p = p;
+	/* release: pairs with preempt_ask(), which signals the thread */
+	atomic_store_explicit(&p->m, m, memory_order_release);
+}
+
+struct p *p_release(struct m *m)
+{
+	struct p *p = m->p;
+
+	m->p = NULL;
+	atomic_store_explicit(&p->m, NULL, memory_order_relaxed);
+	return p;
+}
+
+/* Their number ------------------------------------------------------------------------------------ */
+
+static struct p *make(unsigned id)
+{
+	struct p *p = aligned_alloc(CACHE_LINE, (sizeof *p + CACHE_LINE - 1) & ~(size_t)(CACHE_LINE - 1));
+
+	if (!p)
+		rt_fatal("out of memory for a P");
+	memset(p, 0, sizeof *p);
+	p->id = id;
+	atomic_store(&p->state, P_DEAD);
+	return p;
+}
+
+static unsigned count_live(void)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < atomic_load(&sched.n_made); i++)
+		n += atomic_load(&sched.ps[i]->state) != P_DEAD && !atomic_load(&sched.ps[i]->retiring);
+	return n;
+}
+
+static void add_one(void)
+{
+	struct p *p = NULL;
+
+	for (unsigned i = 0; i < atomic_load(&sched.n_made) && !p; i++) {
+		if (atomic_load(&sched.ps[i]->state) == P_DEAD)
+			p = sched.ps[i];
+		/* One that has not noticed yet stays. */
+		else if (atomic_exchange(&sched.ps[i]->retiring, 0))
+			return;
+	}
+	if (!p) {
+		p = make(atomic_load(&sched.n_made));
+		sched.ps[p->id] = p;
+		/* release: pairs with the loads by thieves */
+		atomic_fetch_add(&sched.n_made, 1);
+	}
+	p_set(p, P_DEAD, P_IDLE);
+	p_idle_put(p);
+}
+
+static void bury(struct p *p)
+{
+	struct p *heir = NULL;
+
+	for (unsigned i = 0; i < atomic_load(&sched.n_made) && !heir; i++)
+		if (sched.ps[i] != p && atomic_load(&sched.ps[i]->state) != P_DEAD &&
+		    !atomic_load(&sched.ps[i]->retiring))
+			heir = sched.ps[i];
+	atomic_store(&p->retiring, 0);
+	p_set(p, atomic_load(&p->state), P_DEAD);
+	if (heir)
+		timers_move(p, heir);
+}
+
+static void remove_one(void)
+{
+	struct p *p = p_idle_get();
+
+	if (p) {
+		bury(p);
+		return;
+	}
+	for (unsigned i = atomic_load(&sched.n_made); i-- > 0;) {
+		p = sched.ps[i];
+		if (atomic_load(&p->state) != P_DEAD && !atomic_load(&p->retiring)) {
+			atomic_store(&p->retiring, 1);
+			return;
+		}
+	}
+}
+
+/* A stopper that has counted it waits for it. */
+void procs_bury(struct p *p)
+{
+	bool counted;
+
+	lock_get(&sched.lock);
+	counted = atomic_load(&sched.stopping);
+	if (!counted)
+		bury(p);
+	lock_put(&sched.lock);
+	if (counted)
+		stop_give(p);
+}
+
+void procs_set(unsigned n)
+{
+	lock_get(&sched.lock);
+	if (!atomic_load(&sched.stopping)) { /* else the next look at it will do */
+		while (count_live() < n)
+			add_one();
+		while (count_live() > n)
+			remove_one();
+		atomic_store(&sched.n_procs, n);
+	}
+	lock_put(&sched.lock);
+	for (unsigned i = 0; i < atomic_load(&sched.n_made); i++)
+		if (atomic_load(&sched.ps[i]->retiring))
+			preempt_ask(sched.ps[i]);
+	schedule_wake_one();
+}
+
+void procs_follow(void)
+{
+	if (!sched.procs_fixed && allowed() != atomic_load(&sched.n_procs))
+		procs_set(allowed());
+}
+
+void procs_init(unsigned n)
+{
+	const char *env = getenv("RT_PROCS");
+
+	if (!n && env)
+		n = (unsigned)strtoul(env, NULL, 10);
+	sched.procs_fixed = n != 0;
+	if (!n)
+		n = allowed();
+	if (n > PROCS_MAX)
+		n = PROCS_MAX;
+	sched.idle_ps = NULL;
+	atomic_store(&sched.n_idle_ps, 0);
+	for (unsigned i = 0; i < atomic_load(&sched.n_made); i++) {
+		struct p *p = sched.ps[i];
+
+		timers_clear(p);
+		atomic_store(&p->head, 0);
+		atomic_store(&p->tail, 0);
+		atomic_store(&p->runnext, NULL);
+		atomic_store(&p->retiring, 0);
+		atomic_store(&p->m, NULL);
+		atomic_store(&p->started, 0);
+		atomic_store(&p->ended, 0);
+		p->free = NULL;
+		p->n_free = 0;
+		atomic_store(&p->state, P_DEAD);
+	}
+	atomic_store(&sched.n_procs, n);
+	lock_get(&sched.lock);
+	while (count_live() < n)
+		add_one();
+	lock_put(&sched.lock);
+}
+
+unsigned rt_procs(void)
+{
+	return atomic_load(&sched.n_procs);
+}
+
+int rt_set_procs(unsigned n)
+{
+	if (n > PROCS_MAX)
+		return -EINVAL;
+	sched.procs_fixed = n != 0;
+	procs_set(n ? n : allowed());
+	poll_here();
+	return 0;
+}

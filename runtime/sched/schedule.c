@@ -1,0 +1,490 @@
+/*
+ * Which coroutine runs next.
+ *
+ * A coroutine that leaves its thread goes straight to the next one of its P's queue: one switch,
+ * no detour. Only when the queue is empty, or it is the turn of the global queue and the timers, or
+ * the world is to stop, it goes to the scheduler's loop on the thread's system stack.
+ *
+ * Idle and busy threads meet as in Go: who makes work first publishes it, then looks for idle Ps
+ * when no thread is searching; who stops searching first says so, then looks at every queue once
+ * more. Both sides put a full fence between the two steps, so that one of them sees the other
+ * (runtime/README.md, and the model in tests/runtime/model).
+ */
+#include "switch.h"
+
+#include <errno.h>
+
+enum {
+	GLOBAL_TURN = 61,
+	TIMER_TURN = 16, /* reading the clock at every switch would cost as much as the switch */
+	STEAL_ROUNDS = 4,
+};
+
+/* Leaving and coming back ----------------------------------------------------------------------- */
+
+static inline void take_up(struct m *m, struct p *p, struct rt_co *co, bool inherit)
+{
+	co_set(co, CO_RUNNABLE, CO_RUNNING);
+	atomic_store_explicit(&co->m, m, memory_order_relaxed);
+	m->cur = co;
+	if (!inherit)
+		p->tick++;
+}
+
+/* The next of this P's queue; NULL when the scheduler has to look. */
+static inline struct rt_co *quick_next(struct m *m)
+{
+	struct p *p = m->p;
+	struct rt_co *co;
+	bool inherit;
+
+	if (!p || atomic_load_explicit(&sched.stopping, memory_order_relaxed) ||
+	    atomic_load_explicit(&p->retiring, memory_order_relaxed) ||
+	    atomic_load_explicit(&p->preempt, memory_order_relaxed) ||
+	    p->tick % GLOBAL_TURN == GLOBAL_TURN - 1)
+		return NULL;
+	if (p->tick % TIMER_TURN == 0 &&
+	    atomic_load_explicit(&p->timers.first, memory_order_relaxed))
+		return NULL;
+	co = runq_get(p, &inherit);
+	if (co)
+		take_up(m, p, co, inherit);
+	return co;
+}
+
+void schedule_leave(struct m *m, void (*after)(struct m *m, struct rt_co *left))
+{
+	struct rt_co *self = m->cur, *next;
+
+	m->after = after;
+	m->left = self;
+	next = quick_next(m);
+	if (!next)
+		m->cur = NULL;
+	switch_to(m, self, next);
+}
+
+static void after_park(struct m *m, struct rt_co *co)
+{
+	bool (*unlock)(struct rt_co *co, void *arg) = m->unlock;
+
+	m->unlock = NULL;
+	co_set(co, CO_RUNNING, CO_WAITING);
+	if (co->wait_armed)
+		timer_start(&co->timer);
+	if (unlock && !unlock(co, m->unlock_arg))
+		co_ready(co);
+}
+
+int co_park(enum wait_reason reason, bool (*unlock)(struct rt_co *co, void *arg), void *arg)
+{
+	struct m *m = this_m();
+	struct rt_co *self = m->cur;
+
+	if (self->off)
+		rt_fatal("a coroutine waits (%s) between rt_preempt_off and rt_preempt_on",
+			 wait_reason_name(reason));
+	self->reason = reason;
+	self->woken_with = 0;
+	m->unlock = unlock;
+	m->unlock_arg = arg;
+	schedule_leave(m, after_park);
+	return self->woken_with;
+}
+
+static bool put_lock(struct rt_co *co, void *arg)
+{
+	lock_put(arg);
+	return true;
+}
+
+int co_park_unlock(enum wait_reason reason, struct lock *l)
+{
+	return co_park(reason, put_lock, l);
+}
+
+static void make_ready(struct rt_co *co, bool next)
+{
+	struct m *m = this_m();
+
+	co_set(co, CO_WAITING, CO_RUNNABLE);
+	if (m && m->p)
+		runq_put(m->p, co, next);
+	else
+		global_put(co);
+	schedule_wake_one();
+}
+
+void co_ready(struct rt_co *co)
+{
+	make_ready(co, true);
+}
+
+void co_ready_last(struct rt_co *co)
+{
+	make_ready(co, false);
+}
+
+void co_ready_list(struct rt_co *first)
+{
+	while (first) {
+		struct rt_co *next = first->next;
+
+		make_ready(first, false);
+		first = next;
+	}
+}
+
+static void after_yield(struct m *m, struct rt_co *co)
+{
+	co_set(co, CO_RUNNING, CO_RUNNABLE);
+	if (m->p)
+		runq_put(m->p, co, false);
+	else
+		global_put(co);
+}
+
+void rt_yield(void)
+{
+	schedule_leave(this_m(), after_yield);
+	poll_here();
+}
+
+/* Deadlines ------------------------------------------------------------------------------------- */
+
+static void deadline_passed(void *arg, uint64_t ticket)
+{
+	struct rt_co *co = arg;
+
+	if (!wait_claim(co, ticket))
+		return;
+	co->woken_with = -ETIMEDOUT;
+	co_ready(co);
+}
+
+void wait_arm(struct rt_co *self, uint64_t ticket, int64_t deadline)
+{
+	if (deadline == RT_FOREVER)
+		return;
+	self->timer.when = deadline;
+	self->timer.fn = deadline_passed;
+	self->timer.arg = self;
+	self->timer.seq = ticket;
+	self->wait_armed = true;
+}
+
+void wait_disarm(struct rt_co *self, int64_t deadline)
+{
+	if (deadline == RT_FOREVER)
+		return;
+	self->wait_armed = false;
+	timer_stop(&self->timer);
+}
+
+void rt_sleep_until(int64_t deadline)
+{
+	struct rt_co *self = this_co();
+
+	if (deadline == RT_FOREVER) {
+		co_park(WAIT_FOREVER, NULL, NULL);
+		return;
+	}
+	if (deadline <= rt_now()) {
+		rt_yield();
+		return;
+	}
+	wait_arm(self, wait_ticket(self), deadline);
+	co_park(WAIT_SLEEP, NULL, NULL);
+	self->wait_armed = false; /* the timer has fired: nothing else wakes a sleeper */
+	poll_here();
+}
+
+void rt_sleep(int64_t ns)
+{
+	int64_t now = rt_now();
+
+	rt_sleep_until(ns > RT_FOREVER - now ? RT_FOREVER : now + ns);
+}
+
+/* The loop -------------------------------------------------------------------------------------- */
+
+void schedule_wake_one(void)
+{
+	uint32_t none = 0;
+
+	/* The work is published: runq_put() and global_put() end with an atomic read-modify-write or
+	 * with the release of a lock; the ring's plain store needs the fence. Pairs with the fence in
+	 * stop_searching(). */
+	atomic_thread_fence(memory_order_seq_cst);
+	if (atomic_load_explicit(&sched.n_idle_ps, memory_order_relaxed) == 0 ||
+	    atomic_load_explicit(&sched.spinning, memory_order_relaxed) != 0)
+		return;
+	if (atomic_compare_exchange_strong(&sched.spinning, &none, 1))
+		thread_start(NULL, true);
+}
+
+static uint32_t next_random(struct m *m)
+{
+	m->random ^= m->random << 13;
+	m->random ^= m->random >> 17;
+	return m->random ^= m->random << 5;
+}
+
+/* Every other P once, in an order of its own; the timers of others in the last round. */
+static struct rt_co *steal(struct m *m, int64_t now, int64_t *ret_first)
+{
+	uint32_t n = atomic_load(&sched.n_made);
+
+	for (int round = 0; round < STEAL_ROUNDS; round++) {
+		uint32_t start = next_random(m) % n;
+		bool last = round == STEAL_ROUNDS - 1;
+
+		for (uint32_t i = 0; i < n; i++) {
+			struct p *victim = sched.ps[(start + i) % n];
+			struct rt_co *co;
+			bool ran = false, inherit;
+
+			if (atomic_load_explicit(&sched.stopping, memory_order_relaxed))
+				return NULL;
+			if (victim == m->p)
+				continue;
+			if (last) {
+				int64_t first = timers_run(victim, now, &ran);
+
+				if (first && (!*ret_first || first < *ret_first))
+					*ret_first = first;
+				co = ran ? runq_get(m->p, &inherit) : NULL;
+				if (co)
+					return co;
+			}
+			co = runq_steal(m->p, victim, last);
+			if (co)
+				return co;
+		}
+	}
+	return NULL;
+}
+
+static struct rt_co *take_global(struct p *p, uint32_t max)
+{
+	struct rt_co *co;
+
+	if (atomic_load_explicit(&sched.global_n, memory_order_relaxed) == 0)
+		return NULL;
+	lock_get(&sched.lock);
+	co = global_get(p, max);
+	lock_put(&sched.lock);
+	return co;
+}
+
+/* The first of what the netpoller gave; the others are queued. */
+static struct rt_co *take_polled(struct rt_co *list)
+{
+	if (!list)
+		return NULL;
+	co_ready_list(list->next);
+	co_set(list, CO_WAITING, CO_RUNNABLE);
+	return list;
+}
+
+static struct rt_co *poll_now(void)
+{
+	if (!netpoll_has_waiters() || atomic_load_explicit(&sched.last_poll, memory_order_relaxed) == 0)
+		return NULL;
+	return take_polled(netpoll(0));
+}
+
+/* What this P can have without going idle. *ret_first: the next timer that it saw. */
+static struct rt_co *look(struct m *m, int64_t *ret_first)
+{
+	struct p *p = m->p;
+	int64_t now = atomic_load_explicit(&p->timers.first, memory_order_relaxed) ? now_ns() : 0;
+	struct rt_co *co = NULL;
+	bool inherit;
+
+	if (atomic_load_explicit(&p->preempt, memory_order_relaxed))
+		atomic_store_explicit(&p->preempt, 0, memory_order_relaxed);
+	*ret_first = now ? timers_run(p, now, NULL) : 0;
+	if (++p->tick % GLOBAL_TURN == 0)
+		co = take_global(p, 1);
+	if (!co)
+		co = runq_get(p, &inherit);
+	if (!co)
+		co = take_global(p, 0);
+	if (!co)
+		co = poll_now();
+	if (co)
+		return co;
+	/* At most half of the busy Ps search: the others would find nothing either. */
+	if (!m->spinning) {
+		uint32_t busy = atomic_load(&sched.n_procs) - atomic_load(&sched.n_idle_ps);
+
+		if (2 * atomic_load(&sched.spinning) >= busy)
+			return NULL;
+		m->spinning = true;
+		atomic_fetch_add(&sched.spinning, 1);
+	}
+	return steal(m, now_ns(), ret_first);
+}
+
+static bool any_queue_has_work(void)
+{
+	if (atomic_load(&sched.global_n))
+		return true;
+	for (uint32_t i = 0; i < atomic_load(&sched.n_made); i++)
+		if (!runq_is_empty(sched.ps[i]))
+			return true;
+	return false;
+}
+
+/* An idle P for a thread that has none; NULL. */
+static struct p *acquire_idle(struct m *m)
+{
+	struct p *p;
+
+	lock_get(&sched.lock);
+	p = atomic_load(&sched.stopping) ? NULL : p_idle_get();
+	lock_put(&sched.lock);
+	if (p)
+		p_acquire(m, p);
+	return p;
+}
+
+/* The P goes into the idle list, unless work or a stop came in the same moment. */
+static bool go_idle(struct m *m)
+{
+	struct p *p;
+
+	lock_get(&sched.lock);
+	if (atomic_load(&sched.stopping) || sched.global.n || atomic_load(&sched.exiting) ||
+	    atomic_load(&m->p->retiring)) {
+		lock_put(&sched.lock);
+		return false;
+	}
+	p = p_release(m);
+	p_set(p, P_RUNNING, P_IDLE);
+	p_idle_put(p);
+	lock_put(&sched.lock);
+	return true;
+}
+
+/* After the P was given up: true when the thread has one again and looks on. */
+static bool stop_searching(struct m *m)
+{
+	if (!m->spinning)
+		return false;
+	m->spinning = false;
+	/* seq_cst read-modify-write: pairs with the fence in schedule_wake_one() */
+	atomic_fetch_sub(&sched.spinning, 1);
+	atomic_thread_fence(memory_order_seq_cst);
+	if (!any_queue_has_work() || !acquire_idle(m))
+		return false;
+	m->spinning = true;
+	atomic_fetch_add(&sched.spinning, 1);
+	return true;
+}
+
+/* Waits for descriptors and the next timer, if no other thread does. */
+static bool wait_in_netpoll(struct m *m)
+{
+	int64_t first = timers_first(), now;
+	struct rt_co *list;
+
+	if ((!netpoll_has_waiters() && !first) || atomic_exchange(&sched.last_poll, 0) == 0) {
+		/* The thread that waits there would come too late for this timer. */
+		if (first && first < atomic_load(&sched.poll_until))
+			netpoll_break();
+		return false;
+	}
+	atomic_store(&sched.poll_until, first ? first : RT_FOREVER);
+	/* A timer may have come between: who starts one looks at poll_until. */
+	first = timers_first();
+	now = now_ns();
+	list = atomic_load(&sched.exiting) ? NULL : netpoll(!first ? -1 : first > now ? first - now : 0);
+	atomic_store(&sched.poll_until, 0);
+	atomic_store(&sched.last_poll, now_ns());
+	if (acquire_idle(m)) {
+		co_ready_list(list);
+		if (!m->spinning) {
+			m->spinning = true;
+			atomic_fetch_add(&sched.spinning, 1);
+		}
+		return true;
+	}
+	co_ready_list(list); /* into the global queue */
+	return false;
+}
+
+/* Gives up a P that is one too many: its work goes to the others. */
+static void retire(struct m *m)
+{
+	struct p *p = m->p;
+	struct co_queue list = {0};
+	struct rt_co *co;
+	bool inherit;
+
+	while ((co = runq_get(p, &inherit))) {
+		co->next = NULL;
+		if (list.last)
+			list.last->next = co;
+		else
+			list.first = co;
+		list.last = co;
+		list.n++;
+	}
+	global_put_list(&list);
+	p_release(m);
+	procs_bury(p);
+}
+
+/* Something to run; NULL when the runtime ends. */
+static struct rt_co *find_runnable(struct m *m)
+{
+	for (;;) {
+		struct rt_co *co;
+		int64_t first;
+
+		if (atomic_load(&sched.exiting) || m->generation != atomic_load(&sched.generation))
+			return NULL;
+		if (m->p && atomic_load(&m->p->retiring))
+			retire(m);
+		if (!m->p) {
+			if (!acquire_idle(m))
+				thread_stop(m);
+			continue;
+		}
+		if (atomic_load(&sched.stopping)) {
+			stop_here(m);
+			continue;
+		}
+		co = look(m, &first);
+		if (co)
+			return co;
+		if (!go_idle(m))
+			continue;
+		if (stop_searching(m) || wait_in_netpoll(m))
+			continue;
+		thread_stop(m);
+	}
+}
+
+void schedule_loop(struct m *m)
+{
+	struct rt_co *co;
+
+	while ((co = find_runnable(m))) {
+		if (m->spinning) {
+			m->spinning = false;
+			/* This thread found work: another one shall look for more. */
+			if (atomic_fetch_sub(&sched.spinning, 1) == 1)
+				schedule_wake_one();
+		}
+		take_up(m, m->p, co, false);
+		switch_to(m, NULL, co);
+		m = this_m();
+	}
+	if (m->spinning) {
+		m->spinning = false;
+		atomic_fetch_sub(&sched.spinning, 1);
+	}
+}

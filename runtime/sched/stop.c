@@ -1,0 +1,192 @@
+/*
+ * Stopping the world: every P comes into state stopped, and the stopper counts them.
+ *
+ *   idle, in a system call   the stopper takes it
+ *   running                  is asked by flag and signal; the thread gives it at its next poll or
+ *                            switch, or stands still in the signal handler wherever it is: in
+ *                            foreign code, in a system call that the runtime does not know of
+ *
+ * A thread between runtime locks, in the runtime's own text or with preemption off is asked again
+ * a little later. The time from the request to the last arrival is the time to safepoint (TTSP).
+ */
+#include "switch.h"
+
+#include "ttsp.h"
+
+#include <limits.h>
+
+#define SPIN_NS (20 * RT_USEC)
+#define ASK_AGAIN_NS (100 * RT_USEC)
+
+static struct {
+	struct rt_mutex turn; /* one stop at a time */
+	_Atomic uint32_t missing; /* futex: Ps that have not arrived */
+	_Atomic uint32_t last; /* id + 1 of the P that arrived last */
+} stop;
+
+/* seq_cst: pairs with the stopper's look at missing: what was done before is seen after */
+static void arrive(struct p *p)
+{
+	if (atomic_fetch_sub(&stop.missing, 1) == 1) {
+		atomic_store(&stop.last, p->id + 1);
+		futex_wake(&stop.missing, 1);
+	}
+}
+
+void stop_here(struct m *m)
+{
+	struct p *p = p_release(m);
+
+	stop_give(p);
+	thread_stop(m);
+}
+
+void stop_give(struct p *p)
+{
+	p_set(p, P_RUNNING, P_STOPPED);
+	arrive(p);
+}
+
+void stop_in_syscall(struct p *p)
+{
+	if (p_try(p, P_SYSCALL, P_STOPPED))
+		arrive(p);
+}
+
+void stop_hold(struct m *m, struct p *p, void *context)
+{
+	atomic_store_explicit(&m->held_context, context, memory_order_relaxed);
+	atomic_store_explicit(&p->held_in_handler, true, memory_order_relaxed);
+	p_set(p, P_RUNNING, P_STOPPED);
+	arrive(p);
+	while (atomic_load(&p->state) == P_STOPPED)
+		futex_wait(&p->state, P_STOPPED, -1);
+	atomic_store_explicit(&m->held_context, NULL, memory_order_relaxed);
+}
+
+/* Those that come by themselves are counted, the others are taken. */
+static void count_and_take(struct p *own)
+{
+	uint32_t n = 0;
+
+	lock_get(&sched.lock);
+	for (unsigned i = 0; i < atomic_load(&sched.n_made); i++) {
+		struct p *p = sched.ps[i];
+		uint32_t s = atomic_load(&p->state);
+
+		n += p != own && (s == P_RUNNING || s == P_SYSCALL);
+	}
+	atomic_store(&stop.missing, n);
+	/* seq_cst: pairs with rt_enter_syscall() and with who is about to go idle */
+	atomic_store(&sched.stopping, 1);
+	for (struct p *p = sched.idle_ps; p; p = p->next)
+		p_set(p, P_IDLE, P_STOPPED);
+	sched.idle_ps = NULL;
+	atomic_store(&sched.n_idle_ps, 0);
+	lock_put(&sched.lock);
+}
+
+static void ask_all(struct p *own)
+{
+	for (unsigned i = 0; i < atomic_load(&sched.n_made); i++) {
+		struct p *p = sched.ps[i];
+
+		if (p == own)
+			continue;
+		stop_in_syscall(p);
+		if (atomic_load(&p->state) == P_RUNNING)
+			preempt_ask(p);
+	}
+}
+
+static void wait_for_all(struct p *own)
+{
+	int64_t begin = now_ns(), asked = begin;
+	uint32_t missing;
+
+	while ((missing = atomic_load(&stop.missing))) {
+		int64_t now = now_ns();
+
+		if (now - asked > ASK_AGAIN_NS) {
+			ask_all(own);
+			asked = now;
+		}
+		if (now - begin > SPIN_NS)
+			futex_wait(&stop.missing, missing, ASK_AGAIN_NS);
+		else
+			__builtin_ia32_pause();
+	}
+}
+
+static void go_on(struct p *own)
+{
+	struct p *with_work = NULL;
+
+	lock_get(&sched.lock);
+	for (unsigned i = 0; i < atomic_load(&sched.n_made); i++) {
+		struct p *p = sched.ps[i];
+
+		if (p == own || atomic_load(&p->state) != P_STOPPED)
+			continue;
+		if (atomic_load_explicit(&p->held_in_handler, memory_order_relaxed)) {
+			atomic_store_explicit(&p->held_in_handler, false, memory_order_relaxed);
+			atomic_store_explicit(&p->preempt, 0, memory_order_relaxed);
+			p_set(p, P_STOPPED, P_RUNNING);
+			futex_wake(&p->state, INT_MAX);
+		} else if (!runq_is_empty(p)) {
+			p_set(p, P_STOPPED, P_RUNNING);
+			p->next = with_work;
+			with_work = p;
+		} else {
+			p_set(p, P_STOPPED, P_IDLE);
+			p_idle_put(p);
+		}
+	}
+	atomic_store(&sched.stopping, 0);
+	lock_put(&sched.lock);
+	while (with_work) {
+		struct p *p = with_work;
+
+		with_work = p->next;
+		thread_start(p, false);
+	}
+	preempt_poll_settle();
+	schedule_wake_one();
+}
+
+struct request {
+	const char *cause;
+	void (*fn)(void *arg);
+	void *arg;
+};
+
+/* On the system stack, with locks held against being stopped itself. */
+static void *stop_and_do(void *arg)
+{
+	struct request *r = arg;
+	struct p *own = this_m()->p;
+	int64_t begin = now_ns();
+
+	count_and_take(own);
+	preempt_page_close();
+	ask_all(own);
+	wait_for_all(own);
+	preempt_page_open();
+	ttsp_add(r->cause, now_ns() - begin, atomic_load(&stop.last));
+	r->fn(r->arg);
+	go_on(own);
+	return NULL;
+}
+
+void rt_stop_world(const char *cause, void (*fn)(void *arg), void *arg)
+{
+	struct request r = {cause, fn, arg};
+	struct m *m;
+
+	rt_lock(&stop.turn);
+	m = this_m();
+	atomic_fetch_add_explicit(&m->locks, 1, memory_order_relaxed);
+	rt_on_system_stack(stop_and_do, &r);
+	atomic_fetch_sub_explicit(&m->locks, 1, memory_order_relaxed);
+	rt_unlock(&stop.turn);
+}

@@ -1,0 +1,88 @@
+/*
+ * System calls and foreign code. A coroutine that may block its thread leaves its P lying, in state
+ * syscall: sysmon takes it for somebody else when the call lasts, and the coroutine takes it back
+ * when it does not. Who changes the state of such a P has it.
+ */
+#include "switch.h"
+
+void rt_enter_syscall(void)
+{
+	struct m *m = this_m();
+	struct p *p = m->p;
+
+	if (m->cur->off)
+		rt_fatal("rt_enter_syscall between rt_preempt_off and rt_preempt_on");
+	co_set(m->cur, CO_RUNNING, CO_SYSCALL);
+	p->syscall_tick++;
+	m->syscall_p = p;
+	m->p = NULL;
+	atomic_store_explicit(&p->m, NULL, memory_order_relaxed);
+	p_set(p, P_RUNNING, P_SYSCALL);
+	/* Pairs with the stopper, which sets stopping before it looks at the states of Ps. */
+	atomic_thread_fence(memory_order_seq_cst);
+	if (atomic_load(&sched.stopping))
+		stop_in_syscall(p);
+}
+
+/* The coroutine is saved: others may have it. */
+static void after_syscall(struct m *m, struct rt_co *co)
+{
+	co_set(co, CO_SYSCALL, CO_RUNNABLE);
+	global_put(co);
+	schedule_wake_one();
+}
+
+static bool take_idle(struct m *m)
+{
+	struct p *p = NULL;
+
+	lock_get(&sched.lock);
+	if (!atomic_load(&sched.stopping) && m->generation == atomic_load(&sched.generation) &&
+	    !atomic_load(&sched.exiting))
+		p = p_idle_get();
+	lock_put(&sched.lock);
+	if (p)
+		p_acquire(m, p);
+	return p;
+}
+
+void rt_exit_syscall(void)
+{
+	struct m *m = this_m();
+	struct p *p = m->syscall_p;
+
+	m->syscall_p = NULL;
+	if (m->generation == atomic_load(&sched.generation) && p_try(p, P_SYSCALL, P_RUNNING)) {
+		p_acquire(m, p);
+		co_set(m->cur, CO_SYSCALL, CO_RUNNING);
+	} else if (take_idle(m)) {
+		co_set(m->cur, CO_SYSCALL, CO_RUNNING);
+	} else {
+		schedule_leave(m, after_syscall);
+	}
+	poll_here();
+}
+
+void *rt_on_system_stack(void *(*fn)(void *arg), void *arg)
+{
+	struct m *m = this_m();
+	struct rt_co *co = m->cur;
+	void *ret;
+
+	annotate_leave(m, co, NULL);
+	m->on_system_stack = true;
+	ret = rt_call_on((char *)m->sys_sp - 256, fn, arg);
+	m->on_system_stack = false;
+	annotate_back(m, co);
+	return ret;
+}
+
+void *rt_blocking(void *(*fn)(void *arg), void *arg)
+{
+	void *ret;
+
+	rt_enter_syscall();
+	ret = rt_on_system_stack(fn, arg);
+	rt_exit_syscall();
+	return ret;
+}

@@ -1,0 +1,249 @@
+/*
+ * Threads. One that finds nothing to do waits on a futex of its own until somebody hands it a P;
+ * threads end only with the runtime. The one that called rt_run runs no coroutines.
+ */
+#include "switch.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define END_GRACE_NS (2 * RT_SEC)
+
+__thread struct m *rt_tls_m __attribute__((tls_model("initial-exec")));
+
+static void find_system_stack(struct m *m)
+{
+	pthread_attr_t a;
+	void *lo;
+	size_t n;
+
+	if (pthread_getattr_np(pthread_self(), &a) != 0)
+		return;
+	pthread_attr_getstack(&a, &lo, &n);
+	pthread_attr_destroy(&a);
+	m->sys_lo = (uintptr_t)lo;
+	m->sys_hi = (uintptr_t)lo + n;
+}
+
+static void *thread_entry(void *arg)
+{
+	struct m *m = arg;
+
+	rt_tls_m = m;
+	m->tid = (pid_t)syscall(SYS_gettid);
+	m->random = (uint32_t)m->tid * 2654435761u | 1;
+	find_system_stack(m);
+	annotate_thread(m);
+	signals_init_thread(m);
+	p_acquire(m, m->next_p);
+	m->next_p = NULL;
+	schedule_loop(m);
+	signals_done_thread(m);
+	rt_tls_m = NULL;
+	/* release: pairs with threads_end(): this thread touches the runtime no more */
+	atomic_store_explicit(&m->exited, true, memory_order_release);
+	futex_wake((_Atomic uint32_t *)&sched.exiting, INT_MAX);
+	return NULL;
+}
+
+static struct m *new_thread(void)
+{
+	struct m *m = calloc(1, sizeof *m);
+
+	if (!m)
+		rt_fatal("out of memory for a thread");
+	m->generation = atomic_load(&sched.generation);
+	lock_get(&sched.lock);
+	m->id = sched.n_ms++;
+	if (sched.n_ms > sched.max_ms) {
+		lock_put(&sched.lock);
+		rt_fatal("more than %u threads are needed: too many coroutines block in system calls "
+			 "(rt_options.max_threads)", sched.max_ms);
+	}
+	m->all_next = sched.all_ms;
+	sched.all_ms = m;
+	lock_put(&sched.lock);
+	return m;
+}
+
+static void launch(struct m *m)
+{
+	pthread_attr_t a;
+	sigset_t all, old;
+	int r;
+
+	pthread_attr_init(&a);
+	pthread_attr_setdetachstate(&a, PTHREAD_CREATE_DETACHED);
+	/* No signal before the thread knows who it is. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	r = pthread_create(&m->thread, &a, thread_entry, m);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	pthread_attr_destroy(&a);
+	if (r)
+		rt_fatal("cannot start a thread: %s (limits: ulimit -u, pids cgroup)", strerror(r));
+}
+
+/* The caller is not stopped between taking a P for a thread and handing it over. */
+static void hold_here(int by)
+{
+	struct m *m = this_m();
+
+	if (m)
+		atomic_store_explicit(&m->locks,
+				      atomic_load_explicit(&m->locks, memory_order_relaxed) +
+				      (uint32_t)by, memory_order_relaxed);
+	atomic_signal_fence(memory_order_seq_cst);
+}
+
+static void hand(struct p *p, struct m *m, bool spinning)
+{
+	bool fresh = !m;
+
+	if (fresh)
+		m = new_thread();
+	m->next_p = p;
+	m->spinning = spinning;
+	if (fresh) {
+		launch(m);
+		return;
+	}
+	/* release: pairs with the acquire in thread_stop() */
+	atomic_store_explicit(&m->wake, 1, memory_order_release);
+	futex_wake(&m->wake, 1);
+}
+
+void thread_start(struct p *p, bool spinning)
+{
+	struct m *m;
+
+	hold_here(1);
+	lock_get(&sched.lock);
+	if (!p)
+		p = p_idle_get();
+	m = p ? sched.idle_ms : NULL;
+	if (m) {
+		sched.idle_ms = m->next;
+		sched.n_idle_ms--;
+	}
+	lock_put(&sched.lock);
+	if (p) {
+		hand(p, m, spinning);
+		monitor_wake(0);
+	} else if (spinning) {
+		atomic_fetch_sub(&sched.spinning, 1);
+	}
+	hold_here(-1);
+}
+
+void thread_stop(struct m *m)
+{
+	lock_get(&sched.lock);
+	if (atomic_load(&sched.exiting) || m->generation != atomic_load(&sched.generation)) {
+		lock_put(&sched.lock);
+		return;
+	}
+	atomic_store_explicit(&m->wake, 0, memory_order_relaxed);
+	m->next = sched.idle_ms;
+	sched.idle_ms = m;
+	sched.n_idle_ms++;
+	deadlock_check();
+	lock_put(&sched.lock);
+	while (!atomic_load_explicit(&m->wake, memory_order_acquire))
+		futex_wait(&m->wake, 0, -1);
+	if (m->next_p) {
+		p_acquire(m, m->next_p);
+		m->next_p = NULL;
+	}
+}
+
+void thread_handoff(struct p *p)
+{
+	bool work = !runq_is_empty(p) || atomic_load(&sched.global_n) ||
+		    atomic_load(&p->timers.first) || atomic_load(&p->retiring);
+
+	/* Nobody searches and nobody is idle: this P may be needed at any moment. */
+	if (!work && atomic_load(&sched.spinning) + atomic_load(&sched.n_idle_ps) == 0 &&
+	    !atomic_load(&sched.stopping)) {
+		uint32_t none = 0;
+
+		if (atomic_compare_exchange_strong(&sched.spinning, &none, 1)) {
+			thread_start(p, true);
+			return;
+		}
+	}
+	if (work && !atomic_load(&sched.stopping)) {
+		thread_start(p, false);
+		return;
+	}
+	lock_get(&sched.lock);
+	if (atomic_load(&sched.stopping)) {
+		lock_put(&sched.lock);
+		stop_give(p);
+		return;
+	}
+	if (sched.global.n) {
+		lock_put(&sched.lock);
+		thread_start(p, false);
+		return;
+	}
+	p_set(p, P_RUNNING, P_IDLE);
+	p_idle_put(p);
+	lock_put(&sched.lock);
+}
+
+/* Ending -------------------------------------------------------------------------------------- */
+
+static bool all_left(void)
+{
+	bool left = true;
+
+	lock_get(&sched.lock);
+	while (sched.idle_ms) {
+		struct m *m = sched.idle_ms;
+
+		sched.idle_ms = m->next;
+		sched.n_idle_ms--;
+		m->next_p = NULL;
+		atomic_store_explicit(&m->wake, 1, memory_order_release);
+		futex_wake(&m->wake, 1);
+	}
+	for (struct m *m = sched.all_ms; m; m = m->all_next) {
+		struct p *p = m->p;
+
+		if (atomic_load_explicit(&m->exited, memory_order_acquire))
+			continue;
+		left = false;
+		if (p)
+			preempt_ask(p);
+	}
+	lock_put(&sched.lock);
+	return left;
+}
+
+/* A thread in foreign code that does not come back is left behind: it ends when it returns. */
+void threads_end(void)
+{
+	int64_t until = rt_now() + END_GRACE_NS;
+
+	netpoll_break();
+	while (!all_left() && rt_now() < until)
+		futex_wait(&sched.exiting, 1, RT_MSEC);
+	lock_get(&sched.lock);
+	while (sched.all_ms) {
+		struct m *m = sched.all_ms;
+
+		sched.all_ms = m->all_next;
+		if (atomic_load_explicit(&m->exited, memory_order_acquire))
+			free(m);
+		else
+			sched.n_left_behind++;
+	}
+	sched.n_ms = 0;
+	lock_put(&sched.lock);
+}
