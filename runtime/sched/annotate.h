@@ -9,6 +9,7 @@
 #include "sched.h"
 
 #if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
 #if defined(__SANITIZE_THREAD__)
@@ -43,19 +44,6 @@ static inline void annotate_arrive(struct rt_co *from, bool first)
 #endif
 }
 
-/* After rt_call_on() came back. */
-static inline void annotate_back(struct m *m, struct rt_co *co)
-{
-#if defined(__SANITIZE_ADDRESS__)
-	void *keep = co->sanitizer;
-
-	__sanitizer_start_switch_fiber(NULL, (void *)co->stack_lo, (uintptr_t)co - co->stack_lo);
-	__sanitizer_finish_switch_fiber(keep, NULL, NULL);
-#elif defined(__SANITIZE_THREAD__)
-	__tsan_switch_to_fiber(co->sanitizer, 0);
-#endif
-}
-
 static inline void annotate_thread(struct m *m)
 {
 #if defined(__SANITIZE_THREAD__)
@@ -69,6 +57,8 @@ static inline void annotate_start(struct rt_co *co)
 	co->sanitizer = __tsan_create_fiber(0);
 #elif defined(__SANITIZE_ADDRESS__)
 	co->sanitizer = NULL;
+	/* The last owner of this stack did not return from its frames. */
+	__asan_unpoison_memory_region((void *)co->stack_lo, (uintptr_t)co - co->stack_lo);
 #endif
 #ifdef RT_VALGRIND
 	if (!co->valgrind_id)

@@ -63,17 +63,36 @@ void rt_exit_syscall(void)
 	poll_here();
 }
 
+struct on_system_stack {
+	struct m *m;
+	struct rt_co *co;
+	void *(*fn)(void *arg);
+	void *arg;
+};
+
+static void *on_system_stack(void *arg)
+{
+	struct on_system_stack *o = arg;
+	void *ret;
+
+	annotate_arrive(NULL, false);
+	ret = o->fn(o->arg);
+	annotate_leave(o->m, NULL, o->co);
+	return ret;
+}
+
 void *rt_on_system_stack(void *(*fn)(void *arg), void *arg)
 {
 	struct m *m = this_m();
-	struct rt_co *co = m->cur;
+	struct on_system_stack o = {m, m->cur, fn, arg};
 	void *ret;
 
-	annotate_leave(m, co, NULL);
+	annotate_leave(m, m->cur, NULL);
 	m->on_system_stack = true;
-	ret = rt_call_on((char *)m->sys_sp - 256, fn, arg);
+	/* Below the scheduler, which waits there. */
+	ret = rt_call_on((char *)m->sys_sp - 256, on_system_stack, &o);
 	m->on_system_stack = false;
-	annotate_back(m, co);
+	annotate_arrive(o.co, false);
 	return ret;
 }
 
