@@ -110,7 +110,7 @@ void rt_poll_slow(void);
 /* A poll: for loop back edges and returns. One load and a branch when nobody asks. */
 #define RT_POLL()                                                                                  \
 	do {                                                                                       \
-		if (__builtin_expect(rt_poll_word[0] != 0, 0))                                     \
+		if (__builtin_expect(__atomic_load_n(rt_poll_word, __ATOMIC_RELAXED), 0))                                     \
 			rt_poll_slow();                                                            \
 	} while (0)
 

@@ -44,6 +44,30 @@ static inline void annotate_arrive(struct rt_co *from, bool first)
 #endif
 }
 
+/* Around a call on the system stack: TSan changes the fiber outside the function that runs there,
+ * whose entry and exit it counts, and ASan inside. */
+static inline void annotate_call(struct m *m, struct rt_co *co, bool back)
+{
+#if defined(__SANITIZE_THREAD__)
+	__tsan_switch_to_fiber(back ? co->sanitizer : m->sys_sanitizer, 0);
+#elif defined(__SANITIZE_ADDRESS__)
+	if (back)
+		annotate_arrive(co, false);
+	else
+		annotate_leave(m, co, NULL);
+#endif
+}
+
+static inline void annotate_called(struct m *m, struct rt_co *co, bool back)
+{
+#if defined(__SANITIZE_ADDRESS__)
+	if (back)
+		annotate_leave(m, NULL, co);
+	else
+		annotate_arrive(NULL, false);
+#endif
+}
+
 static inline void annotate_thread(struct m *m)
 {
 #if defined(__SANITIZE_THREAD__)

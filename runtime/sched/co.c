@@ -32,19 +32,12 @@ static uint64_t next_id(struct p *p)
 	return ++p->id_next;
 }
 
-static void add_one(_Atomic uint64_t *own)
-{
-	atomic_store_explicit(own, atomic_load_explicit(own, memory_order_relaxed) + 1,
-			      memory_order_relaxed);
-}
-
 int64_t co_count(void)
 {
 	int64_t n = 0;
 
 	for (unsigned i = 0; i < atomic_load(&sched.n_made); i++)
-		n += (int64_t)(atomic_load_explicit(&sched.ps[i]->started, memory_order_relaxed) -
-			       atomic_load_explicit(&sched.ps[i]->ended, memory_order_relaxed));
+		n += (int64_t)(count_read(&sched.ps[i]->started) - count_read(&sched.ps[i]->ended));
 	return n;
 }
 
@@ -66,7 +59,7 @@ struct rt_co *co_new(struct p *p, const struct rt_attr *attr, uintptr_t created_
 	co->joined = co->ending = co->off_pending = co->wait_armed = false;
 	atomic_store_explicit(&co->joiner, NULL, memory_order_relaxed);
 	annotate_start(co);
-	add_one(&p->started);
+	count_up(&p->started);
 	co_set(co, CO_IDLE, CO_RUNNABLE);
 	return co;
 }
@@ -131,7 +124,7 @@ static void after_exit(struct m *m, struct rt_co *co)
 	struct rt_co *waits;
 
 	annotate_end(co);
-	add_one(&m->p->ended);
+	count_up(&m->p->ended);
 	if (!co->joined) {
 		give_back(m, co, CO_RUNNING);
 		return;

@@ -34,6 +34,8 @@ enum {
 /* A page of its own, so that it can be closed. */
 volatile uint32_t rt_poll_word[PAGE / sizeof(uint32_t)]
 	__attribute__((aligned(PAGE), section(".bss.rt_poll")));
+/* The same word where the page is never closed. */
+static volatile uint32_t *poll_word = rt_poll_word;
 
 /* Of preempt_x86_64.S. */
 void rt_preempt_entry(void);
@@ -51,12 +53,28 @@ static bool is_in(uintptr_t pc, const char *start, const char *stop)
 	return start && pc >= (uintptr_t)start && pc < (uintptr_t)stop;
 }
 
+static void map_page_twice(void)
+{
+	int fd = memfd_create("rt_poll", MFD_CLOEXEC);
+	void *p = MAP_FAILED;
+
+	if (fd >= 0 && ftruncate(fd, PAGE) == 0)
+		p = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (p == MAP_FAILED ||
+	    mmap((void *)rt_poll_word, PAGE, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED)
+		rt_fatal("cannot map the polling page: %s", strerror(errno));
+	close(fd);
+	poll_word = p;
+}
+
 void preempt_init(enum rt_preempt_mode mode)
 {
 	uint32_t a, b, c, d, end = XSAVE_LEGACY_BYTES;
 
 	sched.mode = mode;
-	rt_poll_word[0] = 0;
+	if (mode == RT_PREEMPT_PAGE)
+		map_page_twice();
+	*poll_word = 0;
 	if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE)) {
 		rt_xsave_mask = 0; /* FXSAVE */
 		rt_xsave_bytes = 512;
@@ -96,7 +114,7 @@ void preempt_ask(struct p *p)
 	/* seq_cst: pairs with preempt_poll_settle(), which clears the word and then looks here */
 	atomic_store(&p->preempt, 1);
 	if (polls_work())
-		__atomic_store_n(&rt_poll_word[0], 1, __ATOMIC_SEQ_CST);
+		__atomic_store_n(poll_word, 1, __ATOMIC_SEQ_CST);
 	m = atomic_load_explicit(&p->m, memory_order_acquire);
 	/* Threads end only when the runtime does, and their ids with them. */
 	if (signals_work() && m && !atomic_load_explicit(&m->exited, memory_order_acquire))
@@ -115,11 +133,11 @@ static bool anybody_asked(void)
 
 void preempt_poll_settle(void)
 {
-	if (!rt_poll_word[0])
+	if (!__atomic_load_n(poll_word, __ATOMIC_RELAXED))
 		return;
-	__atomic_store_n(&rt_poll_word[0], 0, __ATOMIC_SEQ_CST);
+	__atomic_store_n(poll_word, 0, __ATOMIC_SEQ_CST);
 	if (anybody_asked())
-		__atomic_store_n(&rt_poll_word[0], 1, __ATOMIC_SEQ_CST);
+		__atomic_store_n(poll_word, 1, __ATOMIC_SEQ_CST);
 }
 
 /* The page -------------------------------------------------------------------------------------- */
@@ -133,7 +151,7 @@ void preempt_page_close(void)
 void preempt_page_open(void)
 {
 	if (sched.mode == RT_PREEMPT_PAGE)
-		mprotect((void *)rt_poll_word, PAGE, PROT_READ | PROT_WRITE);
+		mprotect((void *)rt_poll_word, PAGE, PROT_READ);
 }
 
 bool preempt_is_poll_page(uintptr_t addr)

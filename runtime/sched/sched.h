@@ -91,8 +91,8 @@ struct p {
 	unsigned id;
 	struct m *_Atomic m;
 	struct p *next; /* idle list */
-	uint32_t tick;  /* one a switch; read by sysmon without order */
-	uint32_t syscall_tick;
+	/* One a switch, one a system call; only the owner adds, sysmon reads. */
+	_Atomic uint32_t tick, syscall_tick;
 	_Atomic uint32_t preempt; /* sysmon wants its coroutine off; cleared by each switch */
 	uint64_t id_next, id_end; /* a batch of ids */
 	_Atomic uint64_t started, ended; /* coroutines; only the owner adds */
@@ -225,6 +225,12 @@ static inline void co_set(struct rt_co *co, enum co_state from, enum co_state to
 	atomic_store_explicit(&co->state, to, memory_order_release);
 #endif
 }
+
+/* Counts that one thread adds to and others only read. */
+#define count_up(counter)                                                                          \
+	atomic_store_explicit((counter), 1 + atomic_load_explicit((counter), memory_order_relaxed), \
+			      memory_order_relaxed)
+#define count_read(counter) atomic_load_explicit((counter), memory_order_relaxed)
 
 /* schedule.c: which coroutine runs next --------------------------------------------------------- */
 

@@ -28,7 +28,7 @@ static inline void take_up(struct m *m, struct p *p, struct rt_co *co, bool inhe
 	atomic_store_explicit(&co->m, m, memory_order_relaxed);
 	m->cur = co;
 	if (!inherit)
-		p->tick++;
+		count_up(&p->tick);
 }
 
 /* The next of this P's queue; NULL when the scheduler has to look. */
@@ -41,9 +41,9 @@ static inline struct rt_co *quick_next(struct m *m)
 	if (!p || atomic_load_explicit(&sched.stopping, memory_order_relaxed) ||
 	    atomic_load_explicit(&p->retiring, memory_order_relaxed) ||
 	    atomic_load_explicit(&p->preempt, memory_order_relaxed) ||
-	    p->tick % GLOBAL_TURN == GLOBAL_TURN - 1)
+	    count_read(&p->tick) % GLOBAL_TURN == GLOBAL_TURN - 1)
 		return NULL;
-	if (p->tick % TIMER_TURN == 0 &&
+	if (count_read(&p->tick) % TIMER_TURN == 0 &&
 	    atomic_load_explicit(&p->timers.first, memory_order_relaxed))
 		return NULL;
 	co = runq_get(p, &inherit);
@@ -305,7 +305,8 @@ static struct rt_co *look(struct m *m, int64_t *ret_first)
 	if (atomic_load_explicit(&p->preempt, memory_order_relaxed))
 		atomic_store_explicit(&p->preempt, 0, memory_order_relaxed);
 	*ret_first = now ? timers_run(p, now, NULL) : 0;
-	if (++p->tick % GLOBAL_TURN == 0)
+	count_up(&p->tick);
+	if (count_read(&p->tick) % GLOBAL_TURN == 0)
 		co = take_global(p, 1);
 	if (!co)
 		co = runq_get(p, &inherit);

@@ -13,7 +13,7 @@ void rt_enter_syscall(void)
 	if (m->cur->off)
 		rt_fatal("rt_enter_syscall between rt_preempt_off and rt_preempt_on");
 	co_set(m->cur, CO_RUNNING, CO_SYSCALL);
-	p->syscall_tick++;
+	count_up(&p->syscall_tick);
 	m->syscall_p = p;
 	m->p = NULL;
 	atomic_store_explicit(&p->m, NULL, memory_order_relaxed);
@@ -75,9 +75,9 @@ static void *on_system_stack(void *arg)
 	struct on_system_stack *o = arg;
 	void *ret;
 
-	annotate_arrive(NULL, false);
+	annotate_called(o->m, o->co, false);
 	ret = o->fn(o->arg);
-	annotate_leave(o->m, NULL, o->co);
+	annotate_called(o->m, o->co, true);
 	return ret;
 }
 
@@ -87,12 +87,12 @@ void *rt_on_system_stack(void *(*fn)(void *arg), void *arg)
 	struct on_system_stack o = {m, m->cur, fn, arg};
 	void *ret;
 
-	annotate_leave(m, m->cur, NULL);
 	m->on_system_stack = true;
+	annotate_call(m, o.co, false);
 	/* Below the scheduler, which waits there. */
 	ret = rt_call_on((char *)m->sys_sp - 256, on_system_stack, &o);
+	annotate_call(m, o.co, true);
 	m->on_system_stack = false;
-	annotate_arrive(o.co, false);
 	return ret;
 }
 

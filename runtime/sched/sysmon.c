@@ -42,8 +42,8 @@ static bool someone_waits(struct p *p)
 /* Of a P in a system call: for others, when it lasts and there is something to do. */
 static bool take_back(struct p *p, int64_t now)
 {
-	if (p->seen_syscall_tick != p->syscall_tick) {
-		p->seen_syscall_tick = p->syscall_tick;
+	if (p->seen_syscall_tick != count_read(&p->syscall_tick)) {
+		p->seen_syscall_tick = count_read(&p->syscall_tick);
 		p->seen_syscall_since = now;
 		return false;
 	}
@@ -53,7 +53,7 @@ static bool take_back(struct p *p, int64_t now)
 		return false;
 	if (!p_try(p, P_SYSCALL, P_RUNNING))
 		return false;
-	p->syscall_tick++;
+	count_up(&p->syscall_tick);
 	thread_handoff(p);
 	return true;
 }
@@ -68,8 +68,8 @@ static bool look_at(struct p *p, int64_t now, bool timer_due)
 		return take_back(p, now);
 	if (state != P_RUNNING)
 		return false;
-	if (p->seen_tick != p->tick) {
-		p->seen_tick = p->tick;
+	if (p->seen_tick != count_read(&p->tick)) {
+		p->seen_tick = count_read(&p->tick);
 		p->seen_since = now;
 		return false;
 	}

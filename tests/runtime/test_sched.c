@@ -28,7 +28,7 @@ static void *sleeper(void *arg)
 	return arg;
 }
 
-static volatile int spin_stop;
+static _Atomic int spin_stop;
 
 /* Without a poll it leaves only where signals can make it. */
 static bool has_signals(void)
