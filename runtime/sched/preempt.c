@@ -165,6 +165,7 @@ static void after_preempt(struct m *m, struct rt_co *co)
 {
 	co_set(co, CO_PREEMPTED, CO_RUNNABLE);
 	global_put(co);
+	schedule_wake_one();
 }
 
 static void leave(struct m *m)

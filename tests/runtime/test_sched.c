@@ -65,19 +65,19 @@ static struct rt_co *start_hog(void)
 
 static void test_many(void)
 {
-	enum { N = 100000 };
+	enum { N = MANY(100000) };
 
 	atomic_store(&counter, 0);
 	for (int i = 0; i < N; i++)
 		rt_go(count, NULL);
 	while (atomic_load(&counter) < N)
 		rt_yield();
-	CHECK(atomic_load(&counter) == N, "a hundred thousand coroutines run once each");
+	CHECK(atomic_load(&counter) == N, "%d coroutines run once each", N);
 }
 
 static void test_join(void)
 {
-	enum { N = 1000 };
+	enum { N = MANY(1000) / 2 };
 	struct rt_co *co[N];
 	void *ret;
 	int wrong = 0;

@@ -1,0 +1,107 @@
+#include "kernels.h"
+
+#include "foreign.h"
+#include "rt.h"
+
+#include <string.h>
+
+uint64_t kernel_red_zone(uint64_t seed);
+uint64_t kernel_flags(uint64_t seed);
+uint64_t kernel_direction(uint64_t seed);
+uint64_t kernel_sse(uint64_t seed);
+uint64_t kernel_avx(uint64_t seed);
+uint64_t kernel_x87(uint64_t seed);
+
+static uint64_t mix(uint64_t x)
+{
+	x ^= x >> 31;
+	x *= 0x7fb5d329728ea185;
+	return x ^ x >> 27;
+}
+
+static uint64_t loop_with_polls(uint64_t seed)
+{
+	for (int i = 0; i < 30; i++) {
+		seed = mix(seed + (uint64_t)i);
+		RT_POLL();
+	}
+	return seed;
+}
+
+static uint64_t tight_loop(uint64_t seed)
+{
+	for (int i = 0; i < 60; i++)
+		seed = mix(seed + (uint64_t)i);
+	return seed;
+}
+
+static __attribute__((noinline)) uint64_t fib(uint64_t n, uint64_t seed)
+{
+	uint64_t a, b;
+
+	if (n < 2)
+		return mix(seed + n);
+	a = fib(n - 1, seed + 1);
+	b = fib(n - 2, seed + 2);
+	RT_POLL();
+	return a ^ (b << 1);
+}
+
+static uint64_t recursion(uint64_t seed)
+{
+	return fib(6, seed);
+}
+
+static uint64_t call_libc(uint64_t seed)
+{
+	static uint64_t from[512], to[512]; /* 4 KiB; passes come one after the other */
+
+	for (int i = 0; i < 3; i++) {
+		from[seed % 512] = seed;
+		memcpy(to, from, sizeof to);
+		seed = mix(seed ^ to[seed % 512]);
+	}
+	return seed;
+}
+
+static uint64_t call_runtime(uint64_t seed)
+{
+	struct rt_chan *c = rt_chan_new(sizeof seed, 4);
+	uint64_t got = 0;
+
+	for (int i = 0; i < 3; i++) {
+		seed = mix(seed + (uint64_t)i);
+		rt_send(c, &seed);
+	}
+	for (int i = 0; i < 3; i++) {
+		uint64_t v = 0;
+
+		rt_recv(c, &v);
+		got = mix(got ^ v);
+	}
+	rt_chan_free(c);
+	return got;
+}
+
+static uint64_t errno_in_flight(uint64_t seed)
+{
+	for (int i = 1; i < 4; i++)
+		seed = mix(seed ^ foreign_errno(i, 20));
+	return seed;
+}
+
+const struct kernel kernels[] = {
+	{"avx", kernel_avx},
+	{"direction-flag", kernel_direction},
+	{"errno", errno_in_flight},
+	{"flags", kernel_flags},
+	{"libc", call_libc},
+	{"loop-with-polls", loop_with_polls},
+	{"recursion", recursion},
+	{"red-zone", kernel_red_zone},
+	{"runtime", call_runtime},
+	{"sse", kernel_sse},
+	{"tight-loop", tight_loop},
+	{"x87", kernel_x87},
+};
+const size_t n_kernels = sizeof kernels / sizeof *kernels;
