@@ -22,7 +22,6 @@ struct selection {
 	struct rt_case *cases;
 	uint8_t order[CASES_MAX]; /* cases with a channel, by its address */
 	unsigned n;               /* of order */
-	uint64_t ticket;
 	int64_t deadline;
 };
 
@@ -126,13 +125,11 @@ static int try_any(const struct selection *s, struct rt_co **ret_wake)
 	return -1;
 }
 
-/* As arm_and_unlock() in waiters.c: whoever is woken early needs a lock that is still held here. */
-static bool arm_and_unlock_all(struct rt_co *co, void *arg)
+/* The coroutine may have been woken by its deadline already, or be woken after the first unlock; it
+ * has to take every one of these locks before it returns, and so before *arg is gone. */
+static bool park_unlock_all(struct rt_co *co, void *arg)
 {
-	const struct selection *s = arg;
-
-	wait_arm(co, s->ticket, s->deadline);
-	unlock_all(s);
+	unlock_all(arg);
 	return true;
 }
 
@@ -174,9 +171,12 @@ static int wait_any(struct selection *s, struct waiter *w)
 	struct rt_case *k;
 	int at;
 
-	s->ticket = wait_ticket(self);
 	enqueue(s, self, w);
-	co_park(s->n ? WAIT_SELECT : WAIT_FOREVER, arm_and_unlock_all, s);
+	wait_arm(self, wait_ticket(self), s->deadline);
+	if (s->n)
+		co_park(WAIT_SELECT, park_unlock_all, s);
+	else
+		co_park(WAIT_FOREVER, NULL, NULL);
 	wait_disarm(self, s->deadline);
 	at = dequeue(s, w);
 	if (at < 0)

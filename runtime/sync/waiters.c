@@ -26,36 +26,17 @@ bool waiters_give_up(struct rt_waiters *l, struct waiter *w)
 	return true;
 }
 
-struct timed_park {
-	struct lock *lock;
-	uint64_t ticket;
-	int64_t deadline;
-};
-
-/*
- * The timer is started here, not before the park: it may fire at once on another thread, and must
- * find a coroutine that can be resumed. That coroutine then needs the lock, which is still held, so
- * the arguments on its stack outlive the last use of them.
- */
-static bool arm_and_unlock(struct rt_co *co, void *arg)
-{
-	struct timed_park *t = arg;
-	struct lock *l = t->lock;
-
-	wait_arm(co, t->ticket, t->deadline);
-	lock_put(l);
-	return true;
-}
-
 int waiter_park(struct waiter *w, enum wait_reason reason, struct lock *l, int64_t deadline)
 {
-	struct timed_park t = {.lock = l, .ticket = w->ticket, .deadline = deadline};
 	struct rt_co *self = w->co;
 	int r;
 
 	if (deadline == RT_FOREVER)
 		return co_park_unlock(reason, l);
-	r = co_park(reason, arm_and_unlock, &t);
+	/* The timer starts while the lock is held, and may wake this coroutine at once on another
+	 * thread: it then waits for the lock, so nothing here is gone before the lock is released. */
+	wait_arm(self, w->ticket, deadline);
+	r = co_park_unlock(reason, l);
 	wait_disarm(self, deadline);
 	return r;
 }
