@@ -11,7 +11,7 @@ struct talk {
 	struct rt_chan *c;
 	_Atomic int began, ended, closed, timed_out;
 	int64_t deadline;
-	uint64_t value;
+	_Atomic uint64_t value;
 };
 
 static void one_send(void *arg, int i)
