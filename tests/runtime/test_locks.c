@@ -111,7 +111,10 @@ static void test_rwlock_order(void)
 	rt_set_procs(1);
 	rt_rdlock(&q.l);
 	rt_rdlock(&q.l);
-	CHECK(rt_wrlock_dl(&q.l, 0) == -ETIMEDOUT, "a writer does not get in beside readers");
+	rt_preempt_off(); /* waiting here would end the process */
+	CHECK(rt_wrlock_dl(&q.l, 0) == -ETIMEDOUT && rt_wrlock_dl(&q.l, rt_now()) == -ETIMEDOUT,
+	      "a writer does not get in beside readers, nor wait when it only tries");
+	rt_preempt_on();
 	CHECK(rt_rdlock_dl(&q.l, 0) == 0, "another reader does, when no writer waits");
 	rt_rdunlock(&q.l);
 	rt_rdunlock(&q.l);
@@ -184,7 +187,10 @@ static void test_group(void)
 	rt_group_wait(&a.g);
 	CHECK(rt_group_wait_dl(&a.g, 0) == 0, "an empty group is not waited for");
 	rt_group_add(&a.g, 2);
-	CHECK(rt_group_wait_dl(&a.g, 0) == -ETIMEDOUT, "a try does not wait");
+	rt_preempt_off(); /* waiting here would end the process */
+	CHECK(rt_group_wait_dl(&a.g, 0) == -ETIMEDOUT && rt_group_wait_dl(&a.g, rt_now()) == -ETIMEDOUT,
+	      "a try does not wait");
+	rt_preempt_on();
 	CHECK(rt_group_wait_dl(&a.g, rt_now() + RT_MSEC) == -ETIMEDOUT, "a wait gives up at its deadline");
 	rt_group_add(&a.g, -2);
 	for (int k = 0; k < 100; k++) {
@@ -278,8 +284,10 @@ static void test_sem_order(void)
 	struct crew_member crew[2];
 
 	rt_set_procs(1);
+	rt_preempt_off(); /* waiting here would end the process */
 	CHECK(rt_sem_acquire_dl(&q.s, 2, 0) == -ETIMEDOUT && rt_sem_acquire_dl(&q.s, 1, 0) == 0,
 	      "a try takes what is there and no more");
+	rt_preempt_on();
 	crew_start(crew, 1, wants_three, &q);
 	until(&q.began, 1);
 	settle();

@@ -21,7 +21,10 @@ static void test_one_ready(void)
 	};
 
 	fill(b, 1);
-	CHECK(rt_select(cases, 3, 0) == -ETIMEDOUT, "nothing is ready: a try gives up");
+	rt_preempt_off(); /* waiting here would end the process */
+	CHECK(rt_select(cases, 3, 0) == -ETIMEDOUT && rt_select(cases, 3, rt_now()) == -ETIMEDOUT,
+	      "nothing is ready: a try, or a deadline in the past, gives up without waiting");
+	rt_preempt_on();
 	CHECK(rt_select(cases, 3, rt_now() + RT_MSEC) == -ETIMEDOUT, "a wait gives up at its deadline");
 	fill(a, 42);
 	CHECK(rt_select(cases, 3, RT_FOREVER) == 1 && x == 42, "the case that is ready is done");
@@ -156,14 +159,13 @@ struct waiting {
 static void wait_both(void *arg, int i)
 {
 	struct waiting *w = arg;
-	struct rt_case cases[] = {{w->a, RT_RECV, NULL, false}, {w->b, RT_RECV, NULL, false}};
+	struct rt_case cases[] = {{w->a, RT_RECV, NULL, true}, {w->b, RT_RECV, NULL, true}};
+	int k;
 
 	atomic_fetch_add(&w->began, 1);
-	if (rt_select(cases, 2, i % 2 ? RT_FOREVER : rt_now() + 600 * RT_SEC) == 0)
-		atomic_fetch_add(&w->a_times, 1);
-	else
-		atomic_fetch_add(&w->b_times, 1);
-	atomic_fetch_add(&w->closed, cases[0].closed || cases[1].closed);
+	k = rt_select(cases, 2, i % 2 ? RT_FOREVER : rt_now() + 600 * RT_SEC);
+	atomic_fetch_add(k == 0 ? &w->a_times : &w->b_times, 1);
+	atomic_fetch_add(&w->closed, cases[k].closed);
 }
 
 static void test_losers_leave(void)
@@ -178,6 +180,7 @@ static void test_losers_leave(void)
 	for (int i = 0; i < 10; i++)
 		rt_send(w.b, NULL);
 	crew_join(crew, 20);
+	CHECK(atomic_load(&w.closed) == 0, "a value received while waiting is no closed channel");
 	CHECK(atomic_load(&w.a_times) == 10 && atomic_load(&w.b_times) == 10,
 	      "who was served by one channel waits on the other no more");
 	CHECK(rt_send_dl(w.a, NULL, 0) == -ETIMEDOUT && rt_send_dl(w.b, NULL, 0) == -ETIMEDOUT,
