@@ -179,6 +179,33 @@ static void gather_wait(void *arg, int i)
 	atomic_fetch_add(&a->waited, 1);
 }
 
+static void wait_once(void *arg, int i)
+{
+	struct gathering *a = arg;
+
+	atomic_fetch_add(&a->began, 1);
+	rt_group_wait(&a->g);
+	atomic_fetch_add(&a->waited, 1);
+}
+
+static void test_group_to_the_last(void)
+{
+	struct gathering a = {0};
+	struct crew_member crew[2];
+
+	rt_set_procs(1);
+	rt_group_add(&a.g, 2);
+	crew_start(crew, 2, wait_once, &a);
+	until(&a.began, 2);
+	settle();
+	rt_group_done(&a.g);
+	settle();
+	CHECK(atomic_load(&a.waited) == 0, "a group is waited for to the last");
+	rt_group_done(&a.g);
+	crew_join(crew, 2);
+	rt_set_procs(0);
+}
+
 static void test_group(void)
 {
 	int wrong = 0;
@@ -321,6 +348,7 @@ static void *everything(void *arg)
 {
 	test_rwlock_order();
 	test_rwlock_writer_gives_up();
+	test_group_to_the_last();
 	test_sem_order();
 	test_sem_head_gives_up();
 	for (unsigned procs = 1; procs <= 4; procs += 3) {
