@@ -2,8 +2,10 @@
  * A coroutine's life: from a free slot to its end and, where somebody holds its handle, until that
  * is given up.
  *
- * The end and the handle meet in co->joiner, which is changed by exchange: it holds NULL, the
- * coroutine that waits, or a mark. Whoever comes second frees the slot.
+ * The end and the handle meet in co->joiner under co->end_lock: it holds NULL, the coroutine that
+ * waits, or a mark. Whoever comes second frees the slot. A joiner shows itself, and is parked, under
+ * the lock: its deadline may wake it on another thread before the park is complete, and it must not
+ * withdraw before it has been shown.
  */
 #include "switch.h"
 
@@ -57,7 +59,7 @@ struct rt_co *co_new(struct p *p, const struct rt_attr *attr, uintptr_t created_
 	co->rt_errno_value = 0;
 	co->off = 0;
 	co->joined = co->ending = co->off_pending = co->wait_armed = false;
-	atomic_store_explicit(&co->joiner, NULL, memory_order_relaxed);
+	co->joiner = NULL;
 	annotate_start(co);
 	count_up(&p->started);
 	co_set(co, CO_IDLE, CO_RUNNABLE);
@@ -130,11 +132,15 @@ static void after_exit(struct m *m, struct rt_co *co)
 		return;
 	}
 	co_set(co, CO_RUNNING, CO_DEAD);
-	/* acq_rel: the joiner sees the result; this side sees the joiner's ticket */
-	waits = atomic_exchange_explicit(&co->joiner, ENDED, memory_order_acq_rel);
+	lock_get(&co->end_lock);
+	waits = co->joiner;
+	co->joiner = ENDED;
+	if (waits && waits != DETACHED && !wait_claim(waits, co->joiner_ticket))
+		waits = NULL; /* its deadline was faster, and it finds the mark */
+	lock_put(&co->end_lock);
 	if (waits == DETACHED)
 		give_back(m, co, CO_DEAD);
-	else if (waits && wait_claim(waits, co->joiner_ticket))
+	else if (waits)
 		co_ready(waits);
 }
 
@@ -183,43 +189,38 @@ _Noreturn void co_entry(void)
 
 /* Handles ------------------------------------------------------------------------------------- */
 
-static bool show_joiner(struct rt_co *self, void *arg)
+/* Under end_lock, which it holds again afterwards. */
+static void wait_for_end(struct rt_co *co, int64_t deadline)
 {
-	struct rt_co *co = arg, *nobody = NULL;
+	struct rt_co *self = this_co();
 
-	co->joiner_ticket = wait_ticket(self);
-	/* acq_rel: pairs with the exchange in after_exit() */
-	if (atomic_compare_exchange_strong_explicit(&co->joiner, &nobody, self, memory_order_acq_rel,
-						    memory_order_acquire))
-		return true;
-	if (nobody != ENDED)
+	if (co->joiner)
 		rt_fatal("coroutine %llu is joined twice", (unsigned long long)co->id);
-	return false;
+	co->joiner = self;
+	co->joiner_ticket = wait_ticket(self);
+	wait_arm(self, co->joiner_ticket, deadline);
+	co_park_unlock(WAIT_JOIN, &co->end_lock);
+	wait_disarm(self, deadline);
+	lock_get(&co->end_lock);
+	if (co->joiner == self)
+		co->joiner = NULL;
 }
 
 int rt_join_dl(struct rt_co *co, int64_t deadline, void **ret)
 {
-	struct rt_co *self = this_co();
-	struct rt_co *waits = atomic_load_explicit(&co->joiner, memory_order_acquire);
+	bool ended;
 
-	if (waits != ENDED && deadline != 0) {
-		wait_arm(self, wait_ticket(self), deadline);
-		co_park(WAIT_JOIN, show_joiner, co);
-		wait_disarm(self, deadline);
-	}
-	waits = self;
-	/* The end and the deadline may have come together: the end wins. */
-	if (deadline != RT_FOREVER &&
-	    (atomic_compare_exchange_strong_explicit(&co->joiner, &waits, NULL, memory_order_acq_rel,
-						     memory_order_acquire) || waits != ENDED)) {
-		poll_here();
-		return -ETIMEDOUT;
-	}
-	if (ret)
+	lock_get(&co->end_lock);
+	if (co->joiner != ENDED && deadline > 0)
+		wait_for_end(co, deadline);
+	ended = co->joiner == ENDED; /* the end and the deadline may have come together: the end wins */
+	lock_put(&co->end_lock);
+	if (ended && ret)
 		*ret = co->result;
-	give_back(this_m(), co, CO_DEAD);
+	if (ended)
+		give_back(this_m(), co, CO_DEAD);
 	poll_here();
-	return 0;
+	return ended ? 0 : -ETIMEDOUT;
 }
 
 void rt_join(struct rt_co *co, void **ret)
@@ -229,8 +230,12 @@ void rt_join(struct rt_co *co, void **ret)
 
 void rt_detach(struct rt_co *co)
 {
-	struct rt_co *was = atomic_exchange_explicit(&co->joiner, DETACHED, memory_order_acq_rel);
+	struct rt_co *was;
 
+	lock_get(&co->end_lock);
+	was = co->joiner;
+	co->joiner = DETACHED;
+	lock_put(&co->end_lock);
 	if (was == ENDED)
 		give_back(this_m(), co, CO_DEAD);
 	else if (was)

@@ -126,7 +126,8 @@ static bool anybody_asked(void)
 	if (atomic_load(&sched.stopping))
 		return true;
 	for (unsigned i = 0; i < atomic_load(&sched.n_made); i++)
-		if (atomic_load(&sched.ps[i]->preempt))
+		if (atomic_load(&sched.ps[i]->preempt) && /* of others it means nothing any more */
+		    atomic_load(&sched.ps[i]->state) == P_RUNNING)
 			return true;
 	return false;
 }

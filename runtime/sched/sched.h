@@ -72,8 +72,9 @@ struct rt_co {
 	struct timer timer;  /* of a sleep or of the deadline of a wait */
 
 	/* Of one that rt_spawn made: who waits for its end, or one of the marks of co.c. */
-	struct rt_co *_Atomic joiner;
+	struct rt_co *joiner;
 	uint64_t joiner_ticket;
+	struct lock end_lock; /* guards both */
 	bool joined;  /* rt_spawn made it: the slot stays until join or detach */
 	bool ending;  /* on its way out: it will not come back to this stack */
 	bool wait_armed; /* wait_arm() was called: the park starts the timer */

@@ -369,14 +369,19 @@ static bool go_idle(struct m *m)
 	return true;
 }
 
-/* After the P was given up: true when the thread has one again and looks on. */
+/*
+ * After the P was given up: true when the thread has one again and looks on. Threads that did not
+ * search look once more too: who found work in the meantime saw no idle P to wake another thread for,
+ * because this one was not idle yet.
+ */
 static bool stop_searching(struct m *m)
 {
-	if (!m->spinning)
-		return false;
-	m->spinning = false;
-	/* seq_cst read-modify-write: pairs with the fence in schedule_wake_one() */
-	atomic_fetch_sub(&sched.spinning, 1);
+	if (m->spinning) {
+		m->spinning = false;
+		atomic_fetch_sub(&sched.spinning, 1);
+	}
+	/* Between this thread's idle P and dropped search, and its look at the queues: pairs with the
+	 * fence in schedule_wake_one(). */
 	atomic_thread_fence(memory_order_seq_cst);
 	if (!any_queue_has_work() || !acquire_idle(m))
 		return false;
