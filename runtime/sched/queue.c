@@ -31,8 +31,9 @@ static bool overflow(struct p *p, struct rt_co *co, uint32_t head)
 void runq_put(struct p *p, struct rt_co *co, bool next)
 {
 	if (next) {
-		/* acq_rel: pairs with the take of runnext by thieves and by runq_get() */
-		co = atomic_exchange_explicit(&p->runnext, co, memory_order_acq_rel);
+		/* seq_cst: pairs with the take of runnext by thieves and by runq_get(), and orders it before
+		 * the look at idle Ps in schedule_wake_one() */
+		co = atomic_exchange(&p->runnext, co);
 		if (!co)
 			return;
 	}

@@ -278,7 +278,8 @@ static inline void poll_here(void)
 }
 
 void schedule_loop(struct m *m); /* of a thread, on its system stack; until the runtime ends */
-void schedule_wake_one(void);              /* an idle P and no M that looks for work: start one */
+void schedule_wake_one(void); /* an idle P and no M that looks for work: start one */
+bool schedule_has_work(void); /* in any queue */
 /* Leaves the coroutine for the next one; after runs when it can be resumed. Returns when somebody
  * runs it again, on whichever thread. */
 void schedule_leave(struct m *m, void (*after)(struct m *m, struct rt_co *left));

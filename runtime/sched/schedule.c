@@ -108,10 +108,13 @@ static void make_ready(struct rt_co *co, bool next)
 	struct m *m = this_m();
 
 	co_set(co, CO_WAITING, CO_RUNNABLE);
-	if (m && m->p)
+	if (m && m->p) {
 		runq_put(m->p, co, next);
-	else
+		if (!next)
+			atomic_thread_fence(memory_order_seq_cst);
+	} else {
 		global_put(co);
+	}
 	schedule_wake_one();
 }
 
@@ -142,6 +145,10 @@ static void after_yield(struct m *m, struct rt_co *co)
 		runq_put(m->p, co, false);
 	else
 		global_put(co);
+	/* Without the fence, which would double the price of a switch, a P that goes idle in this very
+	 * moment may be missed; sysmon looks for that. */
+	if (atomic_load_explicit(&sched.n_idle_ps, memory_order_relaxed))
+		schedule_wake_one();
 }
 
 void rt_yield(void)
@@ -212,12 +219,9 @@ void schedule_wake_one(void)
 {
 	uint32_t none = 0;
 
-	/* The work is published: runq_put() and global_put() end with an atomic read-modify-write or
-	 * with the release of a lock; the ring's plain store needs the fence. Pairs with the fence in
-	 * stop_searching(). */
-	atomic_thread_fence(memory_order_seq_cst);
-	if (atomic_load_explicit(&sched.n_idle_ps, memory_order_relaxed) == 0 ||
-	    atomic_load_explicit(&sched.spinning, memory_order_relaxed) != 0)
+	/* The work was published by a seq_cst operation (runnext, global_n), or with a fence behind it
+	 * (the ring). Pairs with the fence in stop_searching(). */
+	if (atomic_load(&sched.n_idle_ps) == 0 || atomic_load(&sched.spinning) != 0)
 		return;
 	if (atomic_compare_exchange_strong(&sched.spinning, &none, 1))
 		thread_start(NULL, true);
@@ -328,7 +332,7 @@ static struct rt_co *look(struct m *m, int64_t *ret_first)
 	return steal(m, now_ns(), ret_first);
 }
 
-static bool any_queue_has_work(void)
+bool schedule_has_work(void)
 {
 	if (atomic_load(&sched.global_n))
 		return true;
@@ -383,7 +387,7 @@ static bool stop_searching(struct m *m)
 	/* Between this thread's idle P and dropped search, and its look at the queues: pairs with the
 	 * fence in schedule_wake_one(). */
 	atomic_thread_fence(memory_order_seq_cst);
-	if (!any_queue_has_work() || !acquire_idle(m))
+	if (!schedule_has_work() || !acquire_idle(m))
 		return false;
 	m->spinning = true;
 	atomic_fetch_add(&sched.spinning, 1);

@@ -22,6 +22,7 @@
 static const int taken[] = {SIGURG, SIGSEGV, SIGBUS, SIGQUIT};
 enum { N_TAKEN = sizeof taken / sizeof *taken };
 static struct sigaction before[N_TAKEN];
+static sigset_t caller_mask;
 
 static void on_urgent(int sig, siginfo_t *si, void *context)
 {
@@ -76,6 +77,7 @@ void signals_init(void)
 	static void (*const handler[N_TAKEN])(int, siginfo_t *, void *) = {on_urgent, on_fault, on_fault,
 									    on_quit};
 
+	pthread_sigmask(SIG_SETMASK, NULL, &caller_mask);
 	for (unsigned i = 0; i < N_TAKEN; i++) {
 		struct sigaction sa = {
 			.sa_sigaction = handler[i],
@@ -97,7 +99,7 @@ void signals_init_thread(struct m *m)
 {
 	size_t bytes = getauxval(AT_MINSIGSTKSZ);
 	stack_t st = {0};
-	sigset_t none;
+	sigset_t mask;
 
 	bytes = ((bytes ? bytes : 4096) + (64 << 10)) & ~(size_t)4095;
 	st.ss_sp = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -107,9 +109,11 @@ void signals_init_thread(struct m *m)
 	sigaltstack(&st, NULL);
 	m->alt_stack = st.ss_sp;
 	m->alt_stack_bytes = bytes;
-	sigemptyset(&none);
-	sigaddset(&none, SIGURG);
-	pthread_sigmask(SIG_UNBLOCK, &none, NULL);
+	/* As the caller of rt_run has it, but for the runtime's own. */
+	mask = caller_mask;
+	for (unsigned i = 0; i < N_TAKEN; i++)
+		sigdelset(&mask, taken[i]);
+	pthread_sigmask(SIG_SETMASK, &mask, NULL);
 }
 
 void signals_done_thread(struct m *m)

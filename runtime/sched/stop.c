@@ -123,6 +123,8 @@ static void go_on(struct p *own)
 	struct p *with_work = NULL;
 
 	lock_get(&sched.lock);
+	/* First: a thread that goes on must not find the old request and stand still again. */
+	atomic_store(&sched.stopping, 0);
 	for (unsigned i = 0; i < atomic_load(&sched.n_made); i++) {
 		struct p *p = sched.ps[i];
 
@@ -142,7 +144,6 @@ static void go_on(struct p *own)
 			p_idle_put(p);
 		}
 	}
-	atomic_store(&sched.stopping, 0);
 	lock_put(&sched.lock);
 	while (with_work) {
 		struct p *p = with_work;

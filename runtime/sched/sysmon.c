@@ -93,6 +93,8 @@ static bool look(int64_t now)
 		atomic_compare_exchange_strong(&sched.last_poll, &last_poll, now);
 		co_ready_list(netpoll(0));
 	}
+	if (atomic_load(&sched.n_idle_ps) && schedule_has_work())
+		schedule_wake_one();
 	for (unsigned i = 0; i < atomic_load(&sched.n_made); i++)
 		did |= look_at(sched.ps[i], now, due);
 	preempt_poll_settle();

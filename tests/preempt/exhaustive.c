@@ -1,8 +1,13 @@
 /*
- * The trap handler is a small state machine:
+ * The first pass steps through the kernel and records its program counters; pass k runs at full
+ * speed to a breakpoint at the k-th of them (a trap costs 60 us in a virtual machine: stepping anew
+ * every time would take hours). The trap handler is a small state machine:
  *
- *   COUNT     instructions of managed text go by, until it is the k-th: then the coroutine is sent
- *             away as preempt_interrupted() does it, or the thread held for a stopped world
+ *   RECORD    stepping; calls out of managed text run at full speed to their return address
+ *   RUN       full speed, until the breakpoint has been hit as often as in the recorded trace:
+ *             then the coroutine is sent away as preempt_interrupted() does it, or the thread held
+ *             for a stopped world
+ *   OVER      one step over a hit that was not the right one yet
  *   INJECTED  the first instructions of rt_preempt_entry: until it has saved the flags, with the
  *             trap flag in them
  *   AWAY      full speed; when the flags are restored, possibly on another thread, the trap comes
@@ -11,6 +16,9 @@
  *
  * The runtime runs in cooperative mode, so that no other signal mixes in; the path from
  * preempt_interrupted() on is the one that SIGURG takes.
+ *
+ * To resume on another thread, one coroutine (the taker) keeps the other P busy until the worker lies
+ * in the global queue, and another (the blocker) takes the worker's place on its thread.
  */
 #include "exhaustive.h"
 
@@ -27,14 +35,14 @@
 #define RESUME_FLAG 0x10000
 #define WAIT_NS (10 * RT_SEC)
 
-enum { XSTATE_MAX = 8192, ADDRESSES = 1 << 16, SAVED_FLAGS_AT = 4 };
+enum { XSTATE_MAX = 8192, TRACE_MAX = 1 << 14, SAVED_FLAGS_AT = 4, TRIES = 5 };
 
 const char *const step_action_names[STEP_ACTIONS] = {"same-thread", "other-thread", "stop"};
 
 uint64_t step_call(uint64_t (*fn)(uint64_t seed), uint64_t seed);
 extern const char step_call_end[], __start_rt_managed[], __stop_rt_managed[];
 
-enum state { OFF, COUNT, INJECTED, AWAY, BACK };
+enum state { OFF, RECORD, RUN, OVER, INJECTED, AWAY, BACK };
 
 /* What a program can see of the processor, in one form whatever XSAVE left out. */
 struct seen {
@@ -42,20 +50,25 @@ struct seen {
 	uint8_t vector[XSTATE_MAX];
 };
 
+/* A coroutine that is asked for in each pass and waits between. */
+struct helper {
+	struct rt_co *co;
+	_Atomic int ready, running;
+};
+
 static struct {
 	_Atomic int state;
-	struct rt_co *worker;
 	enum step_action action;
-	uint64_t target, seen_n;
+	uintptr_t trace[TRACE_MAX];
+	uint64_t n_trace, target; /* from 1 */
+	uint64_t hits_wanted, hits;
 	unsigned traps;
 	struct m *from;
-	uint8_t *breakpoint, byte;
+	uint8_t *breakpoint, byte; /* NULL: none is set */
 	struct seen before, after;
 	struct step_report *report;
-	uint8_t covered[ADDRESSES];
-	/* Coroutines that help: one to keep the old thread busy, one to stop the world. */
-	struct rt_co *blocker;
-	_Atomic int blocker_waits, stop_wanted, end;
+	struct helper taker, blocker;
+	_Atomic int stop_wanted, end;
 } st;
 
 static bool is_managed(uintptr_t pc)
@@ -134,6 +147,18 @@ static void stop_tracing(greg_t *regs, enum state s)
 	atomic_store(&st.state, s);
 }
 
+static void trace_on(greg_t *regs)
+{
+	regs[REG_EFL] |= TRAP_FLAG;
+}
+
+static void set_breakpoint(uintptr_t at)
+{
+	st.breakpoint = (uint8_t *)at;
+	st.byte = *st.breakpoint;
+	*st.breakpoint = 0xcc;
+}
+
 static bool wait_until(_Atomic int *what)
 {
 	int64_t until = rt_now() + WAIT_NS;
@@ -143,6 +168,8 @@ static bool wait_until(_Atomic int *what)
 	return atomic_load(what);
 }
 
+static void call(struct helper *h);
+
 static void act(ucontext_t *u)
 {
 	greg_t *regs = u->uc_mcontext.gregs;
@@ -150,7 +177,6 @@ static void act(ucontext_t *u)
 	uintptr_t pc = (uintptr_t)regs[REG_RIP];
 
 	st.report->passes++;
-	st.covered[(pc - (uintptr_t)__start_rt_managed) % ADDRESSES] = 1;
 	look_at(u, &st.before);
 	st.from = m;
 	st.traps = 0;
@@ -162,11 +188,8 @@ static void act(ucontext_t *u)
 		stop_tracing(regs, BACK);
 		return;
 	}
-	if (st.action == STEP_OTHER) {
-		if (!wait_until(&st.blocker_waits))
-			st.report->not_taken++;
-		co_ready(st.blocker);
-	}
+	if (st.action == STEP_OTHER)
+		call(&st.blocker);
 	atomic_store(&m->p->preempt, 1);
 	preempt_interrupted(m, u, false);
 	if ((uintptr_t)regs[REG_RIP] == pc) {
@@ -174,34 +197,44 @@ static void act(ucontext_t *u)
 		stop_tracing(regs, BACK);
 		return;
 	}
+	trace_on(regs);
 	atomic_store(&st.state, INJECTED);
 }
 
-/* A call out of managed text: to its return address at full speed. */
-static void run_until_return(greg_t *regs)
+/* In the first pass: an instruction was executed, and this is where the next one is. */
+static void record(greg_t *regs)
 {
-	uint8_t *back;
-
-	memcpy(&back, (void *)regs[REG_RSP], sizeof back);
-	st.breakpoint = back;
-	st.byte = *back;
-	*back = 0xcc;
-	regs[REG_EFL] &= ~(greg_t)TRAP_FLAG;
-}
-
-static void count(ucontext_t *u)
-{
-	greg_t *regs = u->uc_mcontext.gregs;
-	uintptr_t pc = (uintptr_t)regs[REG_RIP];
+	uintptr_t pc = (uintptr_t)regs[REG_RIP], back;
 
 	if (pc >= (uintptr_t)step_call && pc < (uintptr_t)step_call_end)
 		return;
-	if (!is_managed(pc)) {
-		run_until_return(regs);
+	if (is_managed(pc)) {
+		if (st.n_trace < TRACE_MAX)
+			st.trace[st.n_trace++] = pc;
 		return;
 	}
-	if (++st.seen_n == st.target)
+	/* A call out of managed text. */
+	memcpy(&back, (void *)regs[REG_RSP], sizeof back);
+	set_breakpoint(back);
+	regs[REG_EFL] &= ~(greg_t)TRAP_FLAG;
+}
+
+static void on_breakpoint(ucontext_t *u)
+{
+	greg_t *regs = u->uc_mcontext.gregs;
+
+	*st.breakpoint = st.byte;
+	regs[REG_RIP] = (greg_t)(uintptr_t)st.breakpoint;
+	st.breakpoint = NULL;
+	if (atomic_load(&st.state) == RECORD) {
+		trace_on(regs);
+		record(regs);
+	} else if (++st.hits == st.hits_wanted) {
 		act(u);
+	} else {
+		trace_on(regs);
+		atomic_store(&st.state, OVER);
+	}
 }
 
 static void on_trap(int sig, siginfo_t *si, void *context)
@@ -210,26 +243,31 @@ static void on_trap(int sig, siginfo_t *si, void *context)
 	greg_t *regs = u->uc_mcontext.gregs;
 
 	if (st.breakpoint && (uint8_t *)regs[REG_RIP] == st.breakpoint + 1) {
-		*st.breakpoint = st.byte;
-		regs[REG_RIP] = (greg_t)(uintptr_t)st.breakpoint;
-		regs[REG_EFL] |= TRAP_FLAG;
-		st.breakpoint = NULL;
+		on_breakpoint(u);
+		return;
 	}
 	switch ((enum state)atomic_load(&st.state)) {
-	case COUNT:
-		count(u);
+	case RECORD:
+		record(regs);
+		return;
+	case OVER:
+		set_breakpoint(st.trace[st.target - 1]);
+		stop_tracing(regs, RUN);
 		return;
 	case INJECTED:
 		if (++st.traps == SAVED_FLAGS_AT)
 			stop_tracing(regs, AWAY);
 		return;
 	case AWAY:
+		if (!is_managed((uintptr_t)regs[REG_RIP]))
+			return; /* the last instructions of rt_preempt_entry */
 		look_at(u, &st.after);
 		compare();
 		st.report->moved += this_m() != st.from;
 		stop_tracing(regs, BACK);
 		return;
 	case OFF:
+	case RUN:
 	case BACK:
 		regs[REG_EFL] &= ~(greg_t)TRAP_FLAG;
 		return;
@@ -240,21 +278,64 @@ static void on_trap(int sig, siginfo_t *si, void *context)
 
 static bool announce(struct rt_co *co, void *arg)
 {
-	atomic_store(&st.blocker_waits, 1);
+	struct helper *h = arg;
+
+	atomic_store(&h->ready, 1);
 	return true;
 }
 
-/* Holds the thread that the worker left, until the worker is back elsewhere. */
+static void await_call(struct helper *h)
+{
+	atomic_store(&h->running, 0);
+	co_park(WAIT_FOREVER, announce, h);
+	atomic_store(&h->running, 1);
+}
+
+/* It may start late: it is ready for the next call only when it waits again. */
+static void call(struct helper *h)
+{
+	atomic_store(&h->ready, 0);
+	co_ready(h->co);
+}
+
+static bool worker_is_queued(void)
+{
+	return atomic_load(&st.state) == AWAY && atomic_load(&sched.global_n) > 0;
+}
+
+static bool worker_is_back(void)
+{
+	return atomic_load(&st.state) == BACK || atomic_load(&st.state) == OFF;
+}
+
+/* Foreign code with an eye on the clock: a lost worker shows as a count, not as a hang. */
+static void spin_until(bool (*done)(void))
+{
+	int64_t until = rt_now() + WAIT_NS;
+
+	while (!done() && !atomic_load(&st.end) && rt_now() < until)
+		__builtin_ia32_pause();
+}
+
+static bool queued_or_back(void)
+{
+	return worker_is_queued() || worker_is_back();
+}
+
+static void *take(void *arg)
+{
+	while (!atomic_load(&st.end)) {
+		await_call(&st.taker);
+		spin_until(queued_or_back);
+	}
+	return NULL;
+}
+
 static void *block(void *arg)
 {
 	while (!atomic_load(&st.end)) {
-		int64_t until;
-
-		co_park(WAIT_FOREVER, announce, NULL);
-		atomic_store(&st.blocker_waits, 0);
-		until = rt_now() + WAIT_NS;
-		while (!atomic_load(&st.end) && atomic_load(&st.state) != BACK && rt_now() < until)
-			__builtin_ia32_pause();
+		await_call(&st.blocker);
+		spin_until(worker_is_back);
 	}
 	return NULL;
 }
@@ -273,17 +354,66 @@ static void *stopper(void *arg)
 	return NULL;
 }
 
-static uint64_t pass(const struct kernel *k, enum step_action a, uint64_t target, uint64_t seed)
+static void yield_until(_Atomic int *what)
+{
+	while (!atomic_load(what))
+		rt_yield();
+}
+
+static uint64_t record_pass(const struct kernel *k, uint64_t seed)
 {
 	uint64_t value;
 
-	st.worker = rt_self();
-	st.action = a;
-	st.target = target;
-	st.seen_n = 0;
-	atomic_store(&st.state, COUNT);
+	st.n_trace = 0;
+	atomic_store(&st.state, RECORD);
 	value = step_call(k->fn, seed);
 	atomic_store(&st.state, OFF);
+	return value;
+}
+
+static uint64_t count_hits(uint64_t n)
+{
+	uint64_t hits = 0;
+
+	for (uint64_t i = 0; i < n; i++)
+		hits += st.trace[i] == st.trace[n - 1];
+	return hits;
+}
+
+static uint64_t run_to(const struct kernel *k, uint64_t n, uint64_t seed)
+{
+	uint64_t value;
+
+	if (st.action == STEP_OTHER) {
+		yield_until(&st.blocker.ready);
+		yield_until(&st.taker.ready);
+	}
+	st.target = n;
+	st.hits = 0;
+	st.hits_wanted = count_hits(n);
+	atomic_store(&st.state, RUN);
+	if (st.action == STEP_OTHER) {
+		call(&st.taker);
+		yield_until(&st.taker.running);
+	}
+	set_breakpoint(st.trace[n - 1]);
+	value = k->fn(seed);
+	if (st.breakpoint) { /* the kernel took another way this time */
+		*st.breakpoint = st.byte;
+		st.breakpoint = NULL;
+		st.report->not_taken++;
+	}
+	atomic_store(&st.state, OFF);
+	return value;
+}
+
+/* One turn in 61 the scheduler looks at the global queue first, and the worker stays where it was. */
+static uint64_t pass(const struct kernel *k, uint64_t n, uint64_t seed)
+{
+	uint64_t moved = st.report->moved, value = run_to(k, n, seed);
+
+	for (int i = 0; i < TRIES && st.action == STEP_OTHER && st.report->moved == moved; i++)
+		value = run_to(k, n, seed);
 	return value;
 }
 
@@ -297,44 +427,57 @@ void step_init(void)
 	mprotect((void *)lo, (uintptr_t)__stop_rt_managed - lo, PROT_READ | PROT_WRITE | PROT_EXEC);
 }
 
+static uint64_t count_addresses(void)
+{
+	uint64_t n = 0;
+
+	for (uint64_t i = 1; i <= st.n_trace; i++)
+		n += count_hits(i) == 1;
+	return n;
+}
+
+static void end_helper(struct helper *h)
+{
+	if (!h->co)
+		return;
+	co_ready(h->co);
+	rt_join(h->co, NULL);
+}
+
 void step_kernel(const struct kernel *k, enum step_action a, struct step_report *ret)
 {
 	const uint64_t seed = 0x9e3779b97f4a7c15;
-	uint64_t want = k->fn(seed), first;
-	struct rt_co *helper = NULL;
+	uint64_t want = k->fn(seed);
+	struct rt_co *stops = NULL;
 
 	memset(ret, 0, sizeof *ret);
-	memset(st.covered, 0, sizeof st.covered);
+	memset(&st, 0, sizeof st);
 	st.report = ret;
-	atomic_store(&st.end, 0);
-	atomic_store(&st.stop_wanted, 0);
-	atomic_store(&st.blocker_waits, 0);
-	if (a == STEP_OTHER)
-		st.blocker = helper = rt_spawn(block, NULL, NULL);
-	else if (a == STEP_STOP)
-		helper = rt_spawn(stopper, NULL, NULL);
-	first = pass(k, a, UINT64_MAX, seed);
-	ret->instructions = st.seen_n;
-	ret->wrong_value += first != want;
+	st.action = a;
+	if (a == STEP_STOP)
+		stops = rt_spawn(stopper, NULL, NULL);
+	if (a == STEP_OTHER) {
+		st.taker.co = rt_spawn(take, NULL, NULL);
+		st.blocker.co = rt_spawn(block, NULL, NULL);
+	}
+	ret->wrong_value += record_pass(k, seed) != want;
+	ret->instructions = st.n_trace;
+	ret->addresses = count_addresses();
 	for (uint64_t n = 1; n <= ret->instructions; n++) {
-		uint64_t got;
+		uint64_t got = pass(k, n, seed);
 
-		while (a == STEP_OTHER && !atomic_load(&st.blocker_waits))
-			rt_yield();
-		got = pass(k, a, n, seed);
 		if (got != want && !ret->wrong_value++ && !ret->first_wrong[0])
 			snprintf(ret->first_wrong, sizeof ret->first_wrong,
 				 "at instruction %llu: the kernel's value is %#llx, not %#llx",
 				 (unsigned long long)n, (unsigned long long)got, (unsigned long long)want);
 	}
-	for (unsigned i = 0; i < ADDRESSES; i++)
-		ret->addresses += st.covered[i];
-	atomic_store(&st.end, 1);
 	if (a == STEP_OTHER) {
-		while (!atomic_load(&st.blocker_waits))
-			rt_yield();
-		co_ready(helper);
+		yield_until(&st.taker.ready);
+		yield_until(&st.blocker.ready);
 	}
-	if (helper)
-		rt_join(helper, NULL);
+	atomic_store(&st.end, 1);
+	end_helper(&st.taker);
+	end_helper(&st.blocker);
+	if (stops)
+		rt_join(stops, NULL);
 }

@@ -55,13 +55,27 @@ static uint64_t recursion(uint64_t seed)
 static uint64_t call_libc(uint64_t seed)
 {
 	static uint64_t from[512], to[512]; /* 4 KiB; passes come one after the other */
+	void *(*volatile copy)(void *, const void *, size_t) = memcpy; /* a call, not rep movs */
 
 	for (int i = 0; i < 3; i++) {
 		from[seed % 512] = seed;
-		memcpy(to, from, sizeof to);
+		copy(to, from, sizeof to);
 		seed = mix(seed ^ to[seed % 512]);
 	}
 	return seed;
+}
+
+/* One instruction that is interrupted in its midst. */
+static uint64_t string_instruction(uint64_t seed)
+{
+	uint64_t buf[12], sum = 0;
+	void *to = buf;
+	size_t n = sizeof buf / sizeof *buf;
+
+	__asm__ volatile("rep stosq" : "+D"(to), "+c"(n) : "a"(seed) : "memory");
+	for (size_t i = 0; i < sizeof buf / sizeof *buf; i++)
+		sum = mix(sum ^ buf[i]);
+	return sum;
 }
 
 static uint64_t call_runtime(uint64_t seed)
@@ -101,6 +115,7 @@ const struct kernel kernels[] = {
 	{"red-zone", kernel_red_zone},
 	{"runtime", call_runtime},
 	{"sse", kernel_sse},
+	{"string", string_instruction},
 	{"tight-loop", tight_loop},
 	{"x87", kernel_x87},
 };
