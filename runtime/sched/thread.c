@@ -143,6 +143,11 @@ void thread_start(struct p *p, bool spinning)
 
 void thread_stop(struct m *m)
 {
+	/* It was woken to search, and then had to give up its P for a stop or a smaller number of Ps. */
+	if (m->spinning) {
+		m->spinning = false;
+		atomic_fetch_sub(&sched.spinning, 1);
+	}
 	lock_get(&sched.lock);
 	if (atomic_load(&sched.exiting) || m->generation != atomic_load(&sched.generation)) {
 		lock_put(&sched.lock);
