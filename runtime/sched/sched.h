@@ -184,7 +184,7 @@ struct sched {
 	_Atomic uint64_t generation;
 	enum rt_preempt_mode mode;
 	size_t stack_bytes;
-	bool procs_fixed;
+	_Atomic bool procs_fixed;
 	int64_t start_ns;
 };
 extern struct sched sched;
