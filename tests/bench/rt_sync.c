@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ROUNDS = 7 };
+enum { ROUNDS = 40 };
 
 struct peer {
 	struct rt_chan *in, *out;
@@ -204,20 +204,20 @@ static const struct bench {
 	long n;
 	unsigned procs;
 } benches[] = {
-	{"sched.chan_round_trip_1p", round_trips, 300000, 1},
-	{"sched.chan_round_trip_2p", round_trips, 100000, 2},
-	{"sched.chan_buffered_1p", buffered, 1000000, 1},
-	{"sched.chan_buffered_2p", buffered, 500000, 2},
-	{"sched.chan_send_recv_alone", uncontended_channel, 1000000, 1},
-	{"sched.chan_round_trip_deadline_1p", receive_timed, 200000, 1},
-	{"sched.select_ready_of_2", select_ready, 500000, 1},
-	{"sched.select_parked_of_2", select_parked, 300000, 1},
-	{"sched.mutex_alone", mutex_alone, 3000000, 1},
-	{"sched.mutex_contended_1p", mutex_contended, 1000000, 1},
-	{"sched.mutex_contended_2p", mutex_contended, 1000000, 2},
-	{"sched.rwlock_read_alone", rwlock_alone, 1000000, 1},
-	{"sched.semaphore_alone", semaphore_alone, 1000000, 1},
-	{"sched.context_new_free", context_life, 500000, 1},
+	{"sched.chan_round_trip_1p", round_trips, 30000, 1},
+	{"sched.chan_round_trip_2p", round_trips, 10000, 2},
+	{"sched.chan_buffered_1p", buffered, 100000, 1},
+	{"sched.chan_buffered_2p", buffered, 50000, 2},
+	{"sched.chan_send_recv_alone", uncontended_channel, 100000, 1},
+	{"sched.chan_round_trip_deadline_1p", receive_timed, 20000, 1},
+	{"sched.select_ready_of_2", select_ready, 50000, 1},
+	{"sched.select_parked_of_2", select_parked, 30000, 1},
+	{"sched.mutex_alone", mutex_alone, 300000, 1},
+	{"sched.mutex_contended_1p", mutex_contended, 100000, 1},
+	{"sched.mutex_contended_2p", mutex_contended, 100000, 2},
+	{"sched.rwlock_read_alone", rwlock_alone, 100000, 1},
+	{"sched.semaphore_alone", semaphore_alone, 100000, 1},
+	{"sched.context_new_free", context_life, 50000, 1},
 };
 
 static void *run(void *arg)

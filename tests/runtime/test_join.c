@@ -4,7 +4,7 @@
 
 #include <errno.h>
 
-enum { JOINERS = 8, TURNS = 4000 };
+enum { JOINERS = 8, TURNS = REPEAT(4000) };
 
 static _Atomic int wrong, timeouts;
 

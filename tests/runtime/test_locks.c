@@ -220,7 +220,7 @@ static void test_group(void)
 	rt_preempt_on();
 	CHECK(rt_group_wait_dl(&a.g, rt_now() + RT_MSEC) == -ETIMEDOUT, "a wait gives up at its deadline");
 	rt_group_add(&a.g, -2);
-	for (int k = 0; k < 100; k++) {
+	for (int k = 0; k < REPEAT(100); k++) {
 		struct crew_member crew[110];
 
 		memset(&a, 0, sizeof(a));
