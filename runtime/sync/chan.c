@@ -13,6 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { CLOSE_BATCH = 256 };
+
 static inline void copy(void *to, const void *from, size_t n)
 {
 	if (n == sizeof(uint64_t))
@@ -258,32 +260,40 @@ int rt_recv_dl(struct rt_chan *c, void *ret, int64_t deadline)
 	return r;
 }
 
-void chan_close(struct rt_chan *c, struct wake_list *wake)
+bool chan_close(struct rt_chan *c, struct wake_list *wake, size_t max)
 {
 	struct waiter *w;
 
 	c->closed = true;
-	while ((w = waiters_take(&c->receivers))) {
+	for (; max && (w = waiters_take(&c->receivers)); max--) {
 		if (w->elem && c->elem_bytes)
 			memset(w->elem, 0, c->elem_bytes);
 		w->closed = true;
 		wake_add(wake, w->co);
 	}
-	while ((w = waiters_take(&c->senders))) {
+	for (; max && (w = waiters_take(&c->senders)); max--) {
 		w->closed = true; /* it ends the process when it runs: it knows where it stands */
 		wake_add(wake, w->co);
 	}
+	return c->receivers.first || c->senders.first;
 }
 
+/* In batches, so that a million who wait hold up no stop of the world. */
 void rt_close(struct rt_chan *c)
 {
-	struct wake_list wake = {0};
+	bool more;
 
 	lock_get(&c->lock);
 	if (c->closed)
 		rt_fatal("close of closed channel %p", (void *)c);
-	chan_close(c, &wake);
-	lock_put(&c->lock);
-	wake_all(&wake);
-	poll_here();
+	do {
+		struct wake_list wake = {0};
+
+		more = chan_close(c, &wake, CLOSE_BATCH);
+		lock_put(&c->lock);
+		wake_all(&wake);
+		poll_here();
+		if (more)
+			lock_get(&c->lock);
+	} while (more);
 }

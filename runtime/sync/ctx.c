@@ -99,7 +99,7 @@ static void cancel_node(struct rt_ctx *c, int err, struct wake_list *wake)
 	/* release: pairs with the acquire in rt_ctx_err(), for what the canceller did before */
 	atomic_store_explicit(&c->err, err, memory_order_release);
 	lock_get(&c->done.lock);
-	chan_close(&c->done, wake);
+	chan_close(&c->done, wake, SIZE_MAX);
 	lock_put(&c->done.lock);
 	drop_timer(c);
 }

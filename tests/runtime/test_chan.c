@@ -152,16 +152,17 @@ static void test_full_hands_on(void)
 
 static void test_close_wakes(void)
 {
+	enum { PLAIN = REPEAT(1600), TIMED = 20 };
 	struct talk t = {.c = rt_chan_new(8, 2), .deadline = rt_now() + 600 * RT_SEC};
-	struct crew_member crew[40];
+	static struct crew_member crew[PLAIN + TIMED];
 
-	crew_start(crew, 20, one_recv, &t);
-	crew_start(crew + 20, 20, one_recv_dl, &t);
-	until(&t.began, 40);
+	crew_start(crew, PLAIN, one_recv, &t);
+	crew_start(crew + PLAIN, TIMED, one_recv_dl, &t);
+	until(&t.began, PLAIN + TIMED);
 	rt_sleep(RT_MSEC);
 	rt_close(t.c);
-	crew_join(crew, 40);
-	CHECK(atomic_load(&t.closed) == 40, "closing wakes all who receive, with zeroed values");
+	crew_join(crew, PLAIN + TIMED);
+	CHECK(atomic_load(&t.closed) == PLAIN + TIMED, "closing wakes all who receive, with zeroed values");
 	rt_chan_free(t.c);
 }
 
