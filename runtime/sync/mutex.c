@@ -13,6 +13,7 @@
  * Memory: whoever sets LOCKED acquires, pairing with the release of who cleared it in
  * mutex_unlock(); a handed-over mutex is passed on through the guard and co_ready().
  *
+ * tests/runtime/model/mutex.c explores this protocol, with deadlines, in every interleaving.
  * Source: Go's sync.Mutex
  */
 #include "mutex.h"

@@ -19,5 +19,6 @@ struct protocol {
 };
 
 extern const struct protocol protocol_idle; /* schedule.c: making work and going idle */
+extern const struct protocol protocol_mutex; /* sync/mutex.c */
 extern const struct protocol protocol_park; /* schedule.c, waiters.h: parking, a partner, a deadline */
 extern const struct protocol protocol_runq; /* queue.c: the ring and its thieves */
