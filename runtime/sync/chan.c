@@ -1,9 +1,9 @@
 /*
  * A channel is a ring under one lock, with two lists of waiters. Who finds a partner waiting hands
- * the element over directly, from stack to stack, so an element is copied once and a woken coroutine
- * has nothing left to do: it neither takes the lock nor looks at the channel again (which may be
- * gone by then). A lock-free ring was weighed: it makes the buffered case some ten nanoseconds
- * cheaper and makes select, close and the deadline's race each a protocol of its own.
+ * the element over directly, from stack to stack, so an element is copied once and a woken
+ * coroutine has nothing left to do: it neither takes the lock nor looks at the channel again (which
+ * may be gone by then). A lock-free ring was weighed: it would spare the buffered case the lock, and
+ * make select, close and the deadline's race each a protocol of its own.
  *
  * Source: Go's runtime/chan.go
  */
@@ -132,7 +132,8 @@ struct rt_chan *rt_chan_new(size_t elem_bytes, size_t cap)
 
 	if (__builtin_mul_overflow(elem_bytes, cap, &bytes) ||
 	    __builtin_add_overflow(bytes, sizeof(*c), &bytes))
-		rt_fatal("channel of %zu elements of %zu bytes: more than there is memory", cap, elem_bytes);
+		rt_fatal("channel of %zu elements of %zu bytes: more than there is memory", cap,
+			 elem_bytes);
 	c = malloc(bytes);
 	if (!c)
 		rt_fatal("channel of %zu elements of %zu bytes: out of memory", cap, elem_bytes);
@@ -155,7 +156,8 @@ size_t rt_chan_len(const struct rt_chan *c)
 }
 
 /* Under the lock, which it releases. Errors: -ETIMEDOUT */
-static __attribute__((noinline)) int send_wait(struct rt_chan *c, const void *elem, int64_t deadline)
+static __attribute__((noinline)) int send_wait(struct rt_chan *c, const void *elem,
+					       int64_t deadline)
 {
 	struct waiter w;
 

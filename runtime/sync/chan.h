@@ -16,7 +16,7 @@ struct rt_chan {
 	bool closed;
 	size_t elem_bytes, cap;
 	_Atomic size_t n; /* written under the lock; rt_chan_len() reads it without */
-	size_t head;      /* index of the oldest */
+	size_t head; /* index of the oldest */
 	struct rt_waiters receivers, senders;
 	char *buffer;
 };

@@ -1,4 +1,4 @@
-/* What rt.h promises of rt_select, and that one case and no other happens whatever races with it. */
+/* What rt.h promises of rt_select, and that one case and no other happens whatever races. */
 #include "help.h"
 #include "tap.h"
 
@@ -25,12 +25,14 @@ static void test_one_ready(void)
 	CHECK(rt_select(cases, 3, 0) == -ETIMEDOUT && rt_select(cases, 3, rt_now()) == -ETIMEDOUT,
 	      "nothing is ready: a try, or a deadline in the past, gives up without waiting");
 	rt_preempt_on();
-	CHECK(rt_select(cases, 3, rt_now() + RT_MSEC) == -ETIMEDOUT, "a wait gives up at its deadline");
+	CHECK(rt_select(cases, 3, rt_now() + RT_MSEC) == -ETIMEDOUT,
+	      "a wait gives up at its deadline");
 	fill(a, 42);
 	CHECK(rt_select(cases, 3, RT_FOREVER) == 1 && x == 42, "the case that is ready is done");
 	CHECK(!cases[1].closed, "and says that the channel is open");
 	rt_recv(b, &x);
-	CHECK(rt_select(cases, 3, RT_FOREVER) == 2 && rt_chan_len(b) == 1, "a send with room is ready");
+	CHECK(rt_select(cases, 3, RT_FOREVER) == 2 && rt_chan_len(b) == 1,
+	      "a send with room is ready");
 	rt_recv(b, &x);
 	CHECK(x == 7, "and sends its value");
 	fill(b, 1);
@@ -49,7 +51,8 @@ static void test_none(void)
 
 	CHECK(rt_select(NULL, 0, until_ns) == -ETIMEDOUT && rt_now() >= until_ns,
 	      "a select of no cases waits for its deadline");
-	CHECK(rt_select(&never, 1, rt_now() + RT_MSEC) == -ETIMEDOUT, "and so does one of NULL channels");
+	CHECK(rt_select(&never, 1, rt_now() + RT_MSEC) == -ETIMEDOUT,
+	      "and so does one of NULL channels");
 	CHECK(rt_select(&never, 1, 0) == -ETIMEDOUT, "or does not wait at all");
 }
 
@@ -113,7 +116,8 @@ static void test_meets_itself(void)
 	      "one that would send and receive on a channel does not meet itself");
 	crew_start(crew, 2, select_side, &m);
 	crew_join(crew, 2);
-	CHECK(atomic_load(&m.sends) == 1 && atomic_load(&m.wrong) == 0, "two of them meet: one sends, the other receives");
+	CHECK(atomic_load(&m.sends) == 1 && atomic_load(&m.wrong) == 0,
+	      "two of them meet: one sends, the other receives");
 	rt_chan_free(c);
 }
 
@@ -192,12 +196,14 @@ static void test_losers_leave(void)
 	rt_sleep(RT_MSEC);
 	rt_close(w.b);
 	crew_join(crew, 20);
-	CHECK(atomic_load(&w.closed) == 20 && atomic_load(&w.b_times) == 30, "closing wakes all who select");
+	CHECK(atomic_load(&w.closed) == 20 && atomic_load(&w.b_times) == 30,
+	      "closing wakes all who select");
 	rt_chan_free(w.a);
 	rt_chan_free(w.b);
 }
 
-/* Conservation: everybody does what comes, on channels of several kinds ------------------------------ */
+/* Conservation: everybody does what comes, on channels of several kinds
+ * ------------------------------ */
 
 enum { CHANS = 5, SELECTORS = 16, PLAIN = 4, TURNS = 12000, VALUES = (SELECTORS + PLAIN) * TURNS };
 
@@ -282,7 +288,8 @@ static void test_conservation(void)
 	}
 	printf("# %ld values, %d timeouts\n", n, atomic_load(&x.timeouts));
 	CHECK(wrong == 0 && n > 0 && atomic_load(&x.timeouts) > 0,
-	      "selects of up to 11 cases, sends and deadlines racing: every value sent arrives once");
+	      "selects of up to 11 cases, sends and deadlines racing: every value sent arrives "
+	      "once");
 	for (size_t i = 0; i < CHANS; i++) {
 		CHECK(rt_chan_len(x.c[i]) == 0, "channel %zu is left empty", i);
 		rt_chan_free(x.c[i]); /* ends the process if a waiter was left behind */

@@ -1,5 +1,5 @@
-/* Breadth first, so the schedule that is shown is a shortest one. Every state is kept, with where it
- * came from. */
+/* Breadth first, so the schedule that is shown is a shortest one. Every state is kept, with where
+ * it came from. */
 #include "explore.h"
 
 #include <stdio.h>
@@ -136,7 +136,8 @@ static void show_path(const struct space *s, const struct model *m, size_t i)
 	n += snprintf(line + n, sizeof(line) - (size_t)n, " |");
 	for (unsigned v = 0; v < VARS_MAX; v++)
 		n += snprintf(line + n, sizeof(line) - (size_t)n, " %u", w->var[v]);
-	printf("# thread %u%s: pcs%s\n", s->by[i] & 15, s->by[i] >> 4 ? " (a store arrives)" : "", line);
+	printf("# thread %u%s: pcs%s\n", s->by[i] & 15, s->by[i] >> 4 ? " (a store arrives)" : "",
+	       line);
 }
 
 struct explored explore(const struct model *m, bool show)

@@ -4,8 +4,8 @@
  *
  * Thread 0 runs a coroutine that makes work and then never lets go of its P. The others are Ms that
  * search, run what they find, go idle. Running is instant or, for the items set in FOREVER, without
- * end: then each of those needs a thread of its own. What must hold at the end: no work is left in the
- * queue while a P is idle.
+ * end: then each of those needs a thread of its own. What must hold at the end: no work is left in
+ * the queue while a P is idle.
  *
  * A critical section of sched.lock is one step. An M that is not started yet is the same as a
  * stopped one.
@@ -37,11 +37,11 @@ static const char *const mutants[] = {
 };
 
 static const struct instance {
-	unsigned ms;     /* besides thread 0 */
+	unsigned ms; /* besides thread 0 */
 	unsigned items;
 	unsigned forever; /* mask of items */
-	unsigned holds;  /* mask of Ms that hold a P in the beginning */
-	unsigned spins;  /* mask of those that search already */
+	unsigned holds; /* mask of Ms that hold a P in the beginning */
+	unsigned spins; /* mask of those that search already */
 	unsigned idle_ps;
 } instances[] = {
 	{.ms = 2, .items = 1, .forever = 1, .holds = 1, .spins = 1, .idle_ps = 0},
@@ -181,7 +181,8 @@ static bool step_search(struct world *w, unsigned t)
 		return go(w, t, SEARCH_COUNTED);
 	case SEARCH_COUNTED:
 		/* thread 0's P and every other one that is not idle */
-		if (2 * s->reg[SEEN] >= 1 + __builtin_popcount(in->holds) + in->idle_ps - load(w, t, IDLE_PS))
+		if (2 * s->reg[SEEN] >=
+		    1 + __builtin_popcount(in->holds) + in->idle_ps - load(w, t, IDLE_PS))
 			return go(w, t, GO_IDLE);
 		if (!drained(w, t))
 			return false;
@@ -304,8 +305,9 @@ static const char *wrong(const struct world *w)
 
 	for (unsigned t = 0; t <= in->ms; t++)
 		searching += w->thread[t].reg[IS_SPINNING] + (w->thread[t].pc == WAKE_START);
-	return mutant == AS_IT_IS && w->var[SPINNING] != searching ?
-		"searching Ms are counted wrongly" : NULL;
+	return mutant == AS_IT_IS && w->var[SPINNING] != searching
+		       ? "searching Ms are counted wrongly"
+		       : NULL;
 }
 
 static const char *wrong_at_end(const struct world *w)
@@ -317,7 +319,10 @@ static const char *wrong_at_end(const struct world *w)
 
 const struct protocol protocol_idle = {
 	.name = "idle",
-	.model = {.threads = THREADS_MAX, .init = init, .step = step, .wrong = wrong,
+	.model = {.threads = THREADS_MAX,
+		  .init = init,
+		  .step = step,
+		  .wrong = wrong,
 		  .wrong_at_end = wrong_at_end},
 	.instances = sizeof(instances) / sizeof(*instances),
 	.choose = choose,

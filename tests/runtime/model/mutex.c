@@ -1,10 +1,10 @@
 /*
  * The mutex of runtime/sync/mutex.c: barging, wake-ups, hand-over when it starves, deadlines.
  *
- * Threads 0 to 2 are coroutines that lock and unlock a few times; thread 3 is the clock of thread 2, whose
- * locks have a deadline. Whether a wait was long is a matter of the instance: a waiter starves when it
- * has lost once after being woken, or never. What must hold: one at a time is inside, and nobody waits
- * for ever while the mutex is free.
+ * Threads 0 to 2 are coroutines that lock and unlock a few times; thread 3 is the clock of thread
+ * 2, whose locks have a deadline. Whether a wait was long is a matter of the instance: a waiter
+ * starves when it has lost once after being woken, or never. What must hold: one at a time is
+ * inside, and nobody waits for ever while the mutex is free.
  *
  * Loops of compare-and-swap are one step: they end with a change of the value that they saw. What
  * happens under the guard is in order for all, so it works on memory at once.
@@ -234,8 +234,10 @@ static bool step_unlock(struct world *w, unsigned t)
 		return get_guard(w, t, WAKE_LOOK);
 	default: /* WAKE_LOOK */
 		was = s->reg[SEEN] = mutant == UNLOCK_TRUSTS_WHAT_IT_SAW
-			? s->reg[SEEN] & (uint8_t)~LOCKED : w->var[STATE];
-		if ((was & LOCKED && mutant != HANDS_OVER_WHAT_IS_HELD) || (was & (STARVING | WOKEN)) == WOKEN)
+					     ? s->reg[SEEN] & (uint8_t)~LOCKED
+					     : w->var[STATE];
+		if ((was & LOCKED && mutant != HANDS_OVER_WHAT_IS_HELD) ||
+		    (was & (STARVING | WOKEN)) == WOKEN)
 			return put_guard(w, t, NEXT_TURN);
 		return go(w, t, WAKE_TAKE);
 	}
@@ -259,7 +261,7 @@ static bool step_wake(struct world *w, unsigned t)
 	case WAKE_CLAIM:
 		if (w->var[TICKET + who])
 			return mutant == STALE_WAITER_TAKES_THE_WAKE ? put_guard(w, t, NEXT_TURN)
-								      : go(w, t, WAKE_TAKE);
+								     : go(w, t, WAKE_TAKE);
 		w->var[TICKET + who] = 1;
 		w->var[HANDED + who] = starving;
 		return go(w, t, WAKE_SET);
@@ -336,7 +338,10 @@ static const char *wrong_at_end(const struct world *w)
 
 const struct protocol protocol_mutex = {
 	.name = "mutex",
-	.model = {.threads = 4, .init = init, .step = step, .wrong = wrong,
+	.model = {.threads = 4,
+		  .init = init,
+		  .step = step,
+		  .wrong = wrong,
 		  .wrong_at_end = wrong_at_end},
 	.instances = 4,
 	.choose = choose,
