@@ -18,14 +18,18 @@ struct space {
 	size_t table_size;
 };
 
+_Static_assert(sizeof(struct world) % sizeof(uint64_t) == 0, "hashed in words");
+
 static uint64_t hash(const struct world *w)
 {
-	const unsigned char *p = (const unsigned char *)w;
-	uint64_t h = 0xcbf29ce484222325;
+	uint64_t h = 0, word;
 
-	for (size_t i = 0; i < sizeof(*w); i++)
-		h = (h ^ p[i]) * 0x100000001b3;
-	return h ^ h >> 29;
+	for (size_t i = 0; i < sizeof(*w); i += sizeof(word)) {
+		memcpy(&word, (const char *)w + i, sizeof(word));
+		h = (h ^ word) * 0x9e3779b97f4a7c15;
+		h ^= h >> 32;
+	}
+	return h;
 }
 
 static void *must(void *p)

@@ -142,7 +142,9 @@ static bool step_wake(struct world *w, unsigned t)
 
 	switch (s->pc) {
 	case WAKE_FENCE:
-		if (mutant != (in->next ? NO_FENCE_AFTER_KICK : NO_FENCE_AFTER_PUT) && !drained(w, t))
+		if (mutant == (in->next ? NO_FENCE_AFTER_KICK : NO_FENCE_AFTER_PUT))
+			return go(w, t, WAKE_IDLE_PS);
+		if (!drained(w, t))
 			return false;
 		return go(w, t, WAKE_IDLE_PS);
 	case WAKE_IDLE_PS:
