@@ -296,6 +296,84 @@ static void test_conservation(void)
 	}
 }
 
+/* Channels that close one by one under selects that take what is left -------------------------- */
+
+enum { LINES = 6, SENDERS = 3, TAKERS = 8, EACH = 4000, SENT = LINES * SENDERS * EACH };
+
+static struct {
+	struct rt_chan *c[LINES];
+	_Atomic int senders[LINES];
+	_Atomic unsigned char sent[SENT], got[SENT];
+	_Atomic int wrong;
+} y;
+
+static void send_and_close(void *arg, int me)
+{
+	uint32_t r = (uint32_t)me * 7919 + 1;
+	int line = me % LINES;
+
+	for (int i = 0; i < EACH; i++) {
+		uint64_t v = (uint64_t)(me * EACH + i);
+		struct rt_case k = {y.c[line], RT_SEND, &v, false};
+		int64_t deadline = random_next(&r) % 2 ? RT_FOREVER : soon(&r);
+
+		if (random_next(&r) % 2 ? rt_select(&k, 1, deadline) == 0
+					: rt_send_dl(y.c[line], &v, deadline) == 0)
+			atomic_fetch_add(&y.sent[v], 1);
+	}
+	if (atomic_fetch_sub(&y.senders[line], 1) == 1)
+		rt_close(y.c[line]);
+}
+
+/* A case whose channel has closed is no case any more; without cases there is nothing to wait for. */
+static void take_until_closed(void *arg, int me)
+{
+	uint32_t r = (uint32_t)me * 104729 + 1;
+	struct rt_case cases[LINES];
+	uint64_t v[LINES];
+	int open = LINES;
+
+	for (int i = 0; i < LINES; i++)
+		cases[i] = (struct rt_case){y.c[i], RT_RECV, &v[i], false};
+	while (open) {
+		int k = rt_select(cases, LINES, random_next(&r) % 2 ? RT_FOREVER : soon(&r));
+
+		if (k < 0)
+			continue;
+		if (!cases[k].closed) {
+			atomic_fetch_add(&y.got[v[k]], 1);
+			continue;
+		}
+		atomic_fetch_add(&y.wrong, v[k] != 0 || rt_chan_len(y.c[k]) != 0);
+		cases[k].chan = NULL;
+		open--;
+	}
+}
+
+static void test_closing_conserves(void)
+{
+	struct crew_member crew[LINES * SENDERS + TAKERS];
+	long wrong = 0, n = 0;
+
+	memset(&y, 0, sizeof(y));
+	for (size_t i = 0; i < LINES; i++) {
+		y.c[i] = rt_chan_new(8, i % 3);
+		atomic_store(&y.senders[i], SENDERS);
+	}
+	crew_start(crew, LINES * SENDERS, send_and_close, NULL);
+	crew_start(crew + LINES * SENDERS, TAKERS, take_until_closed, NULL);
+	crew_join(crew, LINES * SENDERS + TAKERS);
+	for (size_t i = 0; i < SENT; i++) {
+		wrong += y.sent[i] != y.got[i] || y.sent[i] > 1;
+		n += y.got[i];
+	}
+	printf("# %ld values\n", n);
+	CHECK(wrong == 0 && n > 0 && atomic_load(&y.wrong) == 0,
+	      "channels that close under selects give all that was sent first, once");
+	for (size_t i = 0; i < LINES; i++)
+		rt_chan_free(y.c[i]);
+}
+
 static void *everything(void *arg)
 {
 	test_one_ready();
@@ -308,6 +386,7 @@ static void *everything(void *arg)
 	test_meets_itself();
 	test_losers_leave();
 	test_conservation();
+	test_closing_conserves();
 	return NULL;
 }
 
