@@ -20,7 +20,7 @@ void futex_wake(_Atomic uint32_t *word, int n)
 	syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, n, NULL, NULL, 0);
 }
 
-static void lock_wait(struct lock *l)
+void lock_wait(struct lock *l)
 {
 	/* On one processor the holder cannot go on while this one spins. */
 	for (int i = 0; i < SPINS && atomic_load_explicit(&sched.n_procs, memory_order_relaxed) > 1; i++) {
@@ -34,33 +34,4 @@ static void lock_wait(struct lock *l)
 	/* acquire: pairs with the release in lock_put() */
 	while (atomic_exchange_explicit(&l->word, 2, memory_order_acquire) != 0)
 		futex_wait(&l->word, 2, -1);
-}
-
-void lock_get(struct lock *l)
-{
-	struct m *m = this_m();
-	uint32_t free = 0;
-
-	if (m) /* before the lock: the handler must see it on its own thread */
-		atomic_store_explicit(&m->locks,
-				      atomic_load_explicit(&m->locks, memory_order_relaxed) + 1,
-				      memory_order_relaxed);
-	atomic_signal_fence(memory_order_seq_cst);
-	if (!atomic_compare_exchange_strong_explicit(&l->word, &free, 1, memory_order_acquire,
-						     memory_order_relaxed))
-		lock_wait(l);
-}
-
-void lock_put(struct lock *l)
-{
-	struct m *m = this_m();
-
-	/* release: pairs with the acquire in lock_get() */
-	if (atomic_exchange_explicit(&l->word, 0, memory_order_release) == 2)
-		futex_wake(&l->word, 1);
-	atomic_signal_fence(memory_order_seq_cst);
-	if (m)
-		atomic_store_explicit(&m->locks,
-				      atomic_load_explicit(&m->locks, memory_order_relaxed) - 1,
-				      memory_order_relaxed);
 }

@@ -14,8 +14,9 @@ struct lock {
 	_Atomic uint32_t word; /* 0 free, 1 held, 2 held and somebody sleeps */
 };
 
-void lock_get(struct lock *l);
-void lock_put(struct lock *l);
+static inline void lock_get(struct lock *l); /* in sched.h: they count in the thread's M */
+static inline void lock_put(struct lock *l);
+void lock_wait(struct lock *l); /* takes one that was found held */
 /* The guard word of a public struct of rt.h is such a lock. */
 #define lock_of(guard) ((struct lock *)(guard))
 

@@ -46,6 +46,10 @@ void runq_put(struct p *p, struct rt_co *co, bool next)
 			atomic_store_explicit(&p->ring[tail % RUNQ_SIZE], co, memory_order_relaxed);
 			/* release: pairs with the acquire of tail by thieves */
 			atomic_store_explicit(&p->tail, tail + 1, memory_order_release);
+			/* What was in runnext has changed its place: seen there or here by a thread that
+			 * goes idle, before the look at idle Ps. The model says that it is needed. */
+			if (next)
+				atomic_thread_fence(memory_order_seq_cst);
 			return;
 		}
 		if (overflow(p, co, head))

@@ -184,7 +184,7 @@ struct sched {
 	_Atomic uint64_t generation;
 	enum rt_preempt_mode mode;
 	size_t stack_bytes;
-	bool procs_fixed;
+	_Atomic bool procs_fixed;
 	int64_t start_ns;
 };
 extern struct sched sched;
@@ -211,6 +211,35 @@ static inline struct rt_co *this_co(void)
 	struct m *m = this_m();
 
 	return m ? m->cur : NULL;
+}
+
+static inline void lock_count(struct m *m, uint32_t by)
+{
+	if (m)
+		atomic_store_explicit(&m->locks,
+				      atomic_load_explicit(&m->locks, memory_order_relaxed) + by,
+				      memory_order_relaxed);
+}
+
+static inline void lock_get(struct lock *l)
+{
+	uint32_t free = 0;
+
+	lock_count(this_m(), 1); /* before the lock: the handler must see it on its own thread */
+	atomic_signal_fence(memory_order_seq_cst);
+	/* acquire: pairs with the release in lock_put() */
+	if (!atomic_compare_exchange_strong_explicit(&l->word, &free, 1, memory_order_acquire,
+						     memory_order_relaxed))
+		lock_wait(l);
+}
+
+static inline void lock_put(struct lock *l)
+{
+	/* release: pairs with the acquire in lock_get() and lock_wait() */
+	if (atomic_exchange_explicit(&l->word, 0, memory_order_release) == 2)
+		futex_wake(&l->word, 1);
+	atomic_signal_fence(memory_order_seq_cst);
+	lock_count(this_m(), -1u);
 }
 
 void co_set_checked(struct rt_co *co, enum co_state from, enum co_state to);

@@ -218,15 +218,12 @@ static bool all_left(void)
 		atomic_store_explicit(&m->wake, 1, memory_order_release);
 		futex_wake(&m->wake, 1);
 	}
-	for (struct m *m = sched.all_ms; m; m = m->all_next) {
-		struct p *p = m->p;
-
-		if (atomic_load_explicit(&m->exited, memory_order_acquire))
-			continue;
-		left = false;
-		if (p)
-			preempt_ask(p);
-	}
+	for (struct m *m = sched.all_ms; m; m = m->all_next)
+		if (!atomic_load_explicit(&m->exited, memory_order_acquire))
+			left = false;
+	for (unsigned i = 0; !left && i < atomic_load(&sched.n_made); i++)
+		if (atomic_load(&sched.ps[i]->m))
+			preempt_ask(sched.ps[i]);
 	lock_put(&sched.lock);
 	return left;
 }

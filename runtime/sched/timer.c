@@ -90,16 +90,16 @@ static void take_out(struct timers *h, struct timer *t)
 void timer_start(struct timer *t)
 {
 	struct p *p = this_m()->p;
+	int64_t when = t->when > 0 ? t->when : 1; /* 0 is "none" in timers.first */
 
-	if (t->when <= 0)
-		t->when = 1; /* 0 is "none" in timers.first */
+	t->when = when;
 	lock_get(&p->timers.lock);
 	insert(p, t);
 	publish_first(&p->timers);
-	lock_put(&p->timers.lock);
+	lock_put(&p->timers.lock); /* it may fire now, and be started again: t is not looked at */
 	/* Should this P stay busy, sysmon sees to it that somebody calls the timer. */
-	if (t->when < atomic_load_explicit(&sched.monitor_until, memory_order_relaxed))
-		monitor_wake(t->when);
+	if (when < atomic_load_explicit(&sched.monitor_until, memory_order_relaxed))
+		monitor_wake(when);
 }
 
 bool timer_stop(struct timer *t)

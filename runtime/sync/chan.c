@@ -1,9 +1,9 @@
 /*
  * A channel is a ring under one lock, with two lists of waiters. Who finds a partner waiting hands
- * the element over directly, from stack to stack, so an element is copied once and a woken coroutine
- * has nothing left to do: it neither takes the lock nor looks at the channel again (which may be
- * gone by then). A lock-free ring was weighed: it makes the buffered case some ten nanoseconds
- * cheaper and makes select, close and the deadline's race each a protocol of its own.
+ * the element over directly, from stack to stack, so an element is copied once and a woken
+ * coroutine has nothing left to do: it neither takes the lock nor looks at the channel again (which
+ * may be gone by then). A lock-free ring was weighed: it would spare the buffered case the lock, and
+ * make select, close and the deadline's race each a protocol of its own.
  *
  * Source: Go's runtime/chan.go
  */
@@ -12,6 +12,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { CLOSE_BATCH = 256 };
 
 static inline void copy(void *to, const void *from, size_t n)
 {
@@ -130,7 +132,8 @@ struct rt_chan *rt_chan_new(size_t elem_bytes, size_t cap)
 
 	if (__builtin_mul_overflow(elem_bytes, cap, &bytes) ||
 	    __builtin_add_overflow(bytes, sizeof(*c), &bytes))
-		rt_fatal("channel of %zu elements of %zu bytes: more than there is memory", cap, elem_bytes);
+		rt_fatal("channel of %zu elements of %zu bytes: more than there is memory", cap,
+			 elem_bytes);
 	c = malloc(bytes);
 	if (!c)
 		rt_fatal("channel of %zu elements of %zu bytes: out of memory", cap, elem_bytes);
@@ -153,7 +156,8 @@ size_t rt_chan_len(const struct rt_chan *c)
 }
 
 /* Under the lock, which it releases. Errors: -ETIMEDOUT */
-static __attribute__((noinline)) int send_wait(struct rt_chan *c, const void *elem, int64_t deadline)
+static __attribute__((noinline)) int send_wait(struct rt_chan *c, const void *elem,
+					       int64_t deadline)
 {
 	struct waiter w;
 
@@ -258,32 +262,40 @@ int rt_recv_dl(struct rt_chan *c, void *ret, int64_t deadline)
 	return r;
 }
 
-void chan_close(struct rt_chan *c, struct wake_list *wake)
+bool chan_close(struct rt_chan *c, struct wake_list *wake, size_t max)
 {
 	struct waiter *w;
 
 	c->closed = true;
-	while ((w = waiters_take(&c->receivers))) {
+	for (; max && (w = waiters_take(&c->receivers)); max--) {
 		if (w->elem && c->elem_bytes)
 			memset(w->elem, 0, c->elem_bytes);
 		w->closed = true;
 		wake_add(wake, w->co);
 	}
-	while ((w = waiters_take(&c->senders))) {
+	for (; max && (w = waiters_take(&c->senders)); max--) {
 		w->closed = true; /* it ends the process when it runs: it knows where it stands */
 		wake_add(wake, w->co);
 	}
+	return c->receivers.first || c->senders.first;
 }
 
+/* In batches, so that a million who wait hold up no stop of the world. */
 void rt_close(struct rt_chan *c)
 {
-	struct wake_list wake = {0};
+	bool more;
 
 	lock_get(&c->lock);
 	if (c->closed)
 		rt_fatal("close of closed channel %p", (void *)c);
-	chan_close(c, &wake);
-	lock_put(&c->lock);
-	wake_all(&wake);
-	poll_here();
+	do {
+		struct wake_list wake = {0};
+
+		more = chan_close(c, &wake, CLOSE_BATCH);
+		lock_put(&c->lock);
+		wake_all(&wake);
+		poll_here();
+		if (more)
+			lock_get(&c->lock);
+	} while (more);
 }

@@ -4,8 +4,8 @@
  * Threads: the lock guards everything; several channels are locked in the order of their addresses
  * Invariants, whenever the lock is free:
  *          receivers wait only while the buffer is empty, senders only while it is full, and on one
- *          channel never both, but for waits that have been claimed and are about to leave; nobody
- *          waits on a closed channel
+ *          channel never both, but for waits that have been claimed and are about to leave; on a
+ *          closed channel only those wait whom rt_close() is about to wake
  */
 #pragma once
 
@@ -16,7 +16,7 @@ struct rt_chan {
 	bool closed;
 	size_t elem_bytes, cap;
 	_Atomic size_t n; /* written under the lock; rt_chan_len() reads it without */
-	size_t head;      /* index of the oldest */
+	size_t head; /* index of the oldest */
 	struct rt_waiters receivers, senders;
 	char *buffer;
 };
@@ -27,6 +27,6 @@ void chan_init(struct rt_chan *c, size_t elem_bytes, size_t cap, void *buffer);
  * one) is to be readied once the lock has been released. */
 bool chan_try_send(struct rt_chan *c, const void *elem, struct rt_co **ret_wake);
 bool chan_try_recv(struct rt_chan *c, void *ret, bool *ret_closed, struct rt_co **ret_wake);
-/* Under the lock: closes; who waited is added to wake. */
-void chan_close(struct rt_chan *c, struct wake_list *wake);
+/* Under the lock: closes; up to max who waited are added to wake. true: there are more. */
+bool chan_close(struct rt_chan *c, struct wake_list *wake, size_t max);
 _Noreturn void chan_sent_on_closed(struct rt_chan *c);

@@ -5,8 +5,8 @@
  * Cancelling goes down from the node that is cancelled, a node at a time with the lock released in
  * between, which bounds how long it is held. A node that is reached is marked and closed first, so
  * what is made from it from then on is born cancelled; it leaves the tree once it has no children.
- * Nodes may come and go meanwhile, only the first must stay. Who finds a node cancelled already helps
- * with what is below, so that rt_ctx_cancel() has always done all of it when it returns.
+ * Nodes may come and go meanwhile, only the first must stay. Who finds a node cancelled already
+ * helps with what is below, so that rt_ctx_cancel() has always done all of it when it returns.
  *
  * A deadline is a timer of the node that set it; its descendants go with it. A timer's callback may
  * be running on another thread while the context is freed, so it holds a reference of its own.
@@ -89,7 +89,8 @@ static void unref(struct rt_ctx *c)
 
 static void drop_timer(struct rt_ctx *c)
 {
-	if (c->has_timer && timer_stop(&c->timer)) /* relaxed: the owner's reference is still there */
+	/* relaxed: the owner's reference is still there */
+	if (c->has_timer && timer_stop(&c->timer))
 		atomic_fetch_sub_explicit(&c->refs, 1, memory_order_relaxed);
 }
 
@@ -99,13 +100,13 @@ static void cancel_node(struct rt_ctx *c, int err, struct wake_list *wake)
 	/* release: pairs with the acquire in rt_ctx_err(), for what the canceller did before */
 	atomic_store_explicit(&c->err, err, memory_order_release);
 	lock_get(&c->done.lock);
-	chan_close(&c->done, wake);
+	chan_close(&c->done, wake, SIZE_MAX);
 	lock_put(&c->done.lock);
 	drop_timer(c);
 }
 
-/* Under the lock: a node below c that is not cancelled, NULL: there is none. What has been cancelled
- * and is without children leaves the tree on the way. */
+/* Under the lock: a node below c that is not cancelled, NULL: there is none. What has been
+ * cancelled and is without children leaves the tree on the way. */
 static struct rt_ctx *next_below(struct rt_ctx *c)
 {
 	struct rt_ctx *n = c, *child;
@@ -228,7 +229,8 @@ void rt_ctx_free(struct rt_ctx *c)
 	if (!c)
 		return;
 	cancel_all(c, -ECANCELED);
-	drop_timer(c); /* again: a parent's cancellation may have come before rt_ctx_new() started it */
+	/* Again: a parent's cancellation may have come before rt_ctx_new() started it. */
+	drop_timer(c);
 	unref(c);
 	poll_here();
 }

@@ -1,9 +1,9 @@
 /*
  * A mutex that lets newcomers barge in front of the woken while that goes well: the lock is handed
- * to who runs already, instead of idling until a woken coroutine has been switched to. A waiter that
- * has waited for a millisecond without getting it turns that off: the mutex is starving, newcomers
- * queue up, and unlocking hands the mutex over to the first waiter. It recovers when the one handed to
- * was the last or had waited for less.
+ * to who runs already, instead of idling until a woken coroutine has been switched to. A waiter
+ * that has waited for a millisecond without getting it turns that off: the mutex is starving,
+ * newcomers queue up, and unlocking hands the mutex over to the first waiter. It recovers when the
+ * one handed to was the last or had waited for less.
  *
  * state:  LOCKED   held
  *         WAITERS  the list is not empty; changes under the guard only
@@ -13,6 +13,7 @@
  * Memory: whoever sets LOCKED acquires, pairing with the release of who cleared it in
  * mutex_unlock(); a handed-over mutex is passed on through the guard and co_ready().
  *
+ * tests/runtime/model/mutex.c explores this protocol, with deadlines, in every interleaving.
  * Source: Go's sync.Mutex
  */
 #include "mutex.h"

@@ -1,6 +1,6 @@
 /*
- * Strictly first come, first served: a reader gets in at once only when no writer waits, and the list
- * is granted from its head, readers in a row together. So neither side can starve the other.
+ * Strictly first come, first served: a reader gets in at once only when no writer waits, and the
+ * list is granted from its head, readers in a row together. So neither side can starve the other.
  *
  * Whoever takes something away that may have blocked the head calls grant(): the unlockers, and a
  * waiter that gives up, since readers behind it may go now.

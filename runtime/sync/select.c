@@ -7,8 +7,8 @@
  * after the other when the coroutine is back: nobody else can end the wait by then.
  *
  * The choice among those ready is a random bit of a mask: a random place to start at, going round,
- * would favour a ready case that follows a row of others. Waiters live in the caller's frame, in one of two
- * sizes, because 64 of them would make every parked select touch another page of stack.
+ * would favour a ready case that follows a row of others. Waiters live in the caller's frame, in
+ * one of two sizes, because 64 of them would make every parked select touch another page of stack.
  *
  * Source: Go's runtime/select.go
  */
@@ -21,7 +21,7 @@ enum { CASES_MAX = 64, CASES_SMALL = 8 };
 struct selection {
 	struct rt_case *cases;
 	uint8_t order[CASES_MAX]; /* cases with a channel, by its address */
-	unsigned n;               /* of order */
+	unsigned n; /* of order */
 	int64_t deadline;
 };
 
@@ -113,7 +113,7 @@ static int try_any(const struct selection *s, struct rt_co **ret_wake)
 	for (unsigned i = 0; i < s->n; i++)
 		if (may_be_ready(&s->cases[s->order[i]]))
 			ready |= UINT64_C(1) << s->order[i];
-	/* A waiter that was seen may have been claimed by its deadline: then the case is not ready. */
+	/* A waiter that was seen may have been claimed by its deadline: the case is not ready. */
 	while (ready) {
 		unsigned n = (unsigned)__builtin_popcountll(ready);
 		unsigned i = nth_bit(ready, n > 1 ? random_below(n) : 0);

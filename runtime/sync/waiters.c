@@ -34,7 +34,7 @@ int waiter_park(struct waiter *w, enum wait_reason reason, struct lock *l, int64
 	if (deadline == RT_FOREVER)
 		return co_park_unlock(reason, l);
 	/* The timer starts while the lock is held, and may wake this coroutine at once on another
-	 * thread: it then waits for the lock, so nothing here is gone before the lock is released. */
+	 * thread: it then waits for the lock, so nothing here is gone before that is released. */
 	wait_arm(self, w->ticket, deadline);
 	r = co_park_unlock(reason, l);
 	wait_disarm(self, deadline);

@@ -18,13 +18,13 @@ struct waiter {
 	struct waiter *next, *prev;
 	struct rt_co *co;
 	uint64_t ticket;
-	void *elem;   /* channel: what is copied from or to */
-	int64_t n;    /* semaphore: how much; mutex: waits since; rwlock: 1 for writers */
-	bool linked;  /* in the list */
-	bool shared;  /* others may end the wait: claim it */
-	bool ended;   /* a partner did it, not the deadline */
-	bool closed;  /* channel: the partner was rt_close() */
-	bool handed;  /* mutex: the waiter has it */
+	void *elem;  /* channel: what is copied from or to */
+	int64_t n;   /* semaphore: how much; mutex: waits since; rwlock: 1 for writers */
+	bool linked; /* in the list */
+	bool shared; /* others may end the wait: claim it */
+	bool ended;  /* a partner did it, not the deadline */
+	bool closed; /* channel: the partner was rt_close() */
+	bool handed; /* mutex: the waiter has it */
 };
 
 static inline struct waiter *waiters_first(const struct rt_waiters *l)
@@ -120,5 +120,5 @@ static inline bool deadline_passed(int64_t deadline)
  * Errors: -ETIMEDOUT: the waiter may still be in the list: see waiters_give_up()
  */
 int waiter_park(struct waiter *w, enum wait_reason reason, struct lock *l, int64_t deadline);
-/* After a timeout, under the lock: off the list, unless a partner that came late had taken it off. */
+/* After a timeout, under the lock: off the list, unless a late partner had taken it off. */
 bool waiters_give_up(struct rt_waiters *l, struct waiter *w);

@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
-/* Situations ------------------------------------------------------------------------------------ */
+/* Situations ----------------------------------------------------------------------------------- */
 
 struct talk {
 	struct rt_chan *c;
@@ -142,7 +142,8 @@ static void test_full_hands_on(void)
 	settle();
 	CHECK(rt_chan_len(t.c) == 1 && atomic_load(&t.ended) == 0, "a sender waits for room");
 	rt_recv(t.c, &v);
-	CHECK(v == 1 && rt_chan_len(t.c) == 1, "a receive gives the oldest value and lets the sender in");
+	CHECK(v == 1 && rt_chan_len(t.c) == 1,
+	      "a receive gives the oldest value and lets the sender in");
 	rt_recv(t.c, &v);
 	CHECK(v == 100, "whose value comes next");
 	crew_join(crew, 1);
@@ -152,16 +153,18 @@ static void test_full_hands_on(void)
 
 static void test_close_wakes(void)
 {
+	enum { PLAIN = REPEAT(1600), TIMED = 20 };
 	struct talk t = {.c = rt_chan_new(8, 2), .deadline = rt_now() + 600 * RT_SEC};
-	struct crew_member crew[40];
+	static struct crew_member crew[PLAIN + TIMED];
 
-	crew_start(crew, 20, one_recv, &t);
-	crew_start(crew + 20, 20, one_recv_dl, &t);
-	until(&t.began, 40);
+	crew_start(crew, PLAIN, one_recv, &t);
+	crew_start(crew + PLAIN, TIMED, one_recv_dl, &t);
+	until(&t.began, PLAIN + TIMED);
 	rt_sleep(RT_MSEC);
 	rt_close(t.c);
-	crew_join(crew, 40);
-	CHECK(atomic_load(&t.closed) == 40, "closing wakes all who receive, with zeroed values");
+	crew_join(crew, PLAIN + TIMED);
+	CHECK(atomic_load(&t.closed) == PLAIN + TIMED,
+	      "closing wakes all who receive, with zeroed values");
 	rt_chan_free(t.c);
 }
 
@@ -175,15 +178,18 @@ static void test_deadlines(void)
 	rt_preempt_off(); /* waiting here would end the process */
 	CHECK(rt_recv_dl(t.c, &v, 0) == -ETIMEDOUT && rt_send_dl(t.c, &v, 0) == -ETIMEDOUT,
 	      "a try does not wait");
-	CHECK(rt_recv_dl(t.c, &v, begin - RT_SEC) == -ETIMEDOUT && rt_send_dl(t.c, &v, -1) == -ETIMEDOUT,
+	CHECK(rt_recv_dl(t.c, &v, begin - RT_SEC) == -ETIMEDOUT &&
+		      rt_send_dl(t.c, &v, -1) == -ETIMEDOUT,
 	      "nor does a deadline in the past");
 	rt_preempt_on();
 	crew_start(crew, 10, one_recv_dl, &t);
 	crew_join(crew, 10);
-	CHECK(atomic_load(&t.timed_out) == 10, "a receive gives up at its deadline, the value untouched");
+	CHECK(atomic_load(&t.timed_out) == 10,
+	      "a receive gives up at its deadline, the value untouched");
 	CHECK(rt_now() >= t.deadline, "and not before");
 	CHECK(rt_send_dl(t.c, &v, 0) == -ETIMEDOUT, "who gave up is no receiver any more");
-	CHECK(rt_send_dl(t.c, &v, rt_now() + RT_MSEC) == -ETIMEDOUT, "a send gives up at its deadline");
+	CHECK(rt_send_dl(t.c, &v, rt_now() + RT_MSEC) == -ETIMEDOUT,
+	      "a send gives up at its deadline");
 	CHECK(rt_recv_dl(t.c, &v, 0) == -ETIMEDOUT, "and is no sender any more");
 	rt_chan_free(t.c);
 }
@@ -204,7 +210,8 @@ static void test_sizes(void)
 
 	for (size_t i = 0; i < COUNT_OF(sizes); i++)
 		for (size_t cap = 0; cap < 3; cap++) {
-			struct rt_chan *c[2] = {rt_chan_new(sizes[i], cap), rt_chan_new(sizes[i], cap)};
+			struct rt_chan *c[2] = {rt_chan_new(sizes[i], cap),
+						rt_chan_new(sizes[i], cap)};
 			unsigned char out[5001], in[5001];
 			struct crew_member crew[1];
 
@@ -221,7 +228,8 @@ static void test_sizes(void)
 			rt_chan_free(c[0]);
 			rt_chan_free(c[1]);
 		}
-	CHECK(wrong == 0, "elements of 0 to 5000 bytes are copied exactly, with and without buffer");
+	CHECK(wrong == 0,
+	      "elements of 0 to 5000 bytes are copied exactly, with and without buffer");
 }
 
 /* Conservation --------------------------------------------------------------------------------- */
@@ -296,7 +304,8 @@ static void test_conservation(size_t cap, bool timed)
 	}
 	printf("# cap %zu: %ld values, %d timeouts\n", cap, n, atomic_load(&x.timeouts));
 	CHECK(wrong == 0 && (timed || n == SENDERS * EACH),
-	      "every value sent arrives once (buffer of %zu%s)", cap, timed ? ", deadlines racing" : "");
+	      "every value sent arrives once (buffer of %zu%s)", cap,
+	      timed ? ", deadlines racing" : "");
 	rt_chan_free(x.c);
 }
 

@@ -18,13 +18,15 @@ static void test_tree(void)
 
 	CHECK(!rt_ctx_err(aa) && !is_done(aa), "a new one is not cancelled");
 	rt_ctx_cancel(a);
-	CHECK(rt_ctx_err(a) == -ECANCELED && is_done(a), "one that is cancelled says so and is done");
+	CHECK(rt_ctx_err(a) == -ECANCELED && is_done(a),
+	      "one that is cancelled says so and is done");
 	CHECK(rt_ctx_err(aa) == -ECANCELED && is_done(aa), "and so is what was made from it");
 	CHECK(!rt_ctx_err(root) && !rt_ctx_err(b), "parent and sibling are not");
 	rt_ctx_cancel(a);
 	CHECK(rt_ctx_err(a) == -ECANCELED, "cancelling again is no news");
 	late = rt_ctx_new(aa, RT_FOREVER);
-	CHECK(rt_ctx_err(late) == -ECANCELED && is_done(late), "what is made from a cancelled one is born so");
+	CHECK(rt_ctx_err(late) == -ECANCELED && is_done(late),
+	      "what is made from a cancelled one is born so");
 	rt_ctx_free(root);
 	CHECK(rt_ctx_err(b) == -ECANCELED, "freeing cancels first");
 	rt_ctx_free(a);
@@ -42,11 +44,14 @@ static void test_deadline(void)
 	struct rt_ctx *past = rt_ctx_new(root, rt_now() - 1), *zero = rt_ctx_new(NULL, 0);
 
 	CHECK(rt_ctx_deadline(root) == until_ns && rt_ctx_deadline(same) == until_ns &&
-	      rt_ctx_deadline(later) == until_ns, "a deadline is the parent's or earlier");
+		      rt_ctx_deadline(later) == until_ns,
+	      "a deadline is the parent's or earlier");
 	CHECK(rt_ctx_err(past) == -ETIMEDOUT && is_done(past) && rt_ctx_err(zero) == -ETIMEDOUT,
 	      "one in the past is over at once");
-	CHECK(!rt_recv(rt_ctx_done(later), NULL) && rt_now() >= until_ns, "a deadline closes what hangs on it");
-	CHECK(rt_ctx_err(later) == -ETIMEDOUT && rt_ctx_err(root) == -ETIMEDOUT, "and is the reason");
+	CHECK(!rt_recv(rt_ctx_done(later), NULL) && rt_now() >= until_ns,
+	      "a deadline closes what hangs on it");
+	CHECK(rt_ctx_err(later) == -ETIMEDOUT && rt_ctx_err(root) == -ETIMEDOUT,
+	      "and is the reason");
 	rt_ctx_free(same);
 	rt_ctx_free(later);
 	rt_ctx_free(past);
@@ -124,7 +129,7 @@ static void test_shapes(void)
 	free(c);
 }
 
-/* Life and death together ------------------------------------------------------------------------- */
+/* Life and death together ---------------------------------------------------------------------- */
 
 enum { HANDS = 12, TURNS = 3000, SHARED = 8 };
 
@@ -139,7 +144,10 @@ static void use(struct rt_ctx *c, uint32_t *r)
 
 	if (random_next(r) % 4 == 0)
 		err = rt_recv_dl(rt_ctx_done(c), NULL, soon(r)) == -EPIPE ? rt_ctx_err(c) : err;
-	atomic_fetch_add(err == -ETIMEDOUT ? &x.timed_out : err == -ECANCELED ? &x.cancelled : &x.alive, 1);
+	atomic_fetch_add(err == -ETIMEDOUT   ? &x.timed_out
+			 : err == -ECANCELED ? &x.cancelled
+					     : &x.alive,
+			 1);
 }
 
 static void family(void *arg, int me)
@@ -189,8 +197,8 @@ static void test_stress(void)
 	crew_join(crew, HANDS + 1);
 	printf("# seen: %d alive, %d timed out, %d cancelled\n", atomic_load(&x.alive),
 	       atomic_load(&x.timed_out), atomic_load(&x.cancelled));
-	CHECK(atomic_load(&x.wrong) == 0,
-	      "a cancellation has reached all below when it returns, whoever else cancels, makes and frees");
+	CHECK(atomic_load(&x.wrong) == 0, "a cancellation has reached all below when it returns, "
+					  "whoever else cancels, makes and frees");
 	for (int i = 0; i < SHARED; i++)
 		rt_ctx_free(x.shared[i]);
 }

@@ -4,7 +4,7 @@
 
 #include <errno.h>
 
-enum { JOINERS = 8, TURNS = 4000 };
+enum { JOINERS = 8, TURNS = REPEAT(4000) };
 
 static _Atomic int wrong, timeouts;
 
@@ -27,7 +27,8 @@ static void joiner(void *arg, int me)
 
 		while (rt_join_dl(co, rt_now() + random_next(&r) % 3000, &ret) == -ETIMEDOUT) {
 			atomic_fetch_add(&timeouts, 1);
-			if (random_next(&r) % 2) /* its wait is over: nothing may wake it but this timer */
+			if (random_next(&r) %
+			    2) /* its wait is over: nothing may wake it but this timer */
 				rt_sleep(random_next(&r) % 2000);
 		}
 		atomic_fetch_add(&wrong, ret != ns);
@@ -43,7 +44,8 @@ static void *everything(void *arg)
 		crew_start(crew, JOINERS, joiner, NULL);
 		crew_join(crew, JOINERS);
 		printf("# %u procs: %d timeouts\n", procs, atomic_exchange(&timeouts, 0));
-		CHECK(atomic_load(&wrong) == 0, "each of %d ends is met once, deadlines racing", JOINERS * TURNS);
+		CHECK(atomic_load(&wrong) == 0, "each of %d ends is met once, deadlines racing",
+		      JOINERS * TURNS);
 	}
 	return NULL;
 }

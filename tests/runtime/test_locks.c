@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
-/* Reader-writer locks ---------------------------------------------------------------------------- */
+/* Reader-writer locks -------------------------------------------------------------------------- */
 
 enum { HANDS = 16, TURNS = 15000 };
 
@@ -30,7 +30,8 @@ static void read_inside(uint32_t *r)
 
 static void write_inside(uint32_t *r)
 {
-	atomic_fetch_add(&x.wrong, atomic_fetch_add(&x.writers, 1) != 0 || atomic_load(&x.readers) != 0);
+	atomic_fetch_add(&x.wrong,
+			 atomic_fetch_add(&x.writers, 1) != 0 || atomic_load(&x.readers) != 0);
 	x.value++;
 	if (random_next(r) % 16 == 0)
 		rt_yield();
@@ -65,9 +66,10 @@ static void test_rwlock_stress(void)
 	memset(&x, 0, sizeof(x));
 	crew_start(crew, HANDS, rw_hand, NULL);
 	crew_join(crew, HANDS);
-	printf("# %d writes, %d timeouts, up to %d readers together\n", x.value, atomic_load(&x.timeouts),
-	       atomic_load(&x.most));
-	CHECK(atomic_load(&x.wrong) == 0 && x.value == atomic_load(&x.writes) && atomic_load(&x.most) > 1,
+	printf("# %d writes, %d timeouts, up to %d readers together\n", x.value,
+	       atomic_load(&x.timeouts), atomic_load(&x.most));
+	CHECK(atomic_load(&x.wrong) == 0 && x.value == atomic_load(&x.writes) &&
+		      atomic_load(&x.most) > 1,
 	      "readers share, writers are alone, deadlines racing");
 	CHECK(x.l.readers == 0 && !x.l.writing && x.l.writers_waiting == 0 && !x.l.waiters.first,
 	      "the lock is free afterwards");
@@ -150,7 +152,8 @@ static void test_rwlock_writer_gives_up(void)
 	rt_wrunlock(&q.l);
 }
 
-/* Wait groups --------------------------------------------------------------------------------------- */
+/* Wait groups
+ * --------------------------------------------------------------------------------------- */
 
 struct gathering {
 	struct rt_group g;
@@ -215,12 +218,14 @@ static void test_group(void)
 	CHECK(rt_group_wait_dl(&a.g, 0) == 0, "an empty group is not waited for");
 	rt_group_add(&a.g, 2);
 	rt_preempt_off(); /* waiting here would end the process */
-	CHECK(rt_group_wait_dl(&a.g, 0) == -ETIMEDOUT && rt_group_wait_dl(&a.g, rt_now()) == -ETIMEDOUT,
+	CHECK(rt_group_wait_dl(&a.g, 0) == -ETIMEDOUT &&
+		      rt_group_wait_dl(&a.g, rt_now()) == -ETIMEDOUT,
 	      "a try does not wait");
 	rt_preempt_on();
-	CHECK(rt_group_wait_dl(&a.g, rt_now() + RT_MSEC) == -ETIMEDOUT, "a wait gives up at its deadline");
+	CHECK(rt_group_wait_dl(&a.g, rt_now() + RT_MSEC) == -ETIMEDOUT,
+	      "a wait gives up at its deadline");
 	rt_group_add(&a.g, -2);
-	for (int k = 0; k < 100; k++) {
+	for (int k = 0; k < REPEAT(100); k++) {
 		struct crew_member crew[110];
 
 		memset(&a, 0, sizeof(a));
@@ -233,7 +238,8 @@ static void test_group(void)
 	CHECK(wrong == 0, "all who wait go on when the last one is done, and not before");
 }
 
-/* Semaphores ---------------------------------------------------------------------------------------- */
+/* Semaphores
+ * ---------------------------------------------------------------------------------------- */
 
 static struct {
 	struct rt_sem s;
@@ -248,7 +254,8 @@ static void sem_hand(void *arg, int me)
 	for (int i = 0; i < TURNS; i++) {
 		int64_t n = random_next(&r) % 4, out;
 
-		if (rt_sem_acquire_dl(&pool.s, n, random_next(&r) % 2 ? soon(&r) : RT_FOREVER) < 0) {
+		if (rt_sem_acquire_dl(&pool.s, n, random_next(&r) % 2 ? soon(&r) : RT_FOREVER) <
+		    0) {
 			atomic_fetch_add(&pool.timeouts, 1);
 			continue;
 		}

@@ -70,12 +70,15 @@ static void test_exclusion(void (*hand)(void *arg, int i), const char *what)
 	crew_start(crew, HANDS, hand, NULL);
 	crew_join(crew, HANDS);
 	printf("# %d turns, %d refused\n", x.count, atomic_load(&x.timeouts));
-	CHECK(x.wrong == 0 && x.count == atomic_load(&x.taken), "one at a time is inside (%s)", what);
-	CHECK(x.m.state == 0 && !x.m.waiters.first && rt_trylock(&x.m), "the mutex is free afterwards");
+	CHECK(x.wrong == 0 && x.count == atomic_load(&x.taken), "one at a time is inside (%s)",
+	      what);
+	CHECK(x.m.state == 0 && !x.m.waiters.first && rt_trylock(&x.m),
+	      "the mutex is free afterwards");
 	rt_unlock(&x.m);
 }
 
-/* Deadlines, hand-over ----------------------------------------------------------------------------- */
+/* Deadlines, hand-over
+ * ----------------------------------------------------------------------------- */
 
 static void unlock_it(void *arg, int i)
 {
@@ -90,7 +93,8 @@ static void test_deadline(void)
 
 	CHECK(rt_lock_dl(&m, 0) == 0, "a free mutex is taken by a try");
 	rt_preempt_off(); /* waiting here would end the process */
-	CHECK(!rt_trylock(&m) && rt_lock_dl(&m, 0) == -ETIMEDOUT && rt_lock_dl(&m, rt_now()) == -ETIMEDOUT,
+	CHECK(!rt_trylock(&m) && rt_lock_dl(&m, 0) == -ETIMEDOUT &&
+		      rt_lock_dl(&m, rt_now()) == -ETIMEDOUT,
 	      "a held one is not, and is not waited for");
 	rt_preempt_on();
 	CHECK(rt_lock_dl(&m, until_ns) == -ETIMEDOUT && rt_now() >= until_ns,
@@ -188,7 +192,7 @@ static void test_hand_over(void)
 	rt_set_procs(0);
 }
 
-/* Once ------------------------------------------------------------------------------------------- */
+/* Once ----------------------------------------------------------------------------------------- */
 
 static struct {
 	struct rt_once once;
@@ -220,7 +224,8 @@ static void test_once(void)
 	      "once: it runs once, and all wait for its end");
 }
 
-/* Conditions ---------------------------------------------------------------------------------------- */
+/* Conditions
+ * ---------------------------------------------------------------------------------------- */
 
 static struct {
 	struct rt_mutex m;
@@ -277,8 +282,9 @@ static void test_cond(void)
 	memset(&box, 0, sizeof(box));
 	rt_lock(&box.m);
 	until_ns = rt_now() + 2 * RT_MSEC;
-	CHECK(rt_cond_wait_dl(&box.filled, &box.m, until_ns) == -ETIMEDOUT && rt_now() >= until_ns &&
-	      !rt_trylock(&box.m), "a wait gives up at its deadline and holds the mutex again");
+	CHECK(rt_cond_wait_dl(&box.filled, &box.m, until_ns) == -ETIMEDOUT &&
+		      rt_now() >= until_ns && !rt_trylock(&box.m),
+	      "a wait gives up at its deadline and holds the mutex again");
 	CHECK(rt_cond_wait_dl(&box.filled, &box.m, 0) == -ETIMEDOUT && !rt_trylock(&box.m),
 	      "one in the past does not let go of it");
 	rt_unlock(&box.m);
@@ -306,7 +312,8 @@ static void test_cond_stress(void)
 	crew_start(crew, 4, put, NULL);
 	crew_start(crew + 4, 4, get, NULL);
 	crew_join(crew, 8);
-	CHECK(box.n == 0 && atomic_load(&box.produced) == 4 * TURNS && atomic_load(&box.consumed) == 4 * TURNS,
+	CHECK(box.n == 0 && atomic_load(&box.produced) == 4 * TURNS &&
+		      atomic_load(&box.consumed) == 4 * TURNS,
 	      "producers and consumers meet on two conditions: no signal is lost");
 }
 

@@ -1,4 +1,4 @@
-/* What rt.h promises of rt_select, and that one case and no other happens whatever races with it. */
+/* What rt.h promises of rt_select, and that one case and no other happens whatever races. */
 #include "help.h"
 #include "tap.h"
 
@@ -25,12 +25,14 @@ static void test_one_ready(void)
 	CHECK(rt_select(cases, 3, 0) == -ETIMEDOUT && rt_select(cases, 3, rt_now()) == -ETIMEDOUT,
 	      "nothing is ready: a try, or a deadline in the past, gives up without waiting");
 	rt_preempt_on();
-	CHECK(rt_select(cases, 3, rt_now() + RT_MSEC) == -ETIMEDOUT, "a wait gives up at its deadline");
+	CHECK(rt_select(cases, 3, rt_now() + RT_MSEC) == -ETIMEDOUT,
+	      "a wait gives up at its deadline");
 	fill(a, 42);
 	CHECK(rt_select(cases, 3, RT_FOREVER) == 1 && x == 42, "the case that is ready is done");
 	CHECK(!cases[1].closed, "and says that the channel is open");
 	rt_recv(b, &x);
-	CHECK(rt_select(cases, 3, RT_FOREVER) == 2 && rt_chan_len(b) == 1, "a send with room is ready");
+	CHECK(rt_select(cases, 3, RT_FOREVER) == 2 && rt_chan_len(b) == 1,
+	      "a send with room is ready");
 	rt_recv(b, &x);
 	CHECK(x == 7, "and sends its value");
 	fill(b, 1);
@@ -49,7 +51,8 @@ static void test_none(void)
 
 	CHECK(rt_select(NULL, 0, until_ns) == -ETIMEDOUT && rt_now() >= until_ns,
 	      "a select of no cases waits for its deadline");
-	CHECK(rt_select(&never, 1, rt_now() + RT_MSEC) == -ETIMEDOUT, "and so does one of NULL channels");
+	CHECK(rt_select(&never, 1, rt_now() + RT_MSEC) == -ETIMEDOUT,
+	      "and so does one of NULL channels");
 	CHECK(rt_select(&never, 1, 0) == -ETIMEDOUT, "or does not wait at all");
 }
 
@@ -113,7 +116,8 @@ static void test_meets_itself(void)
 	      "one that would send and receive on a channel does not meet itself");
 	crew_start(crew, 2, select_side, &m);
 	crew_join(crew, 2);
-	CHECK(atomic_load(&m.sends) == 1 && atomic_load(&m.wrong) == 0, "two of them meet: one sends, the other receives");
+	CHECK(atomic_load(&m.sends) == 1 && atomic_load(&m.wrong) == 0,
+	      "two of them meet: one sends, the other receives");
 	rt_chan_free(c);
 }
 
@@ -192,12 +196,14 @@ static void test_losers_leave(void)
 	rt_sleep(RT_MSEC);
 	rt_close(w.b);
 	crew_join(crew, 20);
-	CHECK(atomic_load(&w.closed) == 20 && atomic_load(&w.b_times) == 30, "closing wakes all who select");
+	CHECK(atomic_load(&w.closed) == 20 && atomic_load(&w.b_times) == 30,
+	      "closing wakes all who select");
 	rt_chan_free(w.a);
 	rt_chan_free(w.b);
 }
 
-/* Conservation: everybody does what comes, on channels of several kinds ------------------------------ */
+/* Conservation: everybody does what comes, on channels of several kinds
+ * ------------------------------ */
 
 enum { CHANS = 5, SELECTORS = 16, PLAIN = 4, TURNS = 12000, VALUES = (SELECTORS + PLAIN) * TURNS };
 
@@ -282,11 +288,90 @@ static void test_conservation(void)
 	}
 	printf("# %ld values, %d timeouts\n", n, atomic_load(&x.timeouts));
 	CHECK(wrong == 0 && n > 0 && atomic_load(&x.timeouts) > 0,
-	      "selects of up to 11 cases, sends and deadlines racing: every value sent arrives once");
+	      "selects of up to 11 cases, sends and deadlines racing: every value sent arrives "
+	      "once");
 	for (size_t i = 0; i < CHANS; i++) {
 		CHECK(rt_chan_len(x.c[i]) == 0, "channel %zu is left empty", i);
 		rt_chan_free(x.c[i]); /* ends the process if a waiter was left behind */
 	}
+}
+
+/* Channels that close one by one under selects that take what is left -------------------------- */
+
+enum { LINES = 6, SENDERS = 3, TAKERS = 8, EACH = 4000, SENT = LINES * SENDERS * EACH };
+
+static struct {
+	struct rt_chan *c[LINES];
+	_Atomic int senders[LINES];
+	_Atomic unsigned char sent[SENT], got[SENT];
+	_Atomic int wrong;
+} y;
+
+static void send_and_close(void *arg, int me)
+{
+	uint32_t r = (uint32_t)me * 7919 + 1;
+	int line = me % LINES;
+
+	for (int i = 0; i < EACH; i++) {
+		uint64_t v = (uint64_t)(me * EACH + i);
+		struct rt_case k = {y.c[line], RT_SEND, &v, false};
+		int64_t deadline = random_next(&r) % 2 ? RT_FOREVER : soon(&r);
+
+		if (random_next(&r) % 2 ? rt_select(&k, 1, deadline) == 0
+					: rt_send_dl(y.c[line], &v, deadline) == 0)
+			atomic_fetch_add(&y.sent[v], 1);
+	}
+	if (atomic_fetch_sub(&y.senders[line], 1) == 1)
+		rt_close(y.c[line]);
+}
+
+/* A case whose channel has closed is no case any more; without cases there is nothing to wait for. */
+static void take_until_closed(void *arg, int me)
+{
+	uint32_t r = (uint32_t)me * 104729 + 1;
+	struct rt_case cases[LINES];
+	uint64_t v[LINES];
+	int open = LINES;
+
+	for (int i = 0; i < LINES; i++)
+		cases[i] = (struct rt_case){y.c[i], RT_RECV, &v[i], false};
+	while (open) {
+		int k = rt_select(cases, LINES, random_next(&r) % 2 ? RT_FOREVER : soon(&r));
+
+		if (k < 0)
+			continue;
+		if (!cases[k].closed) {
+			atomic_fetch_add(&y.got[v[k]], 1);
+			continue;
+		}
+		atomic_fetch_add(&y.wrong, v[k] != 0 || rt_chan_len(y.c[k]) != 0);
+		cases[k].chan = NULL;
+		open--;
+	}
+}
+
+static void test_closing_conserves(void)
+{
+	struct crew_member crew[LINES * SENDERS + TAKERS];
+	long wrong = 0, n = 0;
+
+	memset(&y, 0, sizeof(y));
+	for (size_t i = 0; i < LINES; i++) {
+		y.c[i] = rt_chan_new(8, i % 3);
+		atomic_store(&y.senders[i], SENDERS);
+	}
+	crew_start(crew, LINES * SENDERS, send_and_close, NULL);
+	crew_start(crew + LINES * SENDERS, TAKERS, take_until_closed, NULL);
+	crew_join(crew, LINES * SENDERS + TAKERS);
+	for (size_t i = 0; i < SENT; i++) {
+		wrong += y.sent[i] != y.got[i] || y.sent[i] > 1;
+		n += y.got[i];
+	}
+	printf("# %ld values\n", n);
+	CHECK(wrong == 0 && n > 0 && atomic_load(&y.wrong) == 0,
+	      "channels that close under selects give all that was sent first, once");
+	for (size_t i = 0; i < LINES; i++)
+		rt_chan_free(y.c[i]);
 }
 
 static void *everything(void *arg)
@@ -301,6 +386,7 @@ static void *everything(void *arg)
 	test_meets_itself();
 	test_losers_leave();
 	test_conservation();
+	test_closing_conserves();
 	return NULL;
 }
 

@@ -164,7 +164,8 @@ static const struct misuse {
 	const char *text;
 } misuses[] = {
 	{"closed_while_sending", closed_while_sending, "send on closed channel"},
-	{"closed_while_sending_in_select", closed_while_sending_in_select, "send on closed channel"},
+	{"closed_while_sending_in_select", closed_while_sending_in_select,
+	 "send on closed channel"},
 	{"close_twice", close_twice, "close of closed channel"},
 	{"free_while_waited_on", free_while_waited_on, "is freed while coroutines wait on it"},
 	{"group_below_zero", group_below_zero, "the count would be negative (-1)"},
@@ -241,7 +242,8 @@ static void test_misuse(const struct misuse *m)
 	run_child(m, text, sizeof(text), &status);
 	CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT, "%s ends the process", m->name);
 	CHECK(strstr(text, m->text), "%s: the message says \"%s\"", m->name, m->text);
-	CHECK(names_creation_site(text), "%s: it names the coroutine and where it was created", m->name);
+	CHECK(names_creation_site(text), "%s: it names the coroutine and where it was created",
+	      m->name);
 	if (!strstr(text, m->text) || !names_creation_site(text))
 		fprintf(stderr, "%s\n", text);
 }

@@ -1,5 +1,5 @@
-/* Breadth first, so the schedule that is shown is a shortest one. Every state is kept, with where it
- * came from. */
+/* Breadth first, so the schedule that is shown is a shortest one. Every state is kept, with where
+ * it came from. */
 #include "explore.h"
 
 #include <stdio.h>
@@ -18,14 +18,18 @@ struct space {
 	size_t table_size;
 };
 
+_Static_assert(sizeof(struct world) % sizeof(uint64_t) == 0, "hashed in words");
+
 static uint64_t hash(const struct world *w)
 {
-	const unsigned char *p = (const unsigned char *)w;
-	uint64_t h = 0xcbf29ce484222325;
+	uint64_t h = 0, word;
 
-	for (size_t i = 0; i < sizeof(*w); i++)
-		h = (h ^ p[i]) * 0x100000001b3;
-	return h ^ h >> 29;
+	for (size_t i = 0; i < sizeof(*w); i += sizeof(word)) {
+		memcpy(&word, (const char *)w + i, sizeof(word));
+		h = (h ^ word) * 0x9e3779b97f4a7c15;
+		h ^= h >> 32;
+	}
+	return h;
 }
 
 static void *must(void *p)
@@ -136,7 +140,8 @@ static void show_path(const struct space *s, const struct model *m, size_t i)
 	n += snprintf(line + n, sizeof(line) - (size_t)n, " |");
 	for (unsigned v = 0; v < VARS_MAX; v++)
 		n += snprintf(line + n, sizeof(line) - (size_t)n, " %u", w->var[v]);
-	printf("# thread %u%s: pcs%s\n", s->by[i] & 15, s->by[i] >> 4 ? " (a store arrives)" : "", line);
+	printf("# thread %u%s: pcs%s\n", s->by[i] & 15, s->by[i] >> 4 ? " (a store arrives)" : "",
+	       line);
 }
 
 struct explored explore(const struct model *m, bool show)

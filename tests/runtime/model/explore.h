@@ -1,12 +1,12 @@
 /*
  * explore - looks at every interleaving of a few threads on a memory that delays stores
  *
- * A model is a set of threads, each a program counter, a few registers and a step function that makes
- * at most one access to shared variables. Stores go into a buffer of their thread first and reach
- * memory later, at any time: in order for one variable, in any order for several (partial store
- * order); a release store waits for all before it. A thread sees its own stores at once. That is
- * weaker than x86, and is what a missing fence or release shows up on; loads that overtake one another
- * (aarch64) are not modelled. Read-modify-writes and fences wait until the buffer is empty.
+ * A model is a set of threads, each a program counter, a few registers and a step function that
+ * makes at most one access to shared variables. Stores go into a buffer of their thread first and
+ * reach memory later, at any time: in order for one variable, in any order for several (partial
+ * store order); a release store waits for all before it. A thread sees its own stores at once. That
+ * is weaker than x86, and is what a missing fence or release shows up on; loads that overtake one
+ * another (aarch64) are not modelled. Read-modify-writes and fences wait until the buffer is empty.
  *
  * The whole reachable space is searched, so "holds" means for all schedules of this instance.
  */
@@ -36,9 +36,10 @@ struct world {
 struct model {
 	unsigned threads;
 	void (*init)(struct world *w);
-	bool (*step)(struct world *w, unsigned t);           /* false: it cannot go on now */
-	const char *(*wrong)(const struct world *w);         /* what must not be in any state */
-	const char *(*wrong_at_end)(const struct world *w);  /* nor where no step is left; may be NULL */
+	bool (*step)(struct world *w, unsigned t);   /* false: it cannot go on now */
+	const char *(*wrong)(const struct world *w); /* what must not be in any state */
+	/* Nor where no step is left; may be NULL. */
+	const char *(*wrong_at_end)(const struct world *w);
 };
 
 static inline uint8_t load(const struct world *w, unsigned t, unsigned var)

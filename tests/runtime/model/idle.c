@@ -4,8 +4,8 @@
  *
  * Thread 0 runs a coroutine that makes work and then never lets go of its P. The others are Ms that
  * search, run what they find, go idle. Running is instant or, for the items set in FOREVER, without
- * end: then each of those needs a thread of its own. What must hold at the end: no work is left in the
- * queue while a P is idle.
+ * end: then each of those needs a thread of its own. What must hold at the end: no work is left in
+ * the queue while a P is idle.
  *
  * A critical section of sched.lock is one step. An M that is not started yet is the same as a
  * stopped one.
@@ -13,12 +13,13 @@
 #include "models.h"
 
 /* Shared */
-enum { HEAD, TAIL, IDLE_PS, SPINNING, STOPPED_MS, WOKEN };
+enum { HEAD, TAIL, NEXT, IDLE_PS, SPINNING, STOPPED_MS, WOKEN };
 /* Registers */
 enum { MADE, IS_SPINNING, SEEN_HEAD, SEEN_TAIL, RETURN_TO, SEEN };
 
 enum {
 	NO_FENCE_AFTER_PUT = 1,
+	NO_FENCE_AFTER_KICK,
 	DROP_IS_A_STORE,
 	NO_RECHECK,
 	RECHECK_BEFORE_DROP,
@@ -28,6 +29,7 @@ enum {
 
 static const char *const mutants[] = {
 	"no fence between making work and looking for idle Ps",
+	"no such fence after what was in runnext went to the ring",
 	"spinning is dropped by a plain store, without a fence",
 	"no second look at the queues after spinning was dropped",
 	"the second look comes before spinning is dropped",
@@ -37,18 +39,20 @@ static const char *const mutants[] = {
 };
 
 static const struct instance {
-	unsigned ms;     /* besides thread 0 */
+	unsigned ms; /* besides thread 0 */
 	unsigned items;
 	unsigned forever; /* mask of items */
-	unsigned holds;  /* mask of Ms that hold a P in the beginning */
-	unsigned spins;  /* mask of those that search already */
+	unsigned holds; /* mask of Ms that hold a P in the beginning */
+	unsigned spins; /* mask of those that search already */
 	unsigned idle_ps;
+	bool next; /* work goes to runnext, and what was there to the ring */
 } instances[] = {
 	{.ms = 2, .items = 1, .forever = 1, .holds = 1, .spins = 1, .idle_ps = 0},
 	{.ms = 2, .items = 2, .forever = 3, .holds = 1, .spins = 1, .idle_ps = 1},
 	{.ms = 3, .items = 2, .forever = 2, .holds = 1, .spins = 0, .idle_ps = 1},
 	{.ms = 3, .items = 2, .forever = 3, .holds = 3, .spins = 1, .idle_ps = 0},
 	{.ms = 3, .items = 3, .forever = 7, .holds = 0, .spins = 0, .idle_ps = 3},
+	{.ms = 2, .items = 2, .forever = 3, .holds = 1, .spins = 1, .idle_ps = 1, .next = true},
 };
 static const struct instance *in;
 static unsigned mutant;
@@ -56,12 +60,14 @@ static unsigned mutant;
 /* Program counters. Those from WAKE_FENCE to WAKE_START are schedule_wake_one(), for all. */
 enum {
 	PUT,
-	MADE_ALL,
+	PUT_KICKED,
 	SEARCH,
 	SEARCH_COUNTED,
 	STEAL_HEAD,
 	STEAL_TAIL,
 	STEAL_MOVE,
+	STEAL_NEXT,
+	STEAL_NEXT_MOVE,
 	FOUND,
 	RUN,
 	GO_IDLE,
@@ -69,6 +75,7 @@ enum {
 	DROP_LOAD,
 	RECHECK_HEAD,
 	RECHECK_TAIL,
+	RECHECK_NEXT,
 	TAKE_IDLE,
 	COUNT_AGAIN,
 	DROP_LATE,
@@ -135,7 +142,9 @@ static bool step_wake(struct world *w, unsigned t)
 
 	switch (s->pc) {
 	case WAKE_FENCE:
-		if (mutant != NO_FENCE_AFTER_PUT && !drained(w, t))
+		if (mutant == (in->next ? NO_FENCE_AFTER_KICK : NO_FENCE_AFTER_PUT))
+			return go(w, t, WAKE_IDLE_PS);
+		if (!drained(w, t))
 			return false;
 		return go(w, t, WAKE_IDLE_PS);
 	case WAKE_IDLE_PS:
@@ -157,16 +166,37 @@ static bool step_wake(struct world *w, unsigned t)
 	}
 }
 
+static bool put_last(struct world *w, unsigned t)
+{
+	struct thread *s = &w->thread[t];
+
+	if (!store(w, t, TAIL, (uint8_t)(s->reg[SEEN_TAIL] + 1), true))
+		return false;
+	s->reg[SEEN_TAIL]++;
+	return wake_one(w, t, PUT);
+}
+
 static bool step_maker(struct world *w, unsigned t)
 {
 	struct thread *s = &w->thread[t];
 
-	if (s->pc == MADE_ALL || s->reg[MADE] == in->items)
+	if (s->pc == PUT_KICKED)
+		return put_last(w, t);
+	if (s->reg[MADE] == in->items)
 		return false;
-	if (!store(w, t, TAIL, (uint8_t)(s->reg[MADE] + 1), true))
+	if (in->next) {
+		bool kicked = w->var[NEXT];
+
+		if (!drained(w, t))
+			return false;
+		s->reg[MADE]++;
+		w->var[NEXT] = 1;
+		return kicked ? go(w, t, PUT_KICKED) : wake_one(w, t, PUT);
+	}
+	if (!put_last(w, t))
 		return false;
 	s->reg[MADE]++;
-	return wake_one(w, t, PUT);
+	return true;
 }
 
 static bool step_search(struct world *w, unsigned t)
@@ -181,7 +211,8 @@ static bool step_search(struct world *w, unsigned t)
 		return go(w, t, SEARCH_COUNTED);
 	case SEARCH_COUNTED:
 		/* thread 0's P and every other one that is not idle */
-		if (2 * s->reg[SEEN] >= 1 + __builtin_popcount(in->holds) + in->idle_ps - load(w, t, IDLE_PS))
+		if (2 * s->reg[SEEN] >=
+		    1 + __builtin_popcount(in->holds) + in->idle_ps - load(w, t, IDLE_PS))
 			return go(w, t, GO_IDLE);
 		if (!drained(w, t))
 			return false;
@@ -193,13 +224,22 @@ static bool step_search(struct world *w, unsigned t)
 		return go(w, t, STEAL_TAIL);
 	case STEAL_TAIL:
 		s->reg[SEEN_TAIL] = load(w, t, TAIL);
-		return go(w, t, s->reg[SEEN_HEAD] == s->reg[SEEN_TAIL] ? GO_IDLE : STEAL_MOVE);
+		return go(w, t, s->reg[SEEN_HEAD] == s->reg[SEEN_TAIL] ? STEAL_NEXT : STEAL_MOVE);
 	case STEAL_MOVE:
 		if (!drained(w, t))
 			return false;
 		if (w->var[HEAD] != s->reg[SEEN_HEAD])
 			return go(w, t, STEAL_HEAD);
 		w->var[HEAD]++;
+		return go(w, t, FOUND);
+	case STEAL_NEXT:
+		return go(w, t, load(w, t, NEXT) ? STEAL_NEXT_MOVE : GO_IDLE);
+	case STEAL_NEXT_MOVE:
+		if (!drained(w, t))
+			return false;
+		if (!w->var[NEXT])
+			return go(w, t, STEAL_HEAD);
+		w->var[NEXT] = 0;
 		return go(w, t, FOUND);
 	case FOUND:
 		if (!s->reg[IS_SPINNING])
@@ -249,6 +289,10 @@ static bool step_drop(struct world *w, unsigned t)
 		return go(w, t, RECHECK_TAIL);
 	case RECHECK_TAIL:
 		if (s->reg[SEEN_HEAD] != load(w, t, TAIL))
+			return go(w, t, TAKE_IDLE);
+		return go(w, t, RECHECK_NEXT);
+	case RECHECK_NEXT:
+		if (load(w, t, NEXT))
 			return go(w, t, TAKE_IDLE);
 		return go(w, t, s->reg[IS_SPINNING] ? DROP_LATE : STOP);
 	case TAKE_IDLE:
@@ -304,20 +348,24 @@ static const char *wrong(const struct world *w)
 
 	for (unsigned t = 0; t <= in->ms; t++)
 		searching += w->thread[t].reg[IS_SPINNING] + (w->thread[t].pc == WAKE_START);
-	return mutant == AS_IT_IS && w->var[SPINNING] != searching ?
-		"searching Ms are counted wrongly" : NULL;
+	return mutant == AS_IT_IS && w->var[SPINNING] != searching
+		       ? "searching Ms are counted wrongly"
+		       : NULL;
 }
 
 static const char *wrong_at_end(const struct world *w)
 {
-	if (w->var[HEAD] != w->var[TAIL] && w->var[IDLE_PS])
+	if ((w->var[HEAD] != w->var[TAIL] || w->var[NEXT]) && w->var[IDLE_PS])
 		return "work waits while a P is idle";
 	return w->var[SPINNING] ? "an M is counted as searching for ever" : NULL;
 }
 
 const struct protocol protocol_idle = {
 	.name = "idle",
-	.model = {.threads = THREADS_MAX, .init = init, .step = step, .wrong = wrong,
+	.model = {.threads = THREADS_MAX,
+		  .init = init,
+		  .step = step,
+		  .wrong = wrong,
 		  .wrong_at_end = wrong_at_end},
 	.instances = sizeof(instances) / sizeof(*instances),
 	.choose = choose,

@@ -5,8 +5,8 @@
 
 #include <time.h>
 
-static const struct protocol *const protocols[] = {&protocol_idle, &protocol_park,
-						    &protocol_runq};
+static const struct protocol *const protocols[] = {&protocol_idle, &protocol_mutex, &protocol_park,
+						   &protocol_runq};
 
 static double seconds(void)
 {
@@ -43,7 +43,8 @@ int main(void)
 
 		CHECK(ok, "%s holds in all of %zu states", p->name, states);
 		for (unsigned m = 0; p->mutants[m]; m++)
-			CHECK(!holds(p, m + 1, false, &states), "%s breaks when %s", p->name, p->mutants[m]);
+			CHECK(!holds(p, m + 1, false, &states), "%s breaks when %s", p->name,
+			      p->mutants[m]);
 		printf("# %s: %.2f s\n", p->name, seconds() - since);
 	}
 	return tap_done();

@@ -18,6 +18,7 @@ struct protocol {
 	const char *const *mutants; /* what is wrong with 1, 2...; NULL ends */
 };
 
-extern const struct protocol protocol_idle; /* schedule.c: making work and going idle */
-extern const struct protocol protocol_park; /* schedule.c, waiters.h: parking, a partner, a deadline */
+extern const struct protocol protocol_idle;  /* schedule.c: making work and going idle */
+extern const struct protocol protocol_mutex; /* sync/mutex.c */
+extern const struct protocol protocol_park;  /* schedule.c, waiters.h: a partner, a deadline */
 extern const struct protocol protocol_runq; /* queue.c: the ring and its thieves */

@@ -1,11 +1,12 @@
 /*
- * Parking with a lock, a partner and a deadline: co_park_unlock(), waiters_take(), wait_claim(), the
- * deadline's callback and co_ready().
+ * Parking with a lock, a partner and a deadline: co_park_unlock(), waiters_take(), wait_claim(),
+ * the deadline's callback and co_ready().
  *
- * Thread 0 is the M that a coroutine G parks on, 1 a partner with something to hand over, 2 an M that
- * finds G's deadline reached, 3 the M that runs G when it is ready. G's waiter lives in G's frame, which
- * is gone when G returns from the wait. What must hold: G runs on one thread at a time and is
- * resumed once, nobody touches its frame when it is gone, and G reports exactly what happened to it.
+ * Thread 0 is the M that a coroutine G parks on, 1 a partner with something to hand over, 2 an M
+ * that finds G's deadline reached, 3 the M that runs G when it is ready. G's waiter lives in G's
+ * frame, which is gone when G returns from the wait. What must hold: G runs on one thread at a time
+ * and is resumed once, nobody touches its frame when it is gone, and G reports exactly what
+ * happened to it.
  */
 #include "models.h"
 
@@ -140,7 +141,8 @@ static bool step_park(struct world *w, unsigned t)
 	case PARK_ARM: /* under the heap's lock, whose release orders what came before */
 		if (timed && !drained(w, t))
 			return false;
-		return set(w, t, ARMED, timed, mutant == UNLOCK_BEFORE_SWITCH ? ENDED : PARK_UNLOCK);
+		return set(w, t, ARMED, timed,
+			   mutant == UNLOCK_BEFORE_SWITCH ? ENDED : PARK_UNLOCK);
 	default: /* PARK_UNLOCK */
 		return set(w, t, LOCK, 0, ENDED);
 	}
@@ -243,7 +245,8 @@ static bool step_run(struct world *w, unsigned t)
 	case RUN_LOCK:
 		return lock(w, t, RUN_UNLINK);
 	case RUN_UNLINK:
-		return set(w, t, LINKED, 0, mutant == UNLINKS_WITHOUT_LOCK ? RUN_RETURN : RUN_UNLOCK);
+		return set(w, t, LINKED, 0,
+			   mutant == UNLINKS_WITHOUT_LOCK ? RUN_RETURN : RUN_UNLOCK);
 	case RUN_UNLOCK:
 		return set(w, t, LOCK, 0, RUN_RETURN);
 	default: /* RUN_RETURN, and the M looks for the next one */
@@ -284,7 +287,10 @@ static const char *wrong_at_end(const struct world *w)
 
 const struct protocol protocol_park = {
 	.name = "park",
-	.model = {.threads = 4, .init = init, .step = step, .wrong = wrong,
+	.model = {.threads = 4,
+		  .init = init,
+		  .step = step,
+		  .wrong = wrong,
 		  .wrong_at_end = wrong_at_end},
 	.instances = 2,
 	.choose = choose,

@@ -2,14 +2,15 @@
  * The ring of a P with its runnext: runq_put(), runq_get() and runq_steal() of queue.c.
  *
  * Thread 0 owns the ring and plays a script of puts and gets; the others steal for ever. The ring
- * has two or four places instead of 256, so that indices come round. What must hold: no coroutine is
- * taken twice, none that was never put, and none is lost.
+ * has two or four places instead of 256, so that indices come round. What must hold: no coroutine
+ * is taken twice, none that was never put, and none is lost.
  */
 #include "models.h"
 
-enum { HEAD, TAIL, NEXT, SLOTS };    /* shared; up to four slots */
-enum { TAKEN = 8, BAD = 27 };        /* the observer's: how often item i was taken */
-enum { SCRIPT, OWN_TAIL, ITEM, SEEN_HEAD, SEEN, N }; /* registers; a thief's copies: OWN_TAIL, ITEM */
+enum { HEAD, TAIL, NEXT, SLOTS }; /* shared; up to four slots */
+enum { TAKEN = 8, BAD = 27 }; /* the observer's: how often item i was taken */
+/* Registers; a thief's copies are OWN_TAIL and ITEM. */
+enum { SCRIPT, OWN_TAIL, ITEM, SEEN_HEAD, SEEN, N };
 
 enum {
 	TAIL_WITHOUT_RELEASE = 1,
@@ -141,9 +142,10 @@ static bool step_put(struct world *w, unsigned t)
 		s->reg[ITEM] = kicked;
 		return kicked ? go(w, t, PUT_HEAD) : end_op(w, t);
 	}
-	case PUT_HEAD: /* full: it would overflow into the global queue; here it waits for a thief */
+	case PUT_HEAD: /* full: it would go to the global queue; here it waits for a thief */
 		s->reg[SEEN_HEAD] = load(w, t, HEAD);
-		if (s->reg[OWN_TAIL] - s->reg[SEEN_HEAD] < (int)places || mutant == PUT_WITHOUT_ROOM)
+		if (s->reg[OWN_TAIL] - s->reg[SEEN_HEAD] < (int)places ||
+		    mutant == PUT_WITHOUT_ROOM)
 			return go(w, t, PUT_SLOT);
 		return true;
 	case PUT_SLOT:
@@ -151,7 +153,8 @@ static bool step_put(struct world *w, unsigned t)
 			return false;
 		return go(w, t, PUT_TAIL);
 	default: /* PUT_TAIL */
-		if (!store(w, t, TAIL, (uint8_t)(s->reg[OWN_TAIL] + 1), mutant != TAIL_WITHOUT_RELEASE))
+		if (!store(w, t, TAIL, (uint8_t)(s->reg[OWN_TAIL] + 1),
+			   mutant != TAIL_WITHOUT_RELEASE))
 			return false;
 		s->reg[OWN_TAIL]++;
 		return end_op(w, t);
@@ -246,8 +249,8 @@ static bool step_steal(struct world *w, unsigned t)
 		s->reg[ITEM] = load(w, t, SLOTS + (s->reg[SEEN_HEAD] + 1) % places);
 		return moved ? have_stolen(w, t) : go(w, t, STEAL_MOVE);
 	case STEAL_MOVE:
-		if (!move(w, t, HEAD, s->reg[SEEN_HEAD], (uint8_t)(s->reg[SEEN_HEAD] + s->reg[N]), false,
-			  &done))
+		if (!move(w, t, HEAD, s->reg[SEEN_HEAD], (uint8_t)(s->reg[SEEN_HEAD] + s->reg[N]),
+			  false, &done))
 			return false;
 		if (!done)
 			return go(w, t, STEAL_HEAD);
