@@ -137,7 +137,7 @@ static void *run_cell(void *arg)
 	c->p50_ns = quantile(ns, c->stops, 50);
 	c->p99_ns = quantile(ns, c->stops, 99);
 	c->max_ns = ns[c->stops - 1];
-	c->kept = (c->must_fail ? c->p50_ns : c->p99_ns) <= c->limit_ns;
+	c->kept = c->p50_ns <= c->limit50_ns && (c->must_fail || c->p99_ns <= c->limit99_ns);
 	c->ran = true;
 	return NULL;
 }
@@ -145,13 +145,13 @@ static void *run_cell(void *arg)
 void matrix_cell(struct cell *c, unsigned stops)
 {
 	struct rt_options o = {.procs = 2, .preempt = c->mode};
-	int64_t p50, p90;
 
-	matrix_round_trip(&p50, &p90);
+	matrix_round_trip(&c->limit50_ns, &c->limit99_ns);
+	c->limit50_ns *= SLO_ROUND_TRIPS;
+	c->limit99_ns *= SLO_ROUND_TRIPS;
 	c->must_fail = !c->workload->polls &&
 		       (c->mode == RT_PREEMPT_COOPERATIVE || c->mode == RT_PREEMPT_PAGE);
 	c->stops = c->must_fail ? STOPS_MUST_FAIL : stops < STOPS_MAX ? stops : STOPS_MAX;
-	c->limit_ns = SLO_ROUND_TRIPS * (c->must_fail ? p50 : p90);
 	atomic_store(&workload_errors, 0);
 	rt_run(&o, run_cell, c, NULL);
 	c->errors = atomic_load(&workload_errors);
