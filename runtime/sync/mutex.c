@@ -174,6 +174,11 @@ void mutex_unlock(struct rt_mutex *m)
 		unlock_slow(m);
 }
 
+bool mutex_is_locked(const struct rt_mutex *m)
+{
+	return atomic_load_explicit(&m->state, memory_order_relaxed) & LOCKED;
+}
+
 void rt_lock(struct rt_mutex *m)
 {
 	mutex_lock(m, RT_FOREVER);
