@@ -121,8 +121,8 @@ static __attribute__((noinline)) int lock_slow(struct rt_mutex *m, int64_t deadl
 	}
 }
 
-/* Under the guard, by the holder: the first waiter gets the mutex (starving) or may try to. NULL: all
- * have given up. */
+/* Under the guard, by the holder: the first waiter gets the mutex (starving) or may try to. NULL:
+ * all have given up. */
 static struct waiter *pass_on(struct rt_mutex *m, bool starving)
 {
 	struct waiter *w = waiters_take(&m->waiters);
@@ -142,7 +142,8 @@ static struct waiter *pass_on(struct rt_mutex *m, bool starving)
 		return w;
 	}
 	/* release: pairs with the acquire in cas() and lock_free_one() */
-	while (!atomic_compare_exchange_weak_explicit(&m->state, &s, (s & ~(clear | LOCKED)) | WOKEN,
+	while (!atomic_compare_exchange_weak_explicit(&m->state, &s,
+						      (s & ~(clear | LOCKED)) | WOKEN,
 						      memory_order_release, memory_order_relaxed))
 		;
 	return w;
@@ -154,8 +155,9 @@ static bool has_to_wake(uint32_t s)
 }
 
 /*
- * The mutex may be gone as soon as it is free and nobody waits, so freeing it is the last thing that
- * is done to it; under the guard it is freed only for a waiter that cannot go on before it is woken.
+ * The mutex may be gone as soon as it is free and nobody waits, so freeing it is the last thing
+ * that is done to it; under the guard it is freed only for a waiter that cannot go on before it is
+ * woken.
  */
 static __attribute__((noinline)) void unlock_slow(struct rt_mutex *m)
 {
