@@ -2,8 +2,8 @@
  * A channel is a ring under one lock, with two lists of waiters. Who finds a partner waiting hands
  * the element over directly, from stack to stack, so an element is copied once and a woken
  * coroutine has nothing left to do: it neither takes the lock nor looks at the channel again (which
- * may be gone by then). A lock-free ring was weighed: it would spare the buffered case the lock, and
- * make select, close and the deadline's race each a protocol of its own.
+ * may be gone by then). A lock-free ring was weighed: it would spare the buffered case the lock,
+ * and make select, close and the deadline's race each a protocol of its own.
  *
  * Source: Go's runtime/chan.go
  */

@@ -8,10 +8,10 @@
  * state:  LOCKED   held
  *         WAITERS  the list is not empty; changes under the guard only
  *         WOKEN    a waiter was woken and has not decided yet: unlocking needs to wake no other
- *         STARVING newcomers must not take it; set and cleared under the guard only
+ *         STARVING newcomers must not take it, it is handed over; implies WAITERS; under the guard
  *
- * Memory: whoever sets LOCKED acquires, pairing with the release of who cleared it in
- * mutex_unlock(); a handed-over mutex is passed on through the guard and co_ready().
+ * Memory: whoever sets LOCKED acquires, pairing with the release of who cleared it; a mutex that is
+ * handed over stays LOCKED and is passed on through co_ready().
  *
  * tests/runtime/model/mutex.c explores this protocol, with deadlines, in every interleaving.
  * Source: Go's sync.Mutex
@@ -121,39 +121,69 @@ static __attribute__((noinline)) int lock_slow(struct rt_mutex *m, int64_t deadl
 	}
 }
 
-/* Under the guard, the mutex is free. The first waiter, which gets it (starving) or may try. */
-static struct waiter *next_owner(struct rt_mutex *m, bool starving)
+/* Under the guard, by the holder: the first waiter gets the mutex (starving) or may try to. NULL:
+ * all have given up. */
+static struct waiter *pass_on(struct rt_mutex *m, bool starving)
 {
 	struct waiter *w = waiters_take(&m->waiters);
 	bool more = waiters_first(&m->waiters);
+	uint32_t clear = more ? 0 : WAITERS | STARVING;
+	uint32_t s = atomic_load_explicit(&m->state, memory_order_relaxed);
 
 	if (!w) {
-		clear_bits(m, WAITERS | STARVING);
+		clear_bits(m, clear);
 		return NULL;
 	}
 	w->handed = starving;
-	/* relaxed: see clear_bits(); LOCKED goes to w, which meets all this through co_ready() */
-	atomic_fetch_or_explicit(&m->state, starving ? LOCKED : WOKEN, memory_order_relaxed);
-	if (starving && (!more || now_ns() - w->n < STARVING_AFTER))
-		clear_bits(m, STARVING);
-	if (!more)
-		clear_bits(m, WAITERS);
+	if (starving && now_ns() - w->n < STARVING_AFTER)
+		clear |= STARVING;
+	if (starving) { /* LOCKED stays, and is w's, which meets all this through co_ready() */
+		clear_bits(m, clear);
+		return w;
+	}
+	/* release: pairs with the acquire in cas() and lock_free_one() */
+	while (!atomic_compare_exchange_weak_explicit(&m->state, &s,
+						      (s & ~(clear | LOCKED)) | WOKEN,
+						      memory_order_release, memory_order_relaxed))
+		;
 	return w;
 }
 
+static bool has_to_wake(uint32_t s)
+{
+	return s & WAITERS && (s & STARVING || !(s & WOKEN));
+}
+
+/*
+ * The mutex may be gone as soon as it is free and nobody waits, so freeing it is the last thing
+ * that is done to it; under the guard it is freed only for a waiter that cannot go on before it is
+ * woken.
+ */
 static __attribute__((noinline)) void unlock_slow(struct rt_mutex *m)
 {
+	uint32_t s = atomic_load_explicit(&m->state, memory_order_relaxed);
 	struct waiter *w = NULL;
-	uint32_t s;
 
-	lock_get(lock_of(&m->guard));
-	s = atomic_load_explicit(&m->state, memory_order_relaxed);
-	/* Somebody has barged in and will unlock in turn, or is awake and will look. */
-	if (!(s & LOCKED) && (s & (STARVING | WOKEN)) != WOKEN)
-		w = next_owner(m, s & STARVING);
-	lock_put(lock_of(&m->guard));
-	if (w)
-		co_ready(w->co);
+	while (!w) {
+		if (!(s & LOCKED))
+			rt_fatal("unlock of mutex %p, which is not locked", (void *)m);
+		if (!has_to_wake(s)) {
+			/* release: pairs with the acquire in cas() and lock_free_one() */
+			if (atomic_compare_exchange_weak_explicit(&m->state, &s, s & ~LOCKED,
+								  memory_order_release,
+								  memory_order_relaxed))
+				return;
+			continue;
+		}
+		lock_get(lock_of(&m->guard));
+		s = atomic_load_explicit(&m->state, memory_order_relaxed);
+		if (has_to_wake(s))
+			w = pass_on(m, s & STARVING);
+		if (!w)
+			s = atomic_load_explicit(&m->state, memory_order_relaxed);
+		lock_put(lock_of(&m->guard));
+	}
+	co_ready(w->co);
 }
 
 int mutex_lock(struct rt_mutex *m, int64_t deadline)
@@ -163,15 +193,17 @@ int mutex_lock(struct rt_mutex *m, int64_t deadline)
 
 void mutex_unlock(struct rt_mutex *m)
 {
-	/* release: pairs with the acquire in cas() and lock_free_one() */
-	uint32_t s = atomic_fetch_sub_explicit(&m->state, LOCKED, memory_order_release);
+	uint32_t s = LOCKED;
 
-	if (__builtin_expect(s == LOCKED, 1))
-		return;
-	if (!(s & LOCKED))
-		rt_fatal("unlock of mutex %p, which is not locked", (void *)m);
-	if ((s & (STARVING | WOKEN)) != WOKEN)
+	/* release: pairs with the acquire in cas() and lock_free_one() */
+	if (!atomic_compare_exchange_strong_explicit(&m->state, &s, 0, memory_order_release,
+						     memory_order_relaxed))
 		unlock_slow(m);
+}
+
+bool mutex_is_locked(const struct rt_mutex *m)
+{
+	return atomic_load_explicit(&m->state, memory_order_relaxed) & LOCKED;
 }
 
 void rt_lock(struct rt_mutex *m)

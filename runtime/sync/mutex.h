@@ -8,3 +8,4 @@
 /* Without the poll of the public calls. Errors: -ETIMEDOUT */
 int mutex_lock(struct rt_mutex *m, int64_t deadline);
 void mutex_unlock(struct rt_mutex *m);
+bool mutex_is_locked(const struct rt_mutex *m); /* by anybody; a moment's truth */
