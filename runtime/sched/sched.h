@@ -170,7 +170,7 @@ struct sched {
 	_Atomic uint32_t global_n;  /* global.n, readable without the lock */
 	_Atomic uint32_t n_idle_ps; /* written under the lock */
 	_Atomic uint32_t spinning;  /* Ms that look for work */
-	_Atomic uint32_t need_spinning;
+	_Atomic uint32_t wanted_ms; /* threads that sysmon is to make */
 	struct p *ps[PROCS_MAX]; /* made once, never freed */
 	_Atomic uint32_t n_made;  /* of ps */
 	_Atomic uint32_t n_procs; /* Ps that are not dead; set when their number is to change */
@@ -327,6 +327,7 @@ struct rt_co *global_get(struct p *p, uint32_t max); /* under the lock; the rest
 
 void thread_start(struct p *p, bool spinning); /* p running; NULL: an idle one, if there is one */
 void thread_stop(struct m *m);                 /* waits until somebody hands it a P */
+void threads_make(void);                       /* that were wanted */
 void thread_handoff(struct p *p); /* running, taken from a thread in a system call: for others */
 void threads_end(void);           /* the runtime ends: waits for those that can end */
 

@@ -85,6 +85,7 @@ static bool look(int64_t now)
 	int64_t first = timers_first(), last_poll = atomic_load(&sched.last_poll);
 	bool due = first && first <= now, did = false;
 
+	threads_make();
 	if (due && atomic_load(&sched.n_idle_ps)) {
 		thread_start(NULL, false);
 		due = false;
@@ -142,7 +143,7 @@ static void deep_sleep(void)
 	uint32_t word = atomic_load(&mon.word);
 
 	atomic_store(&mon.asleep, 1);
-	if (all_idle() && !atomic_load(&sched.exiting))
+	if (all_idle() && !atomic_load(&sched.exiting) && !atomic_load(&sched.wanted_ms))
 		futex_wait(&mon.word, word, FOLLOW_NS);
 	atomic_store(&mon.asleep, 0);
 }

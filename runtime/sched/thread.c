@@ -40,8 +40,6 @@ static void *thread_entry(void *arg)
 	find_system_stack(m);
 	annotate_thread(m);
 	signals_init_thread(m);
-	p_acquire(m, m->next_p);
-	m->next_p = NULL;
 	schedule_loop(m);
 	signals_done_thread(m);
 	rt_tls_m = NULL;
@@ -89,56 +87,46 @@ static void launch(struct m *m)
 		rt_fatal("cannot start a thread: %s (limits: ulimit -u, pids cgroup)", strerror(r));
 }
 
-/* The caller is not stopped between taking a P for a thread and handing it over. */
-static void hold_here(int by)
-{
-	struct m *m = this_m();
-
-	if (m)
-		atomic_store_explicit(&m->locks,
-				      atomic_load_explicit(&m->locks, memory_order_relaxed) +
-				      (uint32_t)by, memory_order_relaxed);
-	atomic_signal_fence(memory_order_seq_cst);
-}
-
-static void hand(struct p *p, struct m *m, bool spinning)
-{
-	bool fresh = !m;
-
-	if (fresh)
-		m = new_thread();
-	m->next_p = p;
-	m->spinning = spinning;
-	if (fresh) {
-		launch(m);
-		return;
-	}
-	/* release: pairs with the acquire in thread_stop() */
-	atomic_store_explicit(&m->wake, 1, memory_order_release);
-	futex_wake(&m->wake, 1);
-}
-
 void thread_start(struct p *p, bool spinning)
 {
-	struct m *m;
+	struct m *m = NULL;
 
-	hold_here(1);
 	lock_get(&sched.lock);
 	if (!p)
 		p = p_idle_get();
-	m = p ? sched.idle_ms : NULL;
-	if (m) {
+	if (p && sched.idle_ms) {
+		m = sched.idle_ms;
 		sched.idle_ms = m->next;
 		sched.n_idle_ms--;
+		m->next_p = p;
+		m->spinning = spinning;
+	} else if (p) {
+		/* Making a thread takes malloc, whose lock a thread that is being stopped may hold, and
+		 * this one must not wait for it with a P in hand. */
+		p_set(p, P_RUNNING, P_IDLE);
+		p_idle_put(p);
+		atomic_fetch_add(&sched.wanted_ms, 1);
 	}
+	/* Under the lock, where this thread is not stopped between taking the P and passing it on.
+	 * release: pairs with the acquire in thread_stop() */
+	if (m)
+		atomic_store_explicit(&m->wake, 1, memory_order_release);
 	lock_put(&sched.lock);
-	if (p) {
-		hand(p, m, spinning);
-		monitor_wake(0);
-	} else if (spinning) {
+	if (m)
+		futex_wake(&m->wake, 1);
+	else if (spinning)
 		atomic_fetch_sub(&sched.spinning, 1);
+	if (p)
+		monitor_wake(m ? 0 : 1);
+}
+
+/* By sysmon, which holds nothing. A new thread takes an idle P, if there still is one. */
+void threads_make(void)
+{
+	while (atomic_load(&sched.wanted_ms)) {
+		launch(new_thread());
+		atomic_fetch_sub(&sched.wanted_ms, 1);
 	}
-	hold_here(-1);
 }
 
 void thread_stop(struct m *m)

@@ -4,9 +4,9 @@
  */
 #include "sched.h"
 
-#include <stdlib.h>
+#include <sys/mman.h>
 
-enum { FAN = 4 };
+enum { FAN = 4, FIRST_ROOM = 512 };
 
 static void put(struct timers *h, uint32_t i, struct timer *t)
 {
@@ -55,19 +55,27 @@ static void publish_first(struct timers *h)
 	atomic_store(&h->first, h->n ? h->heap[0]->when : 0);
 }
 
+/* Not malloc: a thread that is stopped in its midst would hold up this one, which is not stopped. */
+static void grow(struct timers *h)
+{
+	uint32_t room = h->room ? 2 * h->room : FIRST_ROOM;
+	void *heap = h->room ? mremap(h->heap, h->room * sizeof *h->heap, room * sizeof *h->heap,
+				      MREMAP_MAYMOVE)
+			     : mmap(NULL, room * sizeof *h->heap, PROT_READ | PROT_WRITE,
+				    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (heap == MAP_FAILED)
+		rt_fatal("out of memory for %u timers", room);
+	h->heap = heap;
+	h->room = room;
+}
+
 static void insert(struct p *p, struct timer *t)
 {
 	struct timers *h = &p->timers;
 
-	if (h->n == h->room) {
-		uint32_t room = h->room ? 2 * h->room : 64;
-		void *heap = realloc(h->heap, room * sizeof *h->heap);
-
-		if (!heap)
-			rt_fatal("out of memory for %u timers", room);
-		h->heap = heap;
-		h->room = room;
-	}
+	if (h->n == h->room)
+		grow(h);
 	atomic_store_explicit(&t->p, p, memory_order_relaxed);
 	put(h, h->n++, t);
 	sift_up(h, t->index);
