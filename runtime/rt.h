@@ -251,12 +251,16 @@ void rt_ctx_free(struct rt_ctx *c); /* cancels it first; accepts NULL */
  * calls serve both. Errors: negative errno, -ETIMEDOUT past the deadline, -ECANCELED closed by
  * rt_close_fd meanwhile. */
 int rt_fd_open(int fd);  /* -EPERM: epoll cannot wait for it (a regular file), it stays as it was */
-int rt_close_fd(int fd); /* wakes who waits on it, then closes */
+/* Wakes who waits on it, waits until the calls under way have returned, then closes. */
+int rt_close_fd(int fd);
 ssize_t rt_read(int fd, void *buf, size_t n, int64_t deadline);
 ssize_t rt_write(int fd, const void *buf, size_t n, int64_t deadline); /* as much as goes at once */
 ssize_t rt_write_all(int fd, const void *buf, size_t n, int64_t deadline);
 ssize_t rt_writev(int fd, const struct iovec *v, int n, int64_t deadline);
-/* Registered already. Backlog as listen(2). */
+/* Sockets do not raise SIGPIPE (-EPIPE). What these make is registered already, accepted and listening
+ * TCP sockets without Nagle's delay. host NULL or "*": every address of both families. Several
+ * coroutines may accept from one socket. Errors of rt_listen and rt_dial besides the kernel's:
+ * -ENOENT the name is unknown, -EAGAIN no name server answers */
 int rt_listen(const char *host, const char *port, int backlog);
 int rt_accept(int fd, struct sockaddr *addr, unsigned *addr_bytes, int64_t deadline); /* the new fd */
 int rt_connect(const struct sockaddr *addr, unsigned addr_bytes, int64_t deadline); /* the new fd */
