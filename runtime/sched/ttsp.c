@@ -70,3 +70,12 @@ int64_t ttsp_quantile(const struct ttsp *t, double q)
 	}
 	return 0;
 }
+
+uint64_t ttsp_below(const struct ttsp *t, int64_t ns)
+{
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < TTSP_BUCKETS && upper_edge(i) < ns; i++)
+		n += atomic_load_explicit(&t->bucket[i], memory_order_relaxed);
+	return n;
+}

@@ -23,5 +23,7 @@ struct ttsp {
 void ttsp_add(const char *cause, int64_t ns, uint32_t last);
 /* All causes so far; *ret_n of them. */
 const struct ttsp *ttsp_all(size_t *ret_n);
+/* How many samples were below ns, to the width of a bucket. */
+uint64_t ttsp_below(const struct ttsp *t, int64_t ns);
 /* The upper edge of the bucket that holds quantile q of 0..1; 0 without samples. */
 int64_t ttsp_quantile(const struct ttsp *t, double q);
