@@ -2,8 +2,6 @@
 
 #include "metrics.h"
 
-#include <pthread.h>
-
 enum { SLOTS = 4096 }; /* hash chains */
 
 struct entry {
@@ -13,7 +11,7 @@ struct entry {
 	struct entry *chain;
 };
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct rt_mutex lock;
 static struct entry *slots[SLOTS];
 static struct entry *newest, *oldest;
 static int64_t bytes, limit_bytes;
@@ -66,14 +64,14 @@ struct blob *cache_get(struct cache_key key)
 	struct blob *b = NULL;
 	struct entry *e;
 
-	pthread_mutex_lock(&lock);
+	rt_lock(&lock);
 	e = *find(key);
 	if (e) {
 		unlink_use(e);
 		link_newest(e);
 		b = blob_ref(e->blob);
 	}
-	pthread_mutex_unlock(&lock);
+	rt_unlock(&lock);
 	return b;
 }
 
@@ -81,9 +79,9 @@ bool cache_has(struct cache_key key)
 {
 	bool has;
 
-	pthread_mutex_lock(&lock);
+	rt_lock(&lock);
 	has = *find(key);
-	pthread_mutex_unlock(&lock);
+	rt_unlock(&lock);
 	return has;
 }
 
@@ -91,7 +89,7 @@ void cache_put(struct cache_key key, struct blob *b)
 {
 	struct entry *e, **at;
 
-	pthread_mutex_lock(&lock);
+	rt_lock(&lock);
 	if (!*find(key) && (int64_t)b->len <= limit_bytes) {
 		shrink_to(limit_bytes - b->len);
 		at = find(key);
@@ -104,16 +102,16 @@ void cache_put(struct cache_key key, struct blob *b)
 		bytes += b->len;
 		metric_set(METRIC_live_cache_bytes, bytes);
 	}
-	pthread_mutex_unlock(&lock);
+	rt_unlock(&lock);
 }
 
 void cache_set_limit(int64_t limit)
 {
-	pthread_mutex_lock(&lock);
+	rt_lock(&lock);
 	limit_bytes = limit < 0 ? 0 : limit;
 	shrink_to(limit_bytes);
 	metric_set(METRIC_live_cache_limit_bytes, limit_bytes);
-	pthread_mutex_unlock(&lock);
+	rt_unlock(&lock);
 }
 
 int64_t cache_bytes(void)

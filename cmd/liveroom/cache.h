@@ -1,11 +1,11 @@
 /*
  * cache - segments kept in memory, least recently used first out
  *
- * Threads: any; one lock, held for a lookup or an insertion
+ * Threads: coroutines; one lock, held for a lookup or an insertion
  */
 #pragma once
 
-#include "server.h"
+#include "blob.h"
 
 struct cache_key {
 	uint32_t room;

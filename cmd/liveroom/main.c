@@ -15,7 +15,7 @@ static const char usage[] =
 	"usage: liveroom serve --listen HOST:PORT [options]\n"
 	"       liveroom load --target URL --viewers N [options]\n"
 	"\n"
-	"serve: answers /join, /segment, /healthz, /readyz and /metrics\n"
+	"serve: answers /join, /segment, /chat, /leave, /healthz, /readyz and /metrics\n"
 	"  --listen HOST:PORT     where to listen; port 0: any\n"
 	"  --role ROLE            gateway, room or store; default: all in one process\n"
 	"  --room URL             where the gateway finds room servers; default: this process\n"
@@ -23,7 +23,9 @@ static const char usage[] =
 	"  --segment-bytes N      size of a segment (default 32768)\n"
 	"  --cache-bytes N        most that a room keeps in memory (default 33554432)\n"
 	"  --window N             seconds of the past that a room keeps (default 120)\n"
-	"  --threads N            requests served at one time (default 32)\n"
+	"  --threads N            requests under way at one time, at most 65536; beyond them the\n"
+	"                         answer is 503 (default 1024)\n"
+	"  --per-client N         connections from one address; beyond them 429 (default: no bound)\n"
 	"\n"
 	"load: viewers as an open loop; prints what they saw\n"
 	"  --target URL           the gateway\n"
@@ -94,10 +96,30 @@ static int serve_option(int opt, struct upstream *room, struct upstream *store)
 	case 'w':
 		config.window = n;
 		return 0;
+	case 'C':
+		config.max_per_client = n;
+		return n <= 65536 ? 0 : usage_error("more than 65536 connections:", optarg);
 	default:
-		config.n_workers = n;
-		return n <= 1024 ? 0 : usage_error("more than 1024 threads:", optarg);
+		config.max_requests = n;
+		return n <= 65536 ? 0 : usage_error("more than 65536 requests:", optarg);
 	}
+}
+
+/* The first coroutine of the runtime; its exit code. */
+static int run(void *(*fn)(void *arg), void *arg)
+{
+	struct rt_options o = {0};
+	void *code = NULL;
+	int r = rt_run(&o, fn, arg, &code);
+
+	if (r < 0)
+		fprintf(stderr, "liveroom: the runtime does not start: %s\n", strerror(-r));
+	return r < 0 ? 1 : (int)(intptr_t)code;
+}
+
+static void *serve_main_co(void *listen)
+{
+	return (void *)(intptr_t)serve(listen);
 }
 
 static int serve_main(int argc, char **argv)
@@ -105,6 +127,7 @@ static int serve_main(int argc, char **argv)
 	static const struct option options[] = {
 		{"cache-bytes", required_argument, NULL, 'c'},
 		{"listen", required_argument, NULL, 'l'},
+		{"per-client", required_argument, NULL, 'C'},
 		{"role", required_argument, NULL, 'r'},
 		{"room", required_argument, NULL, 'R'},
 		{"segment-bytes", required_argument, NULL, 'b'},
@@ -118,7 +141,7 @@ static int serve_main(int argc, char **argv)
 	int opt, r = 0;
 
 	config = (struct config){.roles = ROLE_ALL, .segment_bytes = 32 << 10,
-				 .cache_bytes = 32 << 20, .window = 120, .n_workers = 32};
+				 .cache_bytes = 32 << 20, .window = 120, .max_requests = 1024};
 	while (!r && (opt = getopt_long(argc, argv, "", options, NULL)) >= 0) {
 		if (opt == '?')
 			return 2;
@@ -132,7 +155,7 @@ static int serve_main(int argc, char **argv)
 	if (!listen || optind < argc)
 		return usage_error(listen ? "unexpected argument" : "--listen is missing",
 				   argv[optind]);
-	return serve(listen);
+	return run(serve_main_co, (void *)listen);
 }
 
 static int load_option(int opt, struct load_options *o)
@@ -162,12 +185,17 @@ static int load_option(int opt, struct load_options *o)
 		o->joins_per_s = n;
 		return 0;
 	case 'd':
-		o->duration_ns = n * NSEC_PER_SEC;
+		o->duration_ns = n * RT_SEC;
 		return 0;
 	default:
-		o->timeout_ns = n * NSEC_PER_SEC;
+		o->timeout_ns = n * RT_SEC;
 		return 0;
 	}
+}
+
+static void *load_main_co(void *options)
+{
+	return (void *)(intptr_t)load_run(options);
 }
 
 static int load_main(int argc, char **argv)
@@ -183,7 +211,7 @@ static int load_main(int argc, char **argv)
 		{"viewers", required_argument, NULL, 'v'},
 		{0},
 	};
-	struct load_options o = {.rooms = 8, .timeout_ns = 3 * NSEC_PER_SEC};
+	struct load_options o = {.rooms = 8, .timeout_ns = 3 * RT_SEC};
 	int opt, r = 0;
 
 	while (!r && (opt = getopt_long(argc, argv, "", options, NULL)) >= 0)
@@ -194,7 +222,7 @@ static int load_main(int argc, char **argv)
 		return usage_error("unexpected argument", argv[optind]);
 	if (!o.target.origin.host[0] || !o.viewers)
 		return usage_error(o.viewers ? "--target is missing" : "--viewers is missing", NULL);
-	return load_run(&o);
+	return run(load_main_co, &o);
 }
 
 static void allow_many_files(void)

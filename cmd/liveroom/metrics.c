@@ -1,6 +1,6 @@
 #include "metrics.h"
 
-#include <stdio.h>
+#include "../../runtime/service/rt_metrics.h"
 
 static _Atomic int64_t values[METRIC_MAX];
 
@@ -16,7 +16,7 @@ static const struct {
 };
 
 /* Claimed in the order of the first request; a server has few routes. */
-enum { PATHS = 8 };
+enum { PATHS = 16 };
 static struct {
 	const char *_Atomic path;
 	struct hist hist;
@@ -119,10 +119,26 @@ static void write_histogram(FILE *f, const char *path, const struct hist *h)
 	fprintf(f, "%s_sum{path=\"%s\"} %.6f\n", name, path, h->sum_ns / 1e9);
 }
 
-char *metrics_text(size_t *ret_len)
+void metrics_connections(int change)
+{
+	metric_add(METRIC_live_connections, change);
+}
+
+void metrics_refused(int status)
+{
+	metric_add(METRIC_live_refused_requests, 1);
+}
+
+void metrics_answered(const char *path, int status, int64_t took_ns)
+{
+	metrics_request(path, took_ns);
+}
+
+void metrics_answer(struct http_answer *a)
 {
 	char *text = NULL;
-	FILE *f = open_memstream(&text, ret_len);
+	size_t len;
+	FILE *f = open_memstream(&text, &len);
 
 	if (!f)
 		abort();
@@ -133,7 +149,8 @@ char *metrics_text(size_t *ret_len)
 		   "answer.\n");
 	for (size_t i = 0; i < PATHS && paths[i].path; i++)
 		write_histogram(f, paths[i].path, &paths[i].hist);
+	rt_metrics_write(f);
 	fprintf(f, "# EOF\n");
 	fclose(f);
-	return text;
+	http_give(a, "application/openmetrics-text; version=1.0.0; charset=utf-8", text, len);
 }

@@ -8,6 +8,8 @@
 
 #include "util.h"
 
+#include "../../runtime/service/http.h"
+
 #include <stdatomic.h>
 
 /* Sorted by name; COUNTER is exposed with the suffix _total. */
@@ -17,9 +19,12 @@
 	COUNTER(live_cache_hits, "Segments served from memory.")                                   \
 	GAUGE(live_cache_limit_bytes, "What the cache may hold under the present memory limit.")   \
 	COUNTER(live_cache_misses, "Segments that had to be read from the store.")                 \
+	COUNTER(live_chat_messages, "Chat messages taken.")                                        \
+	COUNTER(live_chat_refusals, "Chat messages refused because a viewer sent too many.")       \
 	GAUGE(live_connections, "Open client connections.")                                        \
 	COUNTER(live_join_failures, "Joins that could not be answered.")                           \
 	COUNTER(live_joins, "Viewers let into a room.")                                            \
+	COUNTER(live_leaves, "Viewers that said good-bye.")                                        \
 	GAUGE(live_memory_limit_bytes, "The memory limit of the own cgroup, 0 when there is none.") \
 	COUNTER(live_refused_requests, "Requests refused as malformed or beyond a bound.")         \
 	GAUGE(live_rooms, "Rooms that are live.")                                                  \
@@ -57,6 +62,10 @@ int64_t hist_quantile(const struct hist *h, double q);
 /* The time from a complete request to its answer, by path; path is a route's static string. */
 void metrics_request(const char *path, int64_t ns);
 
-/* The whole exposition; the caller frees. */
-char *metrics_text(size_t *ret_len);
-#define METRICS_TYPE "application/openmetrics-text; version=1.0.0; charset=utf-8"
+/* What a server tells of its connections and answers. */
+void metrics_connections(int change);
+void metrics_refused(int status);
+void metrics_answered(const char *path, int status, int64_t took_ns);
+
+/* The whole exposition. */
+void metrics_answer(struct http_answer *a);

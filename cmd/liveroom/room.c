@@ -10,13 +10,12 @@
 #include "metrics.h"
 #include "roles.h"
 
-#include <pthread.h>
 #include <stdio.h>
 
-enum { ROOMS_MAX = 512, FILL_PER_STEP = 32 };
+enum { FILL_PER_STEP = 32 };
 
-static const int64_t step_ns = 200 * NSEC_PER_MSEC;
-static const int64_t live_for_ns = 60 * NSEC_PER_SEC;
+static const int64_t step_ns = 200 * RT_MSEC;
+static const int64_t live_for_ns = 60 * RT_SEC;
 /* Left free below the limit: stacks, buffers and what arrives between two looks. */
 static const int64_t reserve_bytes = 6 << 20;
 
@@ -25,18 +24,17 @@ struct room {
 	int64_t asked_ns; /* of the last request */
 };
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct rt_mutex lock;
 static struct room rooms[ROOMS_MAX];
 static uint32_t n_rooms;
-static pthread_t producer;
+static struct rt_co *producer;
 static _Atomic bool stopping;
 
-/* The room's number, made if new; -1 when there are too many. */
-static int64_t room_number(const char *name)
+int64_t room_number(const char *name)
 {
 	int64_t at = -1;
 
-	pthread_mutex_lock(&lock);
+	rt_lock(&lock);
 	for (uint32_t i = 0; i < n_rooms && at < 0; i++)
 		if (!strcmp(rooms[i].name, name))
 			at = i;
@@ -45,8 +43,8 @@ static int64_t room_number(const char *name)
 		snprintf(rooms[at].name, sizeof rooms[at].name, "%s", name);
 	}
 	if (at >= 0)
-		rooms[at].asked_ns = now_ns();
-	pthread_mutex_unlock(&lock);
+		rooms[at].asked_ns = rt_now();
+	rt_unlock(&lock);
 	return at;
 }
 
@@ -82,21 +80,31 @@ static bool room_is_open(const char *room)
 	return open;
 }
 
-void room_join(const struct http_request *req, struct response *res)
+void room_join(const struct http_request *req, struct http_answer *a)
 {
 	char room[ROOM_NAME_MAX];
 
-	if (!room_name(req, res, room))
+	if (!room_name(req, a, room))
 		return;
 	if (!room_is_open(room) || room_number(room) < 0) {
 		metric_add(METRIC_live_join_failures, 1);
-		response_text(res, 503, NULL, "the room cannot be opened\n");
+		http_text(a, 503, NULL, "the room cannot be opened\n");
 		return;
 	}
 	metric_add(METRIC_live_joins, 1);
-	response_text(res, 200, "application/json",
-		      "{\"room\":\"%s\",\"seq\":%lld,\"segment_ms\":%d}", room,
-		      (long long)live_seq(), SEGMENT_MS);
+	http_text(a, 200, "application/json", "{\"room\":\"%s\",\"seq\":%lld,\"segment_ms\":%d}", room,
+		  (long long)live_seq(), SEGMENT_MS);
+}
+
+/* The viewer's last word: its session has finished. */
+void room_leave(const struct http_request *req, struct http_answer *a)
+{
+	char room[ROOM_NAME_MAX];
+
+	if (!room_name(req, a, room))
+		return;
+	metric_add(METRIC_live_leaves, 1);
+	http_text(a, 200, "application/json", "{\"room\":\"%s\"}\n", room);
 }
 
 /* A viewer tells with its next request how many segments reached it late or not at all: each was
@@ -124,27 +132,27 @@ static struct blob *get_segment(const char *name, struct cache_key key)
 	return b;
 }
 
-void room_segment(const struct http_request *req, struct response *res)
+void room_segment(const struct http_request *req, struct http_answer *a)
 {
 	char name[ROOM_NAME_MAX], text[24];
+	struct blob *b = NULL;
 	int64_t room, seq;
 
-	if (!room_name(req, res, name))
+	if (!room_name(req, a, name))
 		return;
 	seq = http_query(req, "seq", text, sizeof text) ? strtoll(text, NULL, 10) : live_seq();
 	if (seq > live_seq() || seq <= live_seq() - 2 * config.window) {
-		response_text(res, 404, NULL, "segment %lld is not live\n", (long long)seq);
+		http_text(a, 404, NULL, "segment %lld is not live\n", (long long)seq);
 		return;
 	}
 	room = room_number(name);
 	count_request(req);
-	res->blob = room < 0 ? NULL : get_segment(name, (struct cache_key){room, seq});
-	if (!res->blob) {
-		response_text(res, 503, NULL, "the segment cannot be read\n");
-		return;
-	}
-	res->type = "application/octet-stream";
-	res->len = res->blob->len;
+	if (room >= 0)
+		b = get_segment(name, (struct cache_key){room, seq});
+	if (b)
+		blob_answer(a, b);
+	else
+		http_text(a, 503, NULL, "the segment cannot be read\n");
 }
 
 bool room_ready(void)
@@ -152,12 +160,20 @@ bool room_ready(void)
 	return !config.store || upstream_reachable(config.store);
 }
 
+static void *look_at_memory(void *ret)
+{
+	*(struct memory *)ret = memory_now();
+	return NULL;
+}
+
 static void fit_cache(void)
 {
-	struct memory m = memory_now();
-	int64_t bytes = config.cache_bytes, others = m.used_bytes - cache_bytes();
-	int64_t left = m.limit_bytes - (others > 0 ? others : 0) - reserve_bytes;
+	struct memory m;
+	int64_t bytes = config.cache_bytes, others, left;
 
+	rt_blocking(look_at_memory, &m);
+	others = m.used_bytes - cache_bytes();
+	left = m.limit_bytes - (others > 0 ? others : 0) - reserve_bytes;
 	cache_set_limit(left < bytes ? left : bytes);
 	metric_set(METRIC_live_memory_limit_bytes,
 		   m.limit_bytes == INT64_MAX ? 0 : m.limit_bytes);
@@ -196,10 +212,10 @@ static void fill_rooms(void)
 	for (uint32_t i = 0; i < ROOMS_MAX && !atomic_load(&stopping); i++) {
 		struct room r = {0};
 
-		pthread_mutex_lock(&lock);
-		if (i < n_rooms && now_ns() - rooms[i].asked_ns < live_for_ns)
+		rt_lock(&lock);
+		if (i < n_rooms && rt_now() - rooms[i].asked_ns < live_for_ns)
 			r = rooms[i];
-		pthread_mutex_unlock(&lock);
+		rt_unlock(&lock);
 		if (!r.name[0])
 			continue;
 		live++;
@@ -214,20 +230,23 @@ static void *produce(void *data)
 	while (!atomic_load(&stopping)) {
 		fit_cache();
 		fill_rooms();
-		nanosleep(&(struct timespec){.tv_nsec = step_ns}, NULL);
+		rt_sleep(step_ns);
 	}
 	return NULL;
 }
 
 void room_start(void)
 {
+	static const struct rt_attr attr = {.name = "segments"};
+
 	fit_cache();
-	if (pthread_create(&producer, NULL, produce, NULL))
+	producer = rt_spawn(produce, NULL, &attr);
+	if (!producer)
 		abort();
 }
 
 void room_stop(void)
 {
 	atomic_store(&stopping, true);
-	pthread_join(producer, NULL);
+	rt_join(producer, NULL);
 }

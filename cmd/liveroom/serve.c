@@ -1,13 +1,16 @@
 /*
- * One table of routes for all roles: a process answers those of its own. The main thread only
+ * One table of routes for all roles: a process answers those of its own. The first coroutine only
  * waits for a signal; SIGTERM makes /readyz say 503, answers what is under way and ends.
  */
 #include "metrics.h"
 #include "roles.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/signalfd.h>
+#include <time.h>
 
 enum { DRAIN_SECONDS = 5 };
 
@@ -22,7 +25,7 @@ int64_t live_seq(void)
 	return ts.tv_sec * 1000LL / SEGMENT_MS;
 }
 
-bool room_name(const struct http_request *req, struct response *res, char ret[ROOM_NAME_MAX])
+bool room_name(const struct http_request *req, struct http_answer *a, char ret[ROOM_NAME_MAX])
 {
 	bool ok = http_query(req, "room", ret, ROOM_NAME_MAX) && ret[0];
 
@@ -31,17 +34,42 @@ bool room_name(const struct http_request *req, struct response *res, char ret[RO
 	for (const char *p = ret; ok && *p; p++)
 		ok = isalnum((unsigned char)*p) || strchr("-_.", *p);
 	if (!ok)
-		response_text(res, 400, NULL, "room: up to %d letters, digits, - _ .\n",
-			      ROOM_NAME_MAX - 1);
+		http_text(a, 400, NULL, "room: up to %d letters, digits, - _ .\n",
+			  ROOM_NAME_MAX - 1);
 	return ok;
 }
 
-static void healthz(const struct http_request *req, struct response *res)
+struct http_server *serve_at(const char *listen, struct http_options *o)
 {
-	response_text(res, 200, NULL, "ok\n");
+	static const struct http_listener listener = {
+		.connections = metrics_connections,
+		.refused = metrics_refused,
+		.answered = metrics_answered,
+	};
+	struct http_server *server;
+	struct http_origin at;
+	int r;
+
+	if (!http_parse_origin(listen, &at)) {
+		fprintf(stderr, "liveroom: \"%s\" is not HOST:PORT\n", listen);
+		return NULL;
+	}
+	o->host = at.host;
+	o->port = at.port;
+	o->listener = &listener;
+	r = http_serve(o, &server);
+	if (r < 0)
+		fprintf(stderr, "liveroom: listen on %s:%s: %s\n", at.host, at.port,
+			r == -ENOENT ? "no such host" : strerror(-r));
+	return r < 0 ? NULL : server;
 }
 
-static void readyz(const struct http_request *req, struct response *res)
+static void healthz(const struct http_request *req, struct http_answer *a)
+{
+	http_text(a, 200, NULL, "ok\n");
+}
+
+static void readyz(const struct http_request *req, struct http_answer *a)
 {
 	const char *why = NULL;
 
@@ -51,33 +79,35 @@ static void readyz(const struct http_request *req, struct response *res)
 		why = "no room server is reachable";
 	else if ((config.roles & ROLE_ROOM) && !room_ready())
 		why = "the store is not reachable";
-	response_text(res, why ? 503 : 200, NULL, "%s\n", why ? why : "ready");
+	http_text(a, why ? 503 : 200, NULL, "%s\n", why ? why : "ready");
 }
 
-static void metrics(const struct http_request *req, struct response *res)
+static void metrics(const struct http_request *req, struct http_answer *a)
 {
-	res->text = metrics_text(&res->len);
-	res->type = METRICS_TYPE;
+	metrics_answer(a);
 }
 
 /* /join is the gateway's where there is one: rows in front win. */
 static const struct {
 	unsigned roles;
-	struct route route;
+	struct http_route route;
 } table[] = {
-	{ROLE_ALL, {"/healthz", healthz}},
-	{ROLE_ALL, {"/metrics", metrics}},
-	{ROLE_ALL, {"/readyz", readyz}},
-	{ROLE_GATEWAY, {"/join", gateway_join}},
-	{ROLE_ROOM, {"/join", room_join}},
-	{ROLE_ROOM, {"/segment", room_segment}},
-	{ROLE_STORE, {"/chunk", store_chunk}},
-	{ROLE_STORE, {"/room", store_room}},
+	{ROLE_ALL, {"/healthz", HTTP_GET, HTTP_ALWAYS, healthz}},
+	{ROLE_ALL, {"/metrics", HTTP_GET, HTTP_ALWAYS, metrics}},
+	{ROLE_ALL, {"/readyz", HTTP_GET, HTTP_ALWAYS, readyz}},
+	{ROLE_GATEWAY, {"/join", HTTP_GET, 0, gateway_join}},
+	{ROLE_ROOM, {"/chat", HTTP_GET, 0, chat_read}},
+	{ROLE_ROOM, {"/chat", HTTP_POST, 0, chat_post}},
+	{ROLE_ROOM, {"/join", HTTP_GET, 0, room_join}},
+	{ROLE_ROOM, {"/leave", HTTP_POST, 0, room_leave}},
+	{ROLE_ROOM, {"/segment", HTTP_GET, 0, room_segment}},
+	{ROLE_STORE, {"/chunk", HTTP_GET, 0, store_chunk}},
+	{ROLE_STORE, {"/room", HTTP_GET, 0, store_room}},
 };
 
-static const struct route *routes_of(unsigned roles)
+static const struct http_route *routes_of(unsigned roles)
 {
-	static struct route routes[ARRAY_SIZE(table) + 1];
+	static struct http_route routes[ARRAY_SIZE(table) + 1];
 	size_t n = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(table); i++)
@@ -86,32 +116,41 @@ static const struct route *routes_of(unsigned roles)
 	return routes;
 }
 
-static void wait_for_signal(void)
+int wait_for_signal(void)
 {
+	struct signalfd_siginfo info = {0};
 	sigset_t set;
-	int sig;
+	autofd int fd = -1;
 
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
-	sigwait(&set, &sig);
-	fprintf(stderr, "liveroom: %s, draining\n", sig == SIGTERM ? "SIGTERM" : "SIGINT");
+	fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (fd < 0 || rt_fd_open(fd) < 0 ||
+	    rt_read(fd, &info, sizeof info, RT_FOREVER) != sizeof info)
+		abort();
+	return info.ssi_signo;
 }
 
 int serve(const char *listen)
 {
-	struct server *server = server_start(listen, routes_of(config.roles), config.n_workers);
+	struct http_options o = {.routes = routes_of(config.roles),
+				 .max_requests = config.max_requests,
+				 .max_per_client = config.max_per_client};
+	struct http_server *server = serve_at(listen, &o);
 	bool drained;
 
 	if (!server)
 		return 1;
 	if (config.roles & ROLE_ROOM)
 		room_start();
-	printf("liveroom: listening on %s\n", server_address(server));
+	printf("liveroom: listening on %s\n", http_address(server));
 	fflush(stdout);
-	wait_for_signal();
+	fprintf(stderr, "liveroom: %s, draining\n",
+		wait_for_signal() == SIGTERM ? "SIGTERM" : "SIGINT");
 	atomic_store(&draining, true);
-	drained = server_stop(server, DRAIN_SECONDS * NSEC_PER_SEC);
+	chat_stop();
+	drained = http_drain(server, DRAIN_SECONDS * RT_SEC);
 	if (config.roles & ROLE_ROOM)
 		room_stop();
 	fprintf(stderr, "liveroom: %s\n", drained ? "drained" : "gave up on open connections");

@@ -26,35 +26,34 @@ struct blob *store_make_chunk(const char *room, int64_t seq, size_t len)
 	for (size_t at = 0; at < len; at += sizeof word) {
 		word = seed += mix(at);
 		memcpy(b->data + at, &word, len - at < sizeof word ? len - at : sizeof word);
+		RT_POLL();
 	}
 	snprintf(b->data, len, "%s/%lld", room, (long long)seq);
 	return b;
 }
 
-void store_room(const struct http_request *req, struct response *res)
+void store_room(const struct http_request *req, struct http_answer *a)
 {
 	char room[ROOM_NAME_MAX];
 
-	if (room_name(req, res, room))
-		response_text(res, 200, "application/json", "{\"room\":\"%s\",\"open\":true}\n",
-			      room);
+	if (room_name(req, a, room))
+		http_text(a, 200, "application/json", "{\"room\":\"%s\",\"open\":true}\n", room);
 }
 
-void store_chunk(const struct http_request *req, struct response *res)
+void store_chunk(const struct http_request *req, struct http_answer *a)
 {
 	char room[ROOM_NAME_MAX], seq[24];
+	struct blob *b;
 
-	if (!room_name(req, res, room))
+	if (!room_name(req, a, room))
 		return;
 	if (!http_query(req, "seq", seq, sizeof seq)) {
-		response_text(res, 400, NULL, "seq is missing\n");
+		http_text(a, 400, NULL, "seq is missing\n");
 		return;
 	}
-	res->blob = store_make_chunk(room, strtoll(seq, NULL, 10), config.segment_bytes);
-	if (!res->blob) {
-		response_text(res, 503, NULL, "out of memory\n");
-		return;
-	}
-	res->type = "application/octet-stream";
-	res->len = res->blob->len;
+	b = store_make_chunk(room, strtoll(seq, NULL, 10), config.segment_bytes);
+	if (b)
+		blob_answer(a, b);
+	else
+		http_text(a, 503, NULL, "out of memory\n");
 }

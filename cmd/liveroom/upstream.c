@@ -6,10 +6,9 @@
 
 #include "metrics.h"
 
-#include <errno.h>
+#include <arpa/inet.h>
 #include <netdb.h>
-#include <poll.h>
-#include <pthread.h>
+#include <netinet/in.h>
 #include <stdio.h>
 
 enum { ADDRESSES_MAX = 16 };
@@ -25,7 +24,7 @@ static size_t resolve(const struct http_origin *o, struct address *ret)
 	struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *list = NULL;
 	size_t n = 0;
 
-	if (getaddrinfo(o->host, o->port, &hints, &list))
+	if (rt_lookup(o->host, o->port, &hints, &list))
 		return 0;
 	for (struct addrinfo *a = list; a && n < ADDRESSES_MAX; a = a->ai_next, n++) {
 		memcpy(&ret[n].sa, a->ai_addr, a->ai_addrlen);
@@ -35,70 +34,7 @@ static size_t resolve(const struct http_origin *o, struct address *ret)
 	return n;
 }
 
-static int ms_until(int64_t deadline_ns)
-{
-	int64_t left = deadline_ns - now_ns();
-
-	return left <= 0 ? 0 : (left + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC;
-}
-
-static bool wait_fd(int fd, short events, int64_t deadline_ns)
-{
-	struct pollfd p = {.fd = fd, .events = events};
-	int r;
-
-	do
-		r = poll(&p, 1, ms_until(deadline_ns));
-	while (r < 0 && errno == EINTR);
-	return r > 0;
-}
-
-static int connect_to(const struct address *a, int64_t deadline_ns)
-{
-	int fd = socket(a->sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	socklen_t len = sizeof(int);
-	int code = 0;
-
-	if (fd < 0)
-		return -1;
-	if (connect(fd, (const struct sockaddr *)&a->sa, a->len) == 0)
-		return fd;
-	if (errno == EINPROGRESS && wait_fd(fd, POLLOUT, deadline_ns) &&
-	    getsockopt(fd, SOL_SOCKET, SO_ERROR, &code, &len) == 0 && code == 0)
-		return fd;
-	close(fd);
-	return -1;
-}
-
-static bool send_all(int fd, const char *text, size_t len, int64_t deadline_ns)
-{
-	while (len) {
-		ssize_t n = send(fd, text, len, MSG_NOSIGNAL);
-
-		if (n < 0 && (errno != EAGAIN || !wait_fd(fd, POLLOUT, deadline_ns)))
-			return false;
-		if (n > 0) {
-			text += n;
-			len -= n;
-		}
-	}
-	return true;
-}
-
-/* Up to size bytes; 0 at the end of the stream, -1 on an error or when time is up. */
-static ssize_t receive(int fd, char *buf, size_t size, int64_t deadline_ns)
-{
-	for (;;) {
-		ssize_t n = recv(fd, buf, size, 0);
-
-		if (n >= 0)
-			return n;
-		if (errno != EAGAIN || !wait_fd(fd, POLLIN, deadline_ns))
-			return -1;
-	}
-}
-
-static bool receive_answer(int fd, struct upstream_answer *ret, int64_t deadline_ns)
+static bool receive_answer(int fd, struct upstream_answer *ret, int64_t deadline)
 {
 	struct http_response head;
 	char buf[HTTP_HEAD_MAX];
@@ -107,7 +43,7 @@ static bool receive_answer(int fd, struct upstream_answer *ret, int64_t deadline
 	int used;
 
 	while ((used = http_parse_response(buf, len, &head)) == 0) {
-		n = receive(fd, buf + len, sizeof buf - len, deadline_ns);
+		n = rt_read(fd, buf + len, sizeof buf - len, deadline);
 		if (n <= 0)
 			return false;
 		len += n;
@@ -121,7 +57,7 @@ static bool receive_answer(int fd, struct upstream_answer *ret, int64_t deadline
 							    : len - used;
 	memcpy(ret->body, buf + used, ret->len);
 	while (ret->len < (size_t)head.content_length) {
-		n = receive(fd, ret->body + ret->len, head.content_length - ret->len, deadline_ns);
+		n = rt_read(fd, ret->body + ret->len, head.content_length - ret->len, deadline);
 		if (n <= 0)
 			return false;
 		ret->len += n;
@@ -133,25 +69,35 @@ static bool receive_answer(int fd, struct upstream_answer *ret, int64_t deadline
 
 static void name_address(const struct address *a, char *ret, size_t size)
 {
-	char host[64], port[8];
+	const struct sockaddr_in6 *six = (const struct sockaddr_in6 *)&a->sa;
+	const struct sockaddr_in *four = (const struct sockaddr_in *)&a->sa;
+	char host[INET6_ADDRSTRLEN] = "";
 
-	if (getnameinfo((const struct sockaddr *)&a->sa, a->len, host, sizeof host, port,
-			sizeof port, NI_NUMERICHOST | NI_NUMERICSERV))
-		return;
-	snprintf(ret, size, a->sa.ss_family == AF_INET6 ? "[%s]:%s" : "%s:%s", host, port);
+	if (a->sa.ss_family == AF_INET6) {
+		inet_ntop(AF_INET6, &six->sin6_addr, host, sizeof host);
+		snprintf(ret, size, "[%s]:%u", host, ntohs(six->sin6_port));
+	} else {
+		inet_ntop(AF_INET, &four->sin_addr, host, sizeof host);
+		snprintf(ret, size, "%s:%u", host, ntohs(four->sin_port));
+	}
+}
+
+static int connect_to(const struct address *a, int64_t deadline)
+{
+	return rt_connect((const struct sockaddr *)&a->sa, a->len, deadline);
 }
 
 static bool try_address(const struct upstream *u, const struct address *a, const char *target,
 			struct upstream_answer *ret)
 {
-	int64_t start = now_ns(), end = start + UPSTREAM_TRY_MS * NSEC_PER_MSEC;
-	autofd int fd = connect_to(a, start + UPSTREAM_CONNECT_MS * NSEC_PER_MSEC);
+	int64_t start = rt_now(), end = start + UPSTREAM_TRY_MS * RT_MSEC;
+	autofd int fd = connect_to(a, start + UPSTREAM_CONNECT_MS * RT_MSEC);
 	char request[1024];
 	int n = snprintf(request, sizeof request,
 			 "GET %s HTTP/1.1\r\nHost: %s:%s\r\nConnection: close\r\n\r\n", target,
 			 u->origin.host, u->origin.port);
 
-	if (fd < 0 || n >= (int)sizeof request || !send_all(fd, request, n, end) ||
+	if (fd < 0 || n >= (int)sizeof request || rt_write_all(fd, request, n, end) < 0 ||
 	    !receive_answer(fd, ret, end) || ret->status >= 500) {
 		upstream_answer_done(ret);
 		return false;
@@ -162,13 +108,13 @@ static bool try_address(const struct upstream *u, const struct address *a, const
 
 bool upstream_get(struct upstream *u, const char *target, struct upstream_answer *ret)
 {
-	int64_t end = now_ns() + UPSTREAM_TOTAL_MS * NSEC_PER_MSEC;
+	int64_t end = rt_now() + UPSTREAM_TOTAL_MS * RT_MSEC;
 	struct address list[ADDRESSES_MAX];
 	size_t n = resolve(&u->origin, list);
 	unsigned turn = atomic_fetch_add(&u->turn, 1);
 
 	*ret = (struct upstream_answer){0};
-	for (int i = 0; n && i < UPSTREAM_TRIES && now_ns() < end; i++) {
+	for (int i = 0; n && i < UPSTREAM_TRIES && rt_now() < end; i++) {
 		if (i)
 			metric_add(METRIC_live_upstream_retries, 1);
 		if (try_address(u, &list[(turn + i) % n], target, ret)) {
@@ -192,12 +138,10 @@ bool upstream_reachable(struct upstream *u)
 	size_t n = resolve(&u->origin, list);
 
 	for (size_t i = 0; i < n; i++) {
-		int fd = connect_to(&list[i], now_ns() + UPSTREAM_CONNECT_MS * NSEC_PER_MSEC);
+		autofd int fd = connect_to(&list[i], rt_now() + UPSTREAM_CONNECT_MS * RT_MSEC);
 
-		if (fd >= 0) {
-			close(fd);
+		if (fd >= 0)
 			return true;
-		}
 	}
 	return false;
 }

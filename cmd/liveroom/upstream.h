@@ -5,11 +5,13 @@
  * request begins at the next address in rotation and goes on to another when one refuses, does
  * not connect or does not answer in time, or answers 5xx.
  *
- * Threads: any
+ * Threads: coroutines
  */
 #pragma once
 
-#include "http.h"
+#include "util.h"
+
+#include "../../runtime/service/http_parse.h"
 
 #include <stdatomic.h>
 #include <sys/socket.h>
