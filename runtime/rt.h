@@ -249,7 +249,7 @@ void rt_ctx_free(struct rt_ctx *c); /* cancels it first; accepts NULL */
 /* A descriptor that was given to rt_fd_open is made non-blocking and waits through epoll; any other
  * one blocks a thread in the system call, and the scheduling context goes on without it. The same
  * calls serve both. Errors: negative errno, -ETIMEDOUT past the deadline, -ECANCELED closed by
- * rt_close_fd meanwhile. */
+ * rt_close_fd meanwhile, -EAGAIN non-blocking without having been given to rt_fd_open. */
 int rt_fd_open(int fd);  /* -EPERM: epoll cannot wait for it (a regular file), it stays as it was */
 /* Wakes who waits on it, waits until the calls under way have returned, then closes. */
 int rt_close_fd(int fd);

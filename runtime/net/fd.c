@@ -80,9 +80,11 @@ static enum sys_op of_socket(enum sys_op op)
 
 static ssize_t transfer(enum sys_op op, int fd, void *arg, size_t n, int64_t deadline)
 {
-	struct desc *d = desc_enter(fd);
-	ssize_t r;
+	struct desc *d;
+	ssize_t r = desc_enter(fd, &d);
 
+	if (r < 0)
+		return r;
 	if (!d)
 		return io_blocking(op, fd, arg, n, deadline);
 	if (is_read(op))
@@ -147,13 +149,13 @@ static int wait_open(struct desc *d, int fd, bool writable, int64_t deadline)
 
 int rt_wait_fd(int fd, bool writable, int64_t deadline)
 {
-	struct desc *d = desc_enter(fd);
-	int r;
+	struct desc *d;
+	int r = desc_enter(fd, &d);
 
 	if (d) {
 		r = wait_open(d, fd, writable, deadline);
 		desc_leave(d);
-	} else {
+	} else if (r == 0) {
 		rt_enter_syscall();
 		r = sys_poll(fd, writable, deadline);
 		rt_exit_syscall();
@@ -199,11 +201,11 @@ static __attribute__((noinline)) int sys_close(int fd)
 
 int rt_close_fd(int fd)
 {
-	int r;
+	int r = desc_close(fd);
 
-	if (desc_close(fd)) {
+	if (r > 0) {
 		r = sys_close(fd);
-	} else { /* the last close of a file may write to a disk */
+	} else if (r == 0) { /* the last close of a file may write to a disk */
 		rt_enter_syscall();
 		r = sys_close(fd);
 		rt_exit_syscall();

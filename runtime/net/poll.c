@@ -29,6 +29,8 @@ enum {
 };
 
 #define DESC_OPEN 0x80000000U
+#define DESC_CLOSING 0x40000000U
+#define DESC_USERS 0x3fffffffU
 #define BREAK_DATA UINT64_MAX
 
 static const uint32_t read_events = EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR;
@@ -118,18 +120,21 @@ int desc_open(int fd, uint32_t flags)
 	return 0;
 }
 
-struct desc *desc_enter(int fd)
+int desc_enter(int fd, struct desc **ret)
 {
 	struct desc *d = desc_find(fd);
 	uint32_t s = d ? atomic_load_explicit(&d->state, memory_order_relaxed) : 0;
 
+	*ret = NULL;
 	while (s & DESC_OPEN)
 		/* acquire: pairs with the release in desc_open() */
 		if (atomic_compare_exchange_weak_explicit(&d->state, &s, s + 1,
 							  memory_order_acquire,
-							  memory_order_relaxed))
-			return d;
-	return NULL;
+							  memory_order_relaxed)) {
+			*ret = d;
+			return 0;
+		}
+	return s & DESC_CLOSING ? -ECANCELED : 0;
 }
 
 void desc_leave(struct desc *d)
@@ -137,7 +142,7 @@ void desc_leave(struct desc *d)
 	struct rt_co *closer;
 
 	/* release: pairs with the acquire in desc_close(), which goes on to close the number */
-	if (atomic_fetch_sub_explicit(&d->state, 1, memory_order_release) != 1)
+	if (atomic_fetch_sub_explicit(&d->state, 1, memory_order_release) != (DESC_CLOSING | 1))
 		return;
 	lock_get(&d->lock);
 	closer = d->closer;
@@ -231,37 +236,51 @@ int desc_wait(struct desc *d, enum poll_dir dir, int64_t deadline)
 	return r;
 }
 
-bool desc_close(int fd)
+static void cancel_waits(struct desc *d)
 {
-	struct desc *d = desc_find(fd);
 	struct ready_list cancelled = {0};
-	uint32_t s = d ? atomic_load_explicit(&d->state, memory_order_relaxed) : 0;
 
-	do {
-		if (!(s & DESC_OPEN))
-			return false;
-	} while (!atomic_compare_exchange_weak_explicit(&d->state, &s, s & ~DESC_OPEN,
-							memory_order_relaxed,
-							memory_order_relaxed));
 	lock_get(&d->lock);
 	d->generation++;
 	take_waiters(d, POLL_READ, -ECANCELED, &cancelled);
 	take_waiters(d, POLL_WRITE, -ECANCELED, &cancelled);
 	lock_put(&d->lock);
 	co_ready_list(cancelled.first);
+}
+
+static void wait_for_users(struct desc *d)
+{
 	lock_get(&d->lock);
 	/* acquire: pairs with the release in desc_leave(). A loop: an operation that ended long ago
 	 * may come to its wake-up only now, and wake whom it finds. */
-	while (atomic_load_explicit(&d->state, memory_order_acquire)) {
+	while (atomic_load_explicit(&d->state, memory_order_acquire) & DESC_USERS) {
 		d->closer = this_co();
 		co_park_unlock(WAIT_IO, &d->lock);
 		lock_get(&d->lock);
 	}
 	d->closer = NULL;
 	lock_put(&d->lock);
+}
+
+int desc_close(int fd)
+{
+	struct desc *d = desc_find(fd);
+	uint32_t s = d ? atomic_load_explicit(&d->state, memory_order_relaxed) : 0;
+
+	do {
+		if (!(s & DESC_OPEN))
+			return s & DESC_CLOSING ? -ECANCELED : 0;
+	} while (!atomic_compare_exchange_weak_explicit(&d->state, &s,
+							(s & DESC_USERS) | DESC_CLOSING,
+							memory_order_relaxed,
+							memory_order_relaxed));
+	cancel_waits(d);
+	wait_for_users(d);
 	/* A duplicate of it would keep the registration alive. */
 	control(EPOLL_CTL_DEL, fd, 0);
-	return true;
+	/* Before close(2): after it the number may be another file's. */
+	atomic_store_explicit(&d->state, 0, memory_order_relaxed);
+	return 1;
 }
 
 /*

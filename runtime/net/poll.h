@@ -32,18 +32,20 @@ struct desc {
 	struct poll_waiter *waiters[POLL_DIRS];
 	struct rt_co *closer; /* waits until the last operation is over */
 
-	_Atomic uint32_t state; /* DESC_OPEN and the number of operations under way */
-	uint32_t flags;         /* set before DESC_OPEN, constant while open */
+	_Atomic uint32_t state; /* open, closing, and the number of operations under way */
+	uint32_t flags;         /* constant while open */
 	_Atomic uint32_t reads, drained_at;
 };
 
 /* Errors: -EPERM epoll cannot wait for it, -EMFILE the number is beyond the table, epoll_ctl's */
 int desc_open(int fd, uint32_t flags);
-/* NULL: not open, the descriptor is the caller's to block on. */
-struct desc *desc_enter(int fd);
+/* 0, and *ret NULL when it is not open: the descriptor is the caller's to block on. Errors: -ECANCELED
+ * it is being closed */
+int desc_enter(int fd, struct desc **ret);
 void desc_leave(struct desc *d);
-/* Ends the waits on it and waits for the operations to end; true: it was open, and is closed now. */
-bool desc_close(int fd);
+/* Ends the waits on it, waits for the operations to end and forgets it. 1: it was open, and is the
+ * caller's to close(2); 0: it was not. Errors: -ECANCELED somebody else is closing it */
+int desc_close(int fd);
 
 /* Waits for the next event. Errors: -ETIMEDOUT, -ECANCELED it is being closed */
 int desc_wait(struct desc *d, enum poll_dir dir, int64_t deadline);

@@ -126,9 +126,11 @@ static int accept_open(struct desc *d, int fd, struct sockaddr *addr, unsigned *
 
 int rt_accept(int fd, struct sockaddr *addr, unsigned *addr_bytes, int64_t deadline)
 {
-	struct desc *d = desc_enter(fd);
-	int conn, r;
+	struct desc *d;
+	int r = desc_enter(fd, &d), conn;
 
+	if (r < 0)
+		return r;
 	conn = d ? accept_open(d, fd, addr, addr_bytes, deadline)
 		 : accept_blocking(fd, addr, addr_bytes, deadline);
 	if (conn >= 0) {
@@ -167,11 +169,11 @@ static __attribute__((noinline)) int connect_result(int fd)
 
 static int wait_connected(int fd, int64_t deadline)
 {
-	struct desc *d = desc_enter(fd);
-	int r;
+	struct desc *d;
+	int r = desc_enter(fd, &d);
 
 	if (!d)
-		return -EBADF;
+		return r < 0 ? r : -EBADF;
 	do {
 		r = desc_wait(d, POLL_WRITE, deadline);
 		if (r == 0)
