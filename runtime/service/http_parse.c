@@ -318,6 +318,8 @@ int http_parse_request(const char *buf, size_t len, struct http_request *ret)
 	int status, r = next_line(&rest, &line);
 
 	clear_request(ret);
+	if (len && !byte_is(buf[0], TOKEN)) /* another protocol's: its line may never end */
+		return -400;
 	if (r <= 0)
 		return r < 0 ? r : len >= HTTP_HEAD_MAX ? -431 : 0;
 	status = parse_request_line(line, ret);
