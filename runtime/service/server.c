@@ -30,6 +30,7 @@ static void server_unref(struct http_server *s)
 
 void server_forget(struct http_server *s, struct conn *c)
 {
+	count_connections(s, -1); /* before a drain can find that it was the last */
 	rt_lock(&s->lock);
 	*(c->prev ? &c->prev->next : &s->conns) = c->next;
 	if (c->next)
@@ -38,7 +39,6 @@ void server_forget(struct http_server *s, struct conn *c)
 	/* Under the lock: a drain that finds it in the list may still use the descriptor. */
 	rt_close_fd(c->fd);
 	rt_unlock(&s->lock);
-	count_connections(s, -1);
 	free(c);
 	server_unref(s);
 }
