@@ -1,4 +1,5 @@
 """liveroom by itself: its endpoints, its three roles, bad requests, draining, and its viewers."""
+import concurrent.futures
 import json
 import os
 import re
@@ -135,6 +136,79 @@ class Serve(harness.Case):
         r = harness.run(LIVEROOM, "serve", "--listen", s.address)
         self.assertEqual(r.returncode, 1)
         self.assertEqual(r.stderr, f"liveroom: listen on {s.address}: Address already in use\n")
+
+
+    def post(self, server, path, body):
+        request = urllib.request.Request(server.url + path, data=body, method="POST")
+        try:
+            with urllib.request.urlopen(request, timeout=10) as r:
+                return r.status, r.read(), r.headers
+        except urllib.error.HTTPError as e:
+            return e.code, e.read(), e.headers
+
+    def test_chat_is_read_in_order_after_what_was_seen(self):
+        s = Server(self)
+        for i in range(1, 4):
+            self.assertEqual(self.post(s, "/chat?room=a", b"word %d" % i)[:2],
+                             (200, b'{"id":%d}\n' % i))
+        self.assertEqual(s.get("/chat?room=a&after=1"), (200, b"2 word 2\n3 word 3\n"))
+        self.assertEqual(s.get("/chat?room=b"), (200, b""))
+        self.assertEqual(self.post(s, "/chat?room=a", b"two\nlines")[0], 400)
+        self.assertEqual(self.post(s, "/chat?room=a", b"x" * 201)[0], 400)
+        self.assertEqual(s.metric("live_chat_messages_total"), 3)
+
+    def test_a_chat_reader_waits_for_the_next_word(self):
+        s = Server(self)
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            readers = [pool.submit(s.get, "/chat?room=a&wait=20", 60) for _ in range(5)]
+            harness.wait_for(lambda: s.metric("live_connections") >= 6, "five readers")
+            self.post(s, "/chat?room=a", b"at last")
+            self.assertEqual([r.result() for r in readers], [(200, b"1 at last\n")] * 5)
+
+    def test_a_chat_reader_does_not_hold_a_drain(self):
+        s = Server(self)
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            reader = pool.submit(s.get, "/chat?room=a&wait=20", 60)
+            harness.wait_for(lambda: s.metric("live_connections") >= 2, "the reader")
+            s.process.send_signal(signal.SIGTERM)
+            self.assertEqual(reader.result(), (200, b""))
+        self.assertEqual(s.process.wait(30), 0)
+
+    def test_who_chats_too_fast_is_told_to_wait(self):
+        s = Server(self)
+        answers = [self.post(s, "/chat?room=a", b"x") for _ in range(30)]
+        refused = [a for a in answers if a[0] == 429]
+        self.assertGreater(len(refused), 0)
+        self.assertEqual(refused[0][2]["Retry-After"], "1")
+        self.assertEqual({a[0] for a in answers[:5]}, {200})
+        self.assertEqual(s.metric("live_chat_refusals_total"), len(refused))
+
+    def test_leaving_is_counted(self):
+        s = Server(self)
+        self.assertEqual(self.post(s, "/leave?room=a", b"")[0], 200)
+        self.assertEqual(s.get("/leave?room=a")[0], 405)
+        self.assertEqual(s.metric("live_leaves_total"), 1)
+
+    def test_requests_and_connections_beyond_their_bounds(self):
+        s = Server(self, "--threads", "1", "--per-client", "3")
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            reader = pool.submit(s.get, "/chat?room=a&wait=20", 60)
+            harness.wait_for(lambda: s.get("/join")[0] == 503, "the bound of requests")
+            self.assertEqual(s.get("/healthz")[0], 200)
+            self.assertGreater(s.metric("live_refused_requests_total"), 0)
+            idle = [socket.create_connection((s.host, int(s.port))) for _ in range(2)]
+            harness.wait_for(lambda: s.get("/healthz")[0] == 429, "the bound of connections")
+            for c in idle:
+                c.close()
+            harness.wait_for(lambda: s.get("/healthz")[0] == 200, "room for a connection")
+            s.process.send_signal(signal.SIGTERM)
+            reader.result()
+
+    def test_the_runtime_shows_its_numbers(self):
+        s = Server(self)
+        self.assertGreater(s.metric("rt_coroutines"), 2)
+        self.assertGreater(s.metric("rt_threads"), 0)
+        self.assertGreater(s.metric("rt_procs"), 0)
 
 
 class BadRequests(harness.Case):
@@ -283,6 +357,8 @@ class Load(harness.Case):
         self.assertEqual(seen["joins"]["done"], s.metric("live_joins_total"))
         self.assertGreaterEqual(seen["joins"]["done"], 20)
         self.assertGreater(seen["segments"]["done"], 0)
+        self.assertEqual(seen["leaves"]["done"], s.metric("live_leaves_total"))
+        self.assertGreater(seen["leaves"]["done"], 0)
         self.assertEqual(seen["segments"]["done"], s.metric("live_cache_hits_total") +
                          s.metric("live_cache_misses_total"))
         self.assertGreaterEqual(seen["joins"]["p99_ns"], seen["joins"]["p50_ns"])
