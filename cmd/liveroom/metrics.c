@@ -1,6 +1,6 @@
 #include "metrics.h"
 
-#include "../../runtime/service/rt_metrics.h"
+#include "../../runtime/rt_metrics.h"
 
 static _Atomic int64_t values[METRIC_MAX];
 

@@ -1,7 +1,7 @@
-#include "rt_metrics.h"
+#include "../rt_metrics.h"
 
-#include "../sched/sched.h"
-#include "../sched/ttsp.h"
+#include "sched.h"
+#include "ttsp.h"
 
 static void gauge(FILE *f, const char *name, const char *help, int64_t value)
 {
