@@ -38,7 +38,7 @@ static const uint32_t write_events = EPOLLOUT | EPOLLHUP | EPOLLERR;
 static const uint32_t end_events = EPOLLRDHUP | EPOLLHUP | EPOLLERR;
 
 static int epoll_fd = -1, break_fd = -1;
-static bool no_pwait2; /* this kernel has none; written by any poller, always to true */
+static _Atomic bool no_pwait2; /* this kernel has none; whoever finds out tells the others */
 static _Atomic uint32_t break_asked;
 static _Atomic int64_t n_waiters;
 static struct desc *_Atomic chunks[CHUNKS];
@@ -351,11 +351,11 @@ static int wait_events(struct epoll_event *evs, int64_t delay_ns)
 	int64_t ms = delay_ns / RT_MSEC + (delay_ns % RT_MSEC > 0);
 	int n;
 
-	if (delay_ns > 0 && !no_pwait2) {
+	if (delay_ns > 0 && !atomic_load_explicit(&no_pwait2, memory_order_relaxed)) {
 		n = epoll_pwait2(epoll_fd, evs, EVENTS, &ts, NULL);
 		if (n >= 0 || errno != ENOSYS)
 			return n;
-		no_pwait2 = true;
+		atomic_store_explicit(&no_pwait2, true, memory_order_relaxed);
 	}
 	return epoll_wait(epoll_fd, evs, EVENTS, delay_ns < 0 ? -1 : ms > INT32_MAX ? INT32_MAX : (int)ms);
 }

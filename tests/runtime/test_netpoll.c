@@ -7,12 +7,26 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <signal.h>
+#include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
+
+/* Stands before libc's: a kernel before 5.11, when a situation says so. */
+static _Atomic bool old_kernel;
+static _Atomic int old_waits;
+
+int epoll_pwait2(int fd, struct epoll_event *evs, int n, const struct timespec *ts, const sigset_t *mask)
+{
+	if (!atomic_load(&old_kernel))
+		return (int)syscall(SYS_epoll_pwait2, fd, evs, n, ts, mask, _NSIG / 8);
+	atomic_fetch_add(&old_waits, 1);
+	return (int)syscall(-1); /* ENOSYS */
+}
 
 static int64_t in_ms(int64_t ms)
 {
@@ -651,6 +665,20 @@ static void *use_again(void *arg)
 	return NULL;
 }
 
+/* The first wait finds out, and no other asks again; waits are rounded up to milliseconds. */
+static void *wait_on_an_old_kernel(void *arg)
+{
+	int64_t until = rt_now() + 20 * 1300 * RT_USEC;
+
+	atomic_store(&old_kernel, true);
+	for (int i = 0; i < 20; i++)
+		rt_sleep(1300 * RT_USEC);
+	EXPECT(rt_now() >= until);
+	EXPECT(old_waits >= 1 && old_waits <= (int)rt_procs() + 1);
+	a_read_ends_at_its_deadline_and_not_before();
+	return NULL;
+}
+
 int main(int argc, char **argv)
 {
 	struct rt_options o = {0};
@@ -661,5 +689,7 @@ int main(int argc, char **argv)
 	EXPECT_EQ(rt_run(&o, wait_and_leave, pair, NULL), 0);
 	EXPECT_EQ(rt_run(&o, use_again, pair, NULL), 0);
 	CHECK(!expect_failures, "descriptors_of_a_runtime_that_has_ended_can_be_used_by_the_next");
+	EXPECT_EQ(rt_run(&o, wait_on_an_old_kernel, NULL, NULL), 0);
+	CHECK(!expect_failures, "a_kernel_without_epoll_pwait2_serves_too");
 	return tap_done();
 }
