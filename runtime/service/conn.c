@@ -320,6 +320,7 @@ static bool turn(struct conn *c)
 	if (n < 0)
 		return refuse(c, -n, n == -405 ? HTTP_GET | HTTP_HEAD | HTTP_POST : 0);
 	c->at += (size_t)n;
+	c->head_deadline = c->now_ns + c->server->o.head_ns; /* the next one's, if it has begun */
 	memcpy(c->req.client, c->client, sizeof c->req.client);
 	if (!serve_request(c))
 		return false;

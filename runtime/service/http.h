@@ -73,8 +73,6 @@ struct http_server;
 int http_serve(const struct http_options *o, struct http_server **ret);
 /* "HOST:PORT" that it really listens on. */
 const char *http_address(const struct http_server *s);
-/* Answers from now on end their connections; nothing else changes yet. */
-void http_begin_drain(struct http_server *s);
 /* Drains for at most timeout_ns, then shuts down the sockets of what is left. True when all requests
  * were answered. s must not be used afterwards; it is freed with its last connection. */
 bool http_drain(struct http_server *s, int64_t timeout_ns);

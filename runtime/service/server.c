@@ -224,11 +224,6 @@ const char *http_address(const struct http_server *s)
 	return s->address;
 }
 
-void http_begin_drain(struct http_server *s)
-{
-	atomic_store(&s->draining, true);
-}
-
 /* A connection that never had an answer may have its first request on the way: it gets a second. */
 static void close_idle(struct http_server *s)
 {
@@ -271,7 +266,7 @@ bool http_drain(struct http_server *s, int64_t timeout_ns)
 	int64_t end = rt_now() + timeout_ns;
 	bool drained;
 
-	http_begin_drain(s);
+	atomic_store(&s->draining, true);
 	while (accept_one(s, 0) == 0) /* what clients have opened already */
 		;
 	rt_close_fd(s->fd);

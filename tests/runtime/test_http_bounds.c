@@ -151,6 +151,28 @@ static rlim_t first_free_number(void)
 	return (rlim_t)fd;
 }
 
+/* Each head is complete in time, but there is always the beginning of the next one. */
+static void the_time_of_a_head_begins_with_that_head(void)
+{
+	static const char cut[] = "st: x\r\n\r\nGET /hello HTTP/1.1\r\nHo";
+	struct http_server *s = serve((struct http_options){.head_ns = 2 * RT_SEC});
+	int64_t until = in_ms(3000);
+	char buf[1024];
+	int fd = dial(s);
+
+	say(fd, cut + 9);
+	while (rt_now() < until) {
+		say(fd, cut);
+		hear_one(fd, buf, sizeof buf);
+		EXPECT_EQ(status_of(buf), 200);
+		if (status_of(buf) != 200)
+			break;
+		rt_sleep(20 * RT_MSEC);
+	}
+	rt_close_fd(fd);
+	end(s);
+}
+
 /* Out of descriptors the acceptor tries again now and then: it neither spins nor gives up. */
 static void accept_under_exhaustion_backs_off_and_recovers(void)
 {
@@ -273,6 +295,7 @@ static const struct situation situations[] = {
 	SITUATION(connections_beyond_the_bound_are_told_to_come_back),
 	SITUATION(connections_of_one_client_beyond_its_bound_are_told_to_come_back),
 	SITUATION(time_is_bounded),
+	SITUATION(the_time_of_a_head_begins_with_that_head),
 	SITUATION(accept_under_exhaustion_backs_off_and_recovers),
 	SITUATION(a_drain_answers_what_is_under_way_and_closes_what_idles),
 	SITUATION(a_drain_ends_at_its_deadline),
