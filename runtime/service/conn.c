@@ -241,18 +241,20 @@ static const struct http_route *find_route(const struct http_server *s, const ch
 	return NULL;
 }
 
+/* Probes neither wait for others nor take their place. */
 static bool enter_request(struct http_server *s, const struct http_route *route)
 {
-	if (atomic_fetch_add_explicit(&s->requests, 1, memory_order_relaxed) < s->o.max_requests ||
-	    route->flags & HTTP_ALWAYS)
+	if (route->flags & HTTP_ALWAYS ||
+	    atomic_fetch_add_explicit(&s->requests, 1, memory_order_relaxed) < s->o.max_requests)
 		return true;
 	atomic_fetch_sub_explicit(&s->requests, 1, memory_order_relaxed);
 	return false;
 }
 
-static void leave_request(struct http_server *s)
+static void leave_request(struct http_server *s, const struct http_route *route)
 {
-	atomic_fetch_sub_explicit(&s->requests, 1, memory_order_relaxed);
+	if (!(route->flags & HTTP_ALWAYS))
+		atomic_fetch_sub_explicit(&s->requests, 1, memory_order_relaxed);
 }
 
 static bool handle(struct conn *c, const struct http_route *route)
@@ -306,7 +308,7 @@ static bool serve_request(struct conn *c)
 		ok = route ? handle(c, route) : answer_unknown(c);
 	free(owned);
 	if (route)
-		leave_request(s);
+		leave_request(s, route);
 	return ok;
 }
 

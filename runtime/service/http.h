@@ -36,7 +36,7 @@ void http_give(struct http_answer *a, const char *type, char *body, size_t len);
 void http_answer_done(struct http_answer *a);
 
 enum http_route_flags {
-	HTTP_ALWAYS = 1, /* answered beyond the bound of requests too: probes and metrics */
+	HTTP_ALWAYS = 1, /* outside of the bound of requests: probes and metrics */
 };
 
 struct http_route {

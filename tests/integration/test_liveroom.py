@@ -194,6 +194,7 @@ class Serve(harness.Case):
         s = Server(self, "--threads", "1", "--per-client", "3")
         with concurrent.futures.ThreadPoolExecutor() as pool:
             reader = pool.submit(s.get, "/chat?room=a&wait=20", 60)
+            harness.wait_for(lambda: s.metric("live_connections") >= 2, "the reader")
             harness.wait_for(lambda: s.get("/join")[0] == 503, "the bound of requests")
             self.assertEqual(s.get("/healthz")[0], 200)
             self.assertGreater(s.metric("live_refused_requests_total"), 0)

@@ -70,6 +70,7 @@ static const struct http_route routes[] = {
 	{"/echo", HTTP_POST, 0, echo},
 	{"/hello", HTTP_GET, 0, hello},
 	{"/number", HTTP_GET, 0, number},
+	{"/patient", HTTP_GET, HTTP_ALWAYS, slow},
 	{"/slow", HTTP_GET, 0, slow},
 	{0},
 };
