@@ -324,7 +324,7 @@ static int memory_prepare(struct fault *f, struct err *e)
 		for (size_t k = 0; r == 0 && k < st->n; k++)
 			if (st->items[k].target == f->targets.items[i])
 				r = record_group(f, &st->items[k], groups, e);
-		u->data = json_pack("{s:o}", "groups", groups);
+		undo_set_json(u, json_pack("{s:o}", "groups", groups));
 	}
 	return r;
 }
@@ -498,11 +498,14 @@ static void revert_record(const struct undo *u, struct undo_result *ret)
 	/* The worse outcome of several groups stands for all; gone only when all are. */
 	static const int rank[] = {[UNDO_GONE] = 0, [UNDO_REVERTED] = 1, [UNDO_FOREIGN] = 2,
 				   [UNDO_FAILED] = 3};
+	json_auto_t *data = undo_json(u);
 	const json_t *group;
 	size_t i;
 
-	*ret = (struct undo_result){.outcome = UNDO_GONE};
-	json_array_foreach(json_object_get(u->data, "groups"), i, group) {
+	*ret = (struct undo_result){.outcome = data ? UNDO_GONE : UNDO_FAILED};
+	if (!data)
+		snprintf(ret->text, sizeof ret->text, "undo record of MemoryChaos is damaged");
+	json_array_foreach(json_object_get(data, "groups"), i, group) {
 		enum undo_outcome o = revert_group(group, ret->text, sizeof ret->text);
 
 		ret->outcome = rank[o] > rank[ret->outcome] ? o : ret->outcome;
@@ -533,10 +536,11 @@ static int memory_snapshot(struct fault *f, const struct target *t, struct str *
 static int memory_resnapshot(const struct undo *u, struct broker *broker, struct str *ret,
 			     struct err *e)
 {
+	json_auto_t *data = undo_json(u);
 	const json_t *record;
 	size_t i;
 
-	json_array_foreach(json_object_get(u->data, "groups"), i, record) {
+	json_array_foreach(json_object_get(data, "groups"), i, record) {
 		struct memory_group g;
 		int r = find_group(record, &g);
 
