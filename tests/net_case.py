@@ -4,6 +4,7 @@ a(va) 10.97.0.1, fd97::1 is the target; b(vb) is .2. Rig holds tests/rig/net_rig
 two by a veth; TunCase by two TUN devices, which carry no Ethernet header, with this process copying
 packets between them.
 """
+import contextlib
 import fcntl
 import json
 import os
@@ -15,6 +16,7 @@ import statistics
 import struct
 import subprocess
 import threading
+import time
 
 import harness
 from delay_pair import inside, ip
@@ -149,6 +151,50 @@ class NetCase(harness.Case):
         self.addCleanup(s.close)
         s.settimeout(30)
         return s
+
+    def connection(self):
+        """Both ends of a TCP stream from a to b; made before a fault, it owes nothing to a lost SYN."""
+        server, client = self.socket(B), self.socket(A)
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        server.bind((FOUR, 0))
+        server.listen()
+        client.connect(server.getsockname())
+        sink, _ = server.accept()
+        self.addCleanup(sink.close)
+        sink.settimeout(30)
+        return client, sink
+
+
+class TcpInfo:
+    """How the kernel sees a connection: what is named here of struct tcp_info."""
+
+    def __init__(self, sock):
+        raw = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+        self.backoff = raw[4]
+        self.rto_s = struct.unpack_from("I", raw, 8)[0] / 1e6
+        self.total_retrans = struct.unpack_from("I", raw, 100)[0]
+
+
+def pump(client, sink, seconds):
+    """Bytes that arrive while the sender sends all it can."""
+    stop, arrived = threading.Event(), 0
+
+    def send():
+        client.setblocking(False)
+        while not stop.is_set():
+            if select.select([], [client], [], 0.05)[1]:
+                with contextlib.suppress(BlockingIOError):
+                    client.send(bytes(65536))
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        if select.select([sink], [], [], left)[0]:
+            arrived += len(sink.recv(1 << 20))
+    stop.set()
+    sender.join()
+    return arrived
 
 
 def tun(ns, name):

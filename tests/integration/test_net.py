@@ -3,13 +3,15 @@
 Runs on this machine's kernel (delay engine) and in the UML lab (netem): the backend is the one that
 preflight chooses.
 """
+import contextlib
 import math
+import select
 import statistics
 import subprocess
 import time
 
 import harness
-from net_case import A, B, FOUR, SIX, NetCase, ip, ping, tc
+from net_case import A, B, FOUR, SIX, NetCase, TcpInfo, ip, ping, pump, tc
 
 LEGS = "host lab"
 
@@ -101,17 +103,52 @@ class Delay(NetCase):
         self.assertGreater(self.median(SIX), 95)
 
 
+def binomial_interval(n, p, outside=1e-6):
+    """The narrowest [low, high] that leaves at most outside/2 on each side of the binomial."""
+    pmf = [math.exp(math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) +
+                    k * math.log(p) + (n - k) * math.log(1 - p)) for k in range(n + 1)]
+
+    def tail(probabilities):
+        total = 0.0
+        for k, q in enumerate(probabilities):
+            total += q
+            if total > outside / 2:
+                return k
+        return n
+
+    return tail(pmf), n - tail(reversed(pmf))
+
+
+@contextlib.contextmanager
+def netem(spec):
+    """The kernel's own fault, to compare with."""
+    tc(A, "qdisc", "add", "dev", "va", "root", "netem", *spec.split())
+    try:
+        yield
+    finally:
+        tc(A, "qdisc", "del", "dev", "va", "root")
+
+
 class Loss(NetCase):
-    def test_20_percent_lies_in_its_interval(self):
-        rig = self.rig('action: loss, loss: {loss: "20"}, direction: to')
+    def lose(self, spec):
+        """Round trips lost of 2000, which must lie in the interval of 20 %, and the gate's count."""
+        rig = self.rig(f'action: loss, loss: {{loss: "20"}}, {spec}')
         before = rig.start()
         n = 2000
-        answered = len(ping(FOUR, n, 0.002, wait=1)[0])
-        sigma = math.sqrt(n * 0.2 * 0.8)
-        self.assertAlmostEqual(n - answered, n * 0.2, delta=4 * sigma)
+        lost = n - len(ping(FOUR, n, 0.002, wait=1)[0])
+        gate = rig.do("report")["targets"][0]["gates"][0]
+        self.assertEqual((gate["matched"], gate["lost"]), (n, lost))
+        low, high = binomial_interval(n, 0.2)
+        self.assertTrue(low <= lost <= high, f"{lost} of {n} lost; want {low} to {high}")
         self.assertEqual(rig.do("effect")["state"], "measured")
         self.assertEqual(rig.back(), before)
         self.assertEqual(len(ping(FOUR, 50, 0.002)[0]), 50)
+
+    def test_20_percent_lies_in_its_interval_to(self):
+        self.lose("direction: to")
+
+    def test_20_percent_lies_in_its_interval_from(self):
+        self.lose("direction: from")
 
     def test_tcp_feels_the_loss(self):
         free = self.goodput(1)
@@ -119,6 +156,57 @@ class Loss(NetCase):
         rig.start()
         lossy = self.goodput(3)
         self.assertLess(lossy, min(free / 5, 300), "a dropped packet must look lost, not refused")
+
+    def lossy_bytes(self, fault, seconds=3):
+        client, sink = self.connection()
+        with fault:
+            arrived = pump(client, sink, seconds)
+            self.assertGreater(TcpInfo(client).total_retrans, 10)
+        return arrived
+
+    def test_tcp_carries_as_much_as_under_netems_own_loss(self):
+        if not harness.IN_LAB:
+            self.skipTest("no netem here; the lab leg compares")
+        ours, theirs = [], []
+        for _ in range(3):
+            ours.append(self.lossy_bytes(self.fault('action: loss, loss: {loss: "20"}')))
+            theirs.append(self.lossy_bytes(netem("loss 20%")))
+        ratio = statistics.median(ours) / statistics.median(theirs)
+        # Refused packets would carry some hundred times as much.
+        self.assertTrue(1 / 4 < ratio < 4, f"ours {ours}, netem's {theirs}")
+
+    @contextlib.contextmanager
+    def fault(self, spec):
+        rig = self.rig(spec)
+        before = rig.start()
+        yield
+        self.assertEqual(rig.back(), before)
+
+    def back_off(self, fault):
+        """Seconds until the retransmission time-out is beyond four, and retransmissions by then;
+        afterwards everything arrives."""
+        client, sink = self.connection()
+        client.sendall(b"first")
+        self.assertEqual(sink.recv(100), b"first")
+        with fault:
+            started = time.monotonic()
+            client.sendall(b"second")
+            harness.wait_for(lambda: TcpInfo(client).rto_s > 4, "the time-out to grow", 60)
+            info, took = TcpInfo(client), time.monotonic() - started
+            self.assertEqual(select.select([sink], [], [], 0)[0], [])
+        self.assertGreaterEqual(info.backoff, 4)
+        # One for each doubling, besides the tail probe: not hundreds, as when it is told at once.
+        self.assertLessEqual(info.total_retrans, info.backoff + 2)
+        self.assertGreater(took, 2)
+        self.assertEqual(sink.recv(100), b"second")
+        return took, info.total_retrans
+
+    def test_time_out_backs_off_under_a_partition(self):
+        took, retrans = self.back_off(self.fault("action: partition, direction: both"))
+        if harness.IN_LAB:
+            with_netem, retrans_netem = self.back_off(netem("loss 100%"))
+            self.assertAlmostEqual(took, with_netem, delta=0.5 * with_netem)
+            self.assertAlmostEqual(retrans, retrans_netem, delta=1)
 
     def test_partition_both_ways_backs_off_and_heals(self):
         rig = self.rig("action: partition, direction: both")
