@@ -4,13 +4,18 @@ Runs on this machine's kernel (delay engine) and in the UML lab (netem): the bac
 preflight chooses.
 """
 import contextlib
+import ctypes
 import math
+import os
 import select
+import socket
 import statistics
+import struct
 import subprocess
 import time
 
 import harness
+from delay_pair import inside
 from net_case import A, B, FOUR, SIX, NetCase, TcpInfo, ip, ping, pump, tc
 
 LEGS = "host lab"
@@ -281,6 +286,26 @@ class Lease(NetCase):
         self.check("action: delay, delay: {latency: 300ms}")
 
 
+def bpf(command, attr):
+    """The system call itself: no library of Debian 12 knows TCX."""
+    buf = ctypes.create_string_buffer(attr, 128)
+    libc = ctypes.CDLL(None, use_errno=True)
+    fd = libc.syscall(321, command, buf, 128)
+    return fd if fd >= 0 else None
+
+
+def tcx_link(ifindex, attach_type):
+    """A program named "theirs" that answers TCX_PASS: the descriptor of its link, or None."""
+    code = ctypes.create_string_buffer(bytes.fromhex("b700000000000000 9500000000000000"), 16)
+    licence = ctypes.create_string_buffer(b"GPL")
+    prog = bpf(5, struct.pack("IIQQIIQII16s", 3, 2, ctypes.addressof(code),
+                              ctypes.addressof(licence), 0, 0, 0, 0, 0, b"theirs"))
+    assert prog is not None, "load a BPF program"
+    link = bpf(28, struct.pack("IIII", prog, ifindex, attach_type, 0))
+    os.close(prog)
+    return link
+
+
 class Foreign(NetCase):
     def setUp(self):
         super().setUp()
@@ -324,6 +349,90 @@ class Foreign(NetCase):
            "match", "ip", "src", "10.97.0.9/32", "flowid", "1:1")
         out = self.rig("action: rate, rate: {rate: 1mbit}, direction: from").do("plan")
         self.assertIn("would skip the u32 filter", out["error"])
+
+    def refuse(self, source):
+        """Somebody else's way to refuse what comes from source: a u32 filter after the gate."""
+        tc(A, "qdisc", "add", "dev", "va", "clsact")
+        tc(A, "filter", "add", "dev", "va", "ingress", "pref", "100", "protocol", "ip", "u32",
+           "match", "ip", "src", f"{source}/32", "action", "mirred", "egress", "redirect", "dev", "lo")
+
+    def refuse_by_nft(self, source):
+        self.nft("add table netdev theirs")
+        self.nft("add chain netdev theirs wall "
+                 "{ type filter hook ingress device va priority 0; }")
+        self.nft(f"add rule netdev theirs wall ip saddr {source} drop")
+
+    def nft(self, *args):
+        out = harness.run("ip", "netns", "exec", A, "nft", *args)
+        self.assertEqual(out.returncode, 0, out.stderr)
+        return out.stdout
+
+    def settings(self):
+        """All of them, without counters."""
+        return [tc(A, "qdisc", "show", "dev", "va"), tc(A, "class", "show", "dev", "va"),
+                *(tc(A, "filter", "show", "dev", "va", hook) for hook in ("egress", "ingress")),
+                self.nft("list", "ruleset")]
+
+    def stays_shut(self, wall):
+        """A wall before 10.97.0.3 holds before, during and after faults on what is received."""
+        ip("-n", B, "addr", "add", "10.97.0.3/24", "dev", "vb")
+        self.assertTrue(ping("10.97.0.3", 2)[0])
+        wall("10.97.0.3")
+        shut = lambda: ping("10.97.0.3", 3, 0.02, wait=1)[0] == []
+        self.assertTrue(shut())
+        theirs = self.settings()
+        for spec in ("action: delay, delay: {latency: 30ms}", 'action: loss, loss: {loss: "1"}'):
+            rig = self.rig(f"{spec}, direction: from", backend="engine")
+            before = rig.start()
+            self.assertTrue(shut(), spec)
+            self.assertTrue(ping(FOUR, 5)[0])
+            if "delay" in spec:
+                self.assertGreater(self.median(FOUR), 29)
+            self.assertEqual(rig.back(), before)
+            self.assertEqual(self.settings(), theirs)
+            self.assertTrue(shut(), spec)
+        self.assertLess(self.goodput(1), 60, "the target's own htb no longer limits")
+
+    def test_ingress_filter_stays_shut(self):
+        self.stays_shut(self.refuse)
+
+    def test_nft_netdev_hook_stays_shut(self):
+        self.stays_shut(self.refuse_by_nft)
+
+    def test_nft_netdev_hook_that_an_ifb_would_bypass_is_refused_by_name(self):
+        self.refuse_by_nft("10.97.0.3")
+        spec = "action: rate, rate: {rate: 1mbit}, direction: "
+        out = self.rig(spec + "from").do("plan")
+        self.assertIn("skip the nftables chain netdev theirs wall", out["error"])
+        rig = self.rig(spec + "to")
+        before = rig.start()
+        self.assertEqual(rig.back(), before)
+
+    def test_nft_netdev_hook_of_another_device_is_in_nobodys_way(self):
+        ip("-n", A, "link", "add", "other", "type", "ifb")
+        self.nft("add table netdev theirs")
+        self.nft("add chain netdev theirs wall "
+                 "{ type filter hook ingress device other priority 0; }")
+        rig = self.rig("action: rate, rate: {rate: 1mbit}, direction: from")
+        before = rig.start()
+        self.assertEqual(rig.back(), before)
+
+    def test_tcx_program_is_refused_by_name_and_stays(self):
+        for direction, hook, attach in (("to", "egress", 47), ("from", "ingress", 46)):
+            with inside(A):
+                link = tcx_link(socket.if_nametoindex("va"), attach)
+            if link is None:
+                self.skipTest("this kernel has no TCX; the host leg covers it")
+            try:
+                out = self.rig(f"action: partition, direction: {direction}").do("plan")
+                self.assertRegex(out["error"], rf"TCX program \d+ \(theirs\) at {hook}")
+                self.assertIn("bpftool prog show id", out["hint"])
+                self.assertEqual(len(ping(FOUR, 3)[0]), 3)
+            finally:
+                os.close(link)
+        rig = self.rig("action: partition")
+        before = rig.start()
+        self.assertEqual(rig.back(), before)
 
     def test_filter_added_meanwhile_keeps_clsact_and_is_reported(self):
         rig = self.rig("action: partition")
