@@ -638,7 +638,8 @@ static int memory_doctor(struct broker *broker, struct capability_list *ret, str
 	autofree char *name = xasprintf("brunt-doctor-%d", (int)getpid());
 	struct memory_group g = {0};
 	struct err why = {0};
-	uint64_t limit = 0;
+	uint64_t limit = 0, high = 0;
+	bool high_ok = false;
 	bool ok = cgroup_own("memory", &parent, &why) == 0 &&
 		  cgroup_make(&parent, name, &scratch, &why) == 0;
 
@@ -646,6 +647,8 @@ static int memory_doctor(struct broker *broker, struct capability_list *ret, str
 		g.cg = scratch;
 		ok = memory_group_shrink(&g, false, 64 << 20, &why) == 0 &&
 		     memory_group_limit(&g, false, &limit, &why) == 0 && limit == 64 << 20;
+		high_ok = scratch.version == 2 && memory_group_shrink(&g, true, 32 << 20, &why) == 0 &&
+			  memory_group_limit(&g, true, &high, &why) == 0 && high == 32 << 20;
 		cgroup_remove(&scratch, NULL);
 	}
 	capability_add(ret, "MemoryChaos", "limit", true, ok,
@@ -653,9 +656,11 @@ static int memory_doctor(struct broker *broker, struct capability_list *ret, str
 						 : "set and read back on cgroup v2"
 			  : why.text,
 		       "mount the memory controller and run as root");
-	capability_add(ret, "MemoryChaos", "high", false, ok && scratch.version == 2,
-		       scratch.version == 2 ? "memory.high is there" : "the memory controller is on v1",
-		       "boot with a unified cgroup hierarchy");
+	capability_add(ret, "MemoryChaos", "high", false, high_ok,
+		       high_ok		      ? "set and read back on cgroup v2"
+		       : scratch.version == 1 ? "the memory controller is on cgroup v1"
+					      : why.text,
+		       "boot with a unified cgroup hierarchy: systemd.unified_cgroup_hierarchy=1");
 	cgroup_done(&scratch);
 	cgroup_done(&parent);
 	return 0;
