@@ -21,6 +21,7 @@ FAMILIES = {
 FRONT_HEADERS = {
     "lib/lab/lab.h", "lib/fault/driver.h", "lib/fault/capability.h", "lib/slo/slo.h",
     "lib/slo/objective.h", "lib/target/target.h", "lib/target/selector.h", "lib/kernel/broker.h",
+    "lib/kernel/sandbox.h",
 }
 FUNCTION_LIMIT = 100
 FILE_LIMIT = 700
