@@ -13,6 +13,7 @@ import subprocess
 
 import harness
 
+PATIENT = True
 A, B = f"bt-core-{os.getpid()}-a", f"bt-core-{os.getpid()}-b"
 
 # Every step of lib/engine.c, and the points inside a fault's life (lib/engine_fault.c).

@@ -7,6 +7,8 @@ import subprocess
 
 import harness
 
+PATIENT = True
+
 
 class Cli(harness.Case):
     def verbs(self):

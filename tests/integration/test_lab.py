@@ -14,6 +14,7 @@ import harness
 from harness import wait_for
 
 LEGS = "host lab"
+PATIENT = True
 PYTHON = "/usr/bin/python3"
 
 

@@ -46,6 +46,7 @@ HTTP = ('{name: join, indicator: {http: {url: "http://10.99.0.2:8080/", rate: 50
         "objectives: [%s]%s}")
 
 
+@harness.patient
 class SloRun(harness.Case):
     """A server in one namespace, brunt in another, a veth pair between; nothing in the root one."""
 

@@ -7,6 +7,8 @@ import unittest
 
 import harness
 
+PATIENT = True
+
 # Who may include whom (ARCHITECTURE.md). A stage may include earlier stages; only the engine
 # and the guard, which acts for it when it is gone, see all of them.
 STAGES = ["experiment", "plan", "journal", "inject", "observe", "recover", "verdict", "report"]
