@@ -134,21 +134,22 @@ def run_beside(tests, result):
 def relay_tap(lines, lock, result):
     """Prints another process's verdicts under the next numbers of our own, each with its text."""
     count = {"ok": 0, "not ok": 0}
-    block = []
+    verdict, block = None, []
 
     def flush():
+        """The number is given as the line is printed: TAP wants them in order."""
         with lock:
+            if verdict:
+                result.testsRun += 1
+                print(f"{verdict[1]} {result.testsRun} - {verdict[2]}")
             print("".join(block), end="", flush=True)
-        block.clear()
 
     for line in lines:
-        verdict = re.match(r"(ok|not ok) \d+ - (.*)", line)
-        if verdict:
+        found = re.match(r"(ok|not ok) \d+ - (.*)", line)
+        if found:
             flush()
-            count[verdict[1]] += 1
-            with lock:
-                result.testsRun += 1
-                block.append(f"{verdict[1]} {result.testsRun} - {verdict[2]}\n")
+            verdict, block = found, []
+            count[found[1]] += 1
         elif not re.match(r"TAP version|1\.\.", line):
             block.append(line)
     flush()

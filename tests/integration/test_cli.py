@@ -2,7 +2,6 @@
 """The command line itself: help, misspellings, output that cannot be written, completions."""
 import os
 import re
-import shutil
 import subprocess
 
 import harness
@@ -130,35 +129,6 @@ class Sandbox(harness.Case):
                 os.chown(name, 65534, 65534)
         r = self.brunt("report")
         self.assertEqual((r.returncode, r.stdout), (0, "no runs yet\n"), r.stderr)
-
-
-class Valgrind(harness.Case):
-    """Memory errors and leaks of the verbs that need no kernel feature."""
-
-    def check(self, *args, code=0):
-        if not shutil.which("valgrind"):
-            self.fail("valgrind is missing: packaging/debian-packages test")
-        r = harness.run("valgrind", "-q", "--error-exitcode=99", "--leak-check=full",
-                        "--errors-for-leak-kinds=definite,indirect", harness.BRUNT, *args,
-                        env=self.env)
-        self.assertEqual(r.returncode, code, r.stderr)
-
-    def setUp(self):
-        super().setUp()
-        if "asan" in harness.BUILD:
-            self.skipTest("valgrind cannot run a sanitizer build; the plain leg covers it")
-
-    def test_version(self):
-        self.check("version")
-
-    def test_help(self):
-        self.check("help")
-
-    def test_usage_error(self):
-        self.check("version", "--nonsense", code=2)
-
-    def test_completion(self):
-        self.check("completion", "zsh")
 
 
 if __name__ == "__main__":
