@@ -40,7 +40,8 @@ def final_results(folder):
         results = programs(path)
         again = path.replace(".junit.xml", AGAIN)
         if os.path.exists(again):
-            results.update(programs(again))
+            # A name of one suite may also run a program of another.
+            results.update({k: v for k, v in programs(again).items() if k in results})
         yield results
 
 
