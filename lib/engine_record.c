@@ -200,9 +200,10 @@ static json_t *slo_json(const struct slo_spec *spec, const struct slo_result *r)
 
 	for (size_t i = 0; i < r->n_objectives; i++)
 		json_array_append_new(objectives, objective_json(&r->objectives[i]));
-	return json_pack("{s:s, s:s, s:s, s:b, s:o, s:b, s:o, s:O*}", "name", spec->name,
+	return json_pack("{s:s, s:s, s:s, s:b, s:b, s:o, s:b, s:o, s:O*}", "name", spec->name,
 			 "indicator", spec->type->name, "state", slo_state_names[r->state],
-			 "narrowly", r->narrowly, "recovered_after_ms",
+			 "breach_expected", r->breach_expected, "narrowly", r->narrowly,
+			 "recovered_after_ms",
 			 r->recovered_after_ns < 0 ? json_null()
 						   : json_real((double)r->recovered_after_ns / 1e6),
 			 "recovery_breached", r->recovery_breached, "objectives", objectives,

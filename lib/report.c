@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 
 enum outcome { OUTCOME_PASSED, OUTCOME_FAILURE, OUTCOME_ERROR, OUTCOME_SKIPPED };
@@ -79,8 +80,10 @@ static void add_objectives(struct suite *s, const json_t *record)
 
 	json_array_foreach(json_object_get(record, "slos"), i, slo) {
 		json_array_foreach(json_object_get(slo, "objectives"), k, o) {
-			const char *state = text_of(o, "state"), *why = text_of(o, "why");
-			autofree char *name = xasprintf("%s: %s in %s", text_of(slo, "name"),
+			bool unwanted = !json_is_true(json_object_get(slo, "breach_expected"));
+			const char *state = text_of(unwanted ? o : slo, "state"), *why = text_of(o, "why");
+			autofree char *name = xasprintf("%s: %s%s in %s", text_of(slo, "name"),
+							unwanted ? "" : "breach of ",
 							text_of(o, "objective"), text_of(o, "window"));
 
 			/* An objective that could not be told is no pass: a gate must not open. */

@@ -114,10 +114,12 @@ class NetCase(harness.Case):
             self.addCleanup(harness.run, "ip", "netns", "del", ns)
             ip("-n", ns, "link", "set", "lo", "up")
         self.join()
+        # Up before they have addresses: else the first neighbour solicitation is lost, and a second.
+        for ns, dev in ((A, "va"), (B, "vb")):
+            ip("-n", ns, "link", "set", dev, "up")
         for ns, dev, n in ((A, "va", 1), (B, "vb", 2)):
             ip("-n", ns, "addr", "add", f"10.97.0.{n}/24", "dev", dev)
             ip("-n", ns, "addr", "add", f"fd97::{n}/64", "dev", dev, "nodad")
-            ip("-n", ns, "link", "set", dev, "up")
         harness.wait_for(lambda: ping(FOUR, 1)[0] and ping(SIX, 1)[0], "the link to carry packets")
 
     def join(self):

@@ -184,7 +184,7 @@ static json_t *detail_json(struct slo *s)
 
 int slo_judge(struct slo *s, struct slo_result *ret)
 {
-	struct slo_result r = {.name = s->spec->name};
+	struct slo_result r = {.name = s->spec->name, .breach_expected = s->spec->expect_breach};
 
 	for (enum window w = WINDOW_BASELINE; w < WINDOW_MAX; w++)
 		for (size_t i = 0; slo_judged_in(s->spec, w) && i < s->n_objectives; i++)
