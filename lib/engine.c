@@ -297,6 +297,23 @@ static int open_place(struct engine *en, struct err *e)
 	return r < 0 ? r : WAIT;
 }
 
+int engine_hold(struct engine *en, const struct target_list *targets, struct err *e)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < targets->n; i++) {
+		struct target *t = targets->items[i];
+		autofree char *name = NULL;
+
+		if (t->netns_fd >= 0 && !t->netns_id.cookie)
+			r = broker_netns_cookie(en->broker, t->netns_fd, &t->netns_id, e);
+		name = plan_target_name(t);
+		if (r == 0)
+			r = lock_name(en->lock, name, e);
+	}
+	return r;
+}
+
 /* Before any driver looks at them: what another run has put there is no obstacle but a holder. */
 static int claim_targets(struct engine *en, struct err *e)
 {
@@ -305,11 +322,8 @@ static int claim_targets(struct engine *en, struct err *e)
 
 	if (r == 0)
 		r = plan_choose_all(en->x, place_targets(en->place), en->seed, &targets, e);
-	for (size_t i = 0; r == 0 && i < targets.n; i++) {
-		autofree char *name = plan_target_name(targets.items[i]);
-
-		r = lock_name(en->lock, name, e);
-	}
+	if (r == 0)
+		r = engine_hold(en, &targets, e);
 	return r == -EBUSY ? held_by_other(en, e) : r;
 }
 

@@ -19,8 +19,11 @@ int64_t plan_end_ns(const struct experiment *x, const struct fault_spec *spec)
 
 char *plan_target_name(const struct target *t)
 {
-	if (t->netns_ino && !t->host_network)
-		return xasprintf("target/netns/%" PRIu64 ":%" PRIu64, t->netns_dev, t->netns_ino);
+	const struct netns_id *id = &t->netns_id;
+
+	if (id->ino && !t->host_network)
+		return xasprintf("target/netns/%" PRIu64 ":%" PRIu64 ":%" PRIu64, id->dev, id->ino,
+				 id->cookie);
 	return xasprintf("target/%s/%s", t->ns, t->name);
 }
 
@@ -167,8 +170,8 @@ static int add_fault(struct plan *p, const struct fault_spec *spec, const struct
 
 static bool same_target(const struct target *a, const struct target *b)
 {
-	return a == b || (a->netns_ino && a->netns_ino == b->netns_ino &&
-			  a->netns_dev == b->netns_dev && !a->host_network);
+	return a == b || (a->netns_id.ino && netns_same(a->netns_id, b->netns_id) &&
+			  !a->host_network);
 }
 
 static const struct target *shared_target(const struct plan_fault *a, const struct plan_fault *b)

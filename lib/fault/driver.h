@@ -88,10 +88,12 @@ struct undo {
 	const struct fault_driver *driver;
 	json_t *data;      /* owned */
 	char *before;      /* snapshot before the fault, for the residue check; owned */
-	uint64_t netns_dev, netns_ino; /* 0: no network namespace involved */
+	struct netns_id netns_id; /* zero: no network namespace involved */
 	int netns_fd;      /* borrowed: a live handle if the reverting process has one, else -1 */
-	char *run_id;      /* set by the journal when it reads a record */
-	bool earlier_boot; /* set by the journal: the machine has been rebooted since */
+	/* Set by the journal when it reads a record: */
+	char *run_id;
+	int64_t added_ns;  /* CLOCK_REALTIME; 0: by an older brunt, which did not say */
+	bool earlier_boot; /* the machine has been rebooted since */
 };
 
 struct undo_list {

@@ -59,7 +59,7 @@ struct net_probe;
 struct net_site {
 	struct target *target; /* the first of those that share the namespace; referenced */
 	char *id;              /* its id, or several joined by "+" */
-	uint64_t dev, ino;
+	struct netns_id netns_id;
 	struct netlink *nl;
 	struct net_port *ports;
 	size_t n_ports;
