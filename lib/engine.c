@@ -195,7 +195,7 @@ static int claim_experiment(struct engine *en, struct err *e)
 {
 	autofree char *name = xasprintf("experiment/%s", en->x->name);
 
-	return lock_name(en->lock, name, e);
+	return lock_name(en->lock, LOCK_STATE_DIR, name, e);
 }
 
 static int claim_name(struct engine *en, struct err *e)
@@ -304,12 +304,13 @@ int engine_hold(struct engine *en, const struct target_list *targets, struct err
 	for (size_t i = 0; r == 0 && i < targets->n; i++) {
 		struct target *t = targets->items[i];
 		autofree char *name = NULL;
+		bool wide;
 
 		if (t->netns_fd >= 0 && !t->netns_id.cookie)
 			r = broker_netns_cookie(en->broker, t->netns_fd, &t->netns_id, e);
-		name = plan_target_name(t);
+		name = plan_target_name(t, &wide);
 		if (r == 0)
-			r = lock_name(en->lock, name, e);
+			r = lock_name(en->lock, wide ? LOCK_MACHINE : LOCK_STATE_DIR, name, e);
 	}
 	return r;
 }

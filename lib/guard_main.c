@@ -170,7 +170,7 @@ int guard_main(int argc, char **argv)
 	const struct recover_handles handles = {.find_netns = find_held, .data = &w};
 	autorestoration rest = {0};
 	enum outcome o;
-	int sigfd = detach();
+	int sigfd = detach(), r;
 
 	if (argc <= 3 || sigfd < 0)
 		return 1;
@@ -178,8 +178,12 @@ int guard_main(int argc, char **argv)
 	if (o == LEAVE || !w.journal)
 		return 0;
 	if (o == OWNER_GONE)
-		recover_dead_run(w.journal, w.broker, w.run_id, &handles, "the guard", &rest, NULL);
+		r = recover_dead_run(w.journal, w.broker, w.run_id, &handles, "the guard", &rest, NULL);
 	else
-		recover_run(w.journal, w.broker, w.run_id, &handles, &rest, NULL);
-	return restoration_left(&rest) ? 1 : 0;
+		r = recover_run(w.journal, w.broker, w.run_id, &handles, &rest, NULL);
+	if (r < 0 || restoration_left(&rest))
+		return 1;
+	if (o == OWNER_GONE)
+		lock_forget(w.state_dir, w.run_id);
+	return 0;
 }

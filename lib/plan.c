@@ -17,11 +17,12 @@ int64_t plan_end_ns(const struct experiment *x, const struct fault_spec *spec)
 	return MIN_OF(spec->at_ns + spec->duration_ns, x->fault_ns);
 }
 
-char *plan_target_name(const struct target *t)
+char *plan_target_name(const struct target *t, bool *ret_machine_wide)
 {
 	const struct netns_id *id = &t->netns_id;
 
-	if (id->ino && !t->host_network)
+	*ret_machine_wide = id->ino && !t->host_network;
+	if (*ret_machine_wide)
 		return xasprintf("target/netns/%" PRIu64 ":%" PRIu64 ":%" PRIu64, id->dev, id->ino,
 				 id->cookie);
 	return xasprintf("target/%s/%s", t->ns, t->name);

@@ -79,13 +79,16 @@ class CrashCase(harness.Case):
             if p.poll() is None:
                 p.kill()
             p.communicate()
-        self.brunt("recover")
+        # A guard may still be at work; the next test must not begin before.
+        harness.wait_for(lambda: "is alive" not in self.brunt("recover").stdout, "the guards to go")
 
     def state_of(self):
         raise NotImplementedError
 
     def start(self, *args, stop_at=None, **kw):
-        env = dict(self.env, BRUNT_TEST_STOP_AT=stop_at) if stop_at else self.env
+        env = dict(kw.pop("env", self.env))
+        if stop_at:
+            env["BRUNT_TEST_STOP_AT"] = stop_at
         p = subprocess.Popen([harness.BRUNT, "run", *args], env=env, text=True,
                              stdout=kw.pop("stdout", subprocess.PIPE),
                              stderr=kw.pop("stderr", subprocess.STDOUT), **kw)

@@ -33,6 +33,13 @@ class Crash(crash_case.NetCase):
             with self.subTest(point=point):
                 self.kill_both_at(point)
 
+    def test_guard_reverts_with_a_relative_state_directory(self):
+        p = self.start(self.manifest(fault="60s"), cwd=self.dir,
+                       env=dict(self.env, BRUNT_STATE_DIR="state"))
+        self.injected(p)
+        p.kill()
+        self.assert_clean()
+
     def test_guard_killed_first(self):
         p = self.injected(fault="60s")
         os.kill(self.guard_pid(), signal.SIGKILL)
