@@ -253,6 +253,13 @@ static void guard_died(void *data)
 	engine_fail(en, &e);
 }
 
+/* A run that stood still may come to its verdict before the loop tells of the guard's end. */
+static void check_guard(struct engine *en)
+{
+	if (en->guard && !guard_lives(en->guard))
+		guard_died(en);
+}
+
 static int start_guard(struct engine *en, struct err *e)
 {
 	int r;
@@ -505,6 +512,7 @@ static int judge(struct engine *en, struct err *e)
 	if (en->load)
 		en->load_output = xstrdup(load_output(en->load));
 	load_stop(take(en->load));
+	check_guard(en);
 	record_judge(en);
 	return GO_ON;
 }

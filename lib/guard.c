@@ -67,6 +67,11 @@ static int spawn(struct guard *g, const char *state_dir, const char *run_id, str
 	return g->pidfd < 0 ? err_wrap(e, "guard") : 0;
 }
 
+bool guard_lives(const struct guard *g)
+{
+	return !g->dead && pidfd_wait(g->pidfd, 0) != 1;
+}
+
 /* Everybody who waits hears of it, then the engine. */
 static void died(struct guard *g)
 {

@@ -174,8 +174,11 @@ void recover_check(const struct undo *u, struct broker *broker, struct restored 
 	if (!u->before || !u->driver || !u->driver->resnapshot || row->outcome == UNDO_GONE)
 		return;
 	r = u->driver->resnapshot(u, broker, &now, &e);
-	if (r == -ENOENT)
+	if (r == -ENOENT) {
+		row->outcome = UNDO_GONE; /* also when it went in the middle of the revert */
+		set_text(row, e.text);
 		return;
+	}
 	free(row->before);
 	free(row->after);
 	row->before = xstrdup(u->before);
@@ -224,8 +227,10 @@ char *recover_diff(const char *before, const char *after)
 
 static int find_on_machine(void *data, struct netns_id id, bool *ret_owned)
 {
+	int fd = netns_find(id, NULL);
+
 	*ret_owned = true;
-	return netns_find(id, NULL);
+	return fd == -ENOENT ? netns_find_held(id) : fd;
 }
 
 /* Fills in handles; those in owned are to be closed. */

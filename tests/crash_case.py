@@ -119,9 +119,11 @@ class CrashCase(harness.Case):
         return self.lock().get("guard", {}).get("pid")
 
     def kill_both(self, p):
-        os.kill(self.guard_pid(), signal.SIGKILL)
+        guard = self.guard_pid()
+        os.kill(guard, signal.SIGKILL)
         p.kill()
         p.wait()
+        harness.wait_for(lambda: is_gone(guard), "the guard's end")
 
     def pending(self):
         path = os.path.join(self.state, "brunt.db")
@@ -173,14 +175,15 @@ class NetCase(CrashCase):
     def state_of(self):
         return dump()
 
-    def manifest(self, name="crash", fault="1s", baseline="200ms", target=A):
+    def manifest(self, name="crash", fault="1s", baseline="200ms", target=A,
+                 recovery="200ms"):
         return self.write(f"{name}.yaml", f"""
 apiVersion: brunt.dev/v1alpha1
 kind: Experiment
 metadata: {{name: {name}}}
 spec:
   source: netns
-  timeline: {{baseline: {baseline}, fault: {fault}, recovery: 200ms}}
+  timeline: {{baseline: {baseline}, fault: {fault}, recovery: {recovery}}}
   faults:
     - name: slow
       networkChaos: {{mode: all, selector: {{labelSelectors: {{name: {target}}}}}, action: delay,

@@ -149,6 +149,10 @@ void net_delay_params(const struct fault *f, struct delay_params *ret);
 int net_preflight(const struct fault *f, struct net_site *site, struct net_port *port,
 		  struct err *e);
 
+/* Once more right before the records are made. */
+int net_preflight_again(const struct fault *f, struct net_site *site, struct net_port *port,
+			struct err *e);
+
 /* net_peers.c */
 int net_resolve_peers(const struct fault *f, struct peers *ret, struct err *e);
 

@@ -76,6 +76,10 @@ int net_prepare(struct fault *f, struct err *e)
 	if (load_gate(f, st, e) < 0)
 		return -e->code;
 	net_foreach_site(st, site)
+		net_foreach_port(site, port)
+			if (net_preflight_again(f, site, port, e) < 0)
+				return err_wrap(e, "%s in %s", port->name, site->id);
+	net_foreach_site(st, site)
 		add_undo(f, site);
 	net_probe_start(f);
 	return 0;

@@ -111,3 +111,44 @@ int netns_find(struct netns_id id, struct err *e)
 			       (unsigned long long)id.ino);
 	return fd;
 }
+
+static int find_among_fds(const char *dir, struct netns_id id)
+{
+	DIR *d = opendir(dir);
+	char want[40], got[40];
+	int fd = -ENOENT;
+
+	snprintf(want, sizeof want, "net:[%llu]", (unsigned long long)id.ino);
+	if (!d)
+		return -ENOENT;
+	for (struct dirent *de; fd < 0 && (de = readdir(d));) {
+		ssize_t n = readlinkat(dirfd(d), de->d_name, got, sizeof got);
+		char path[512];
+
+		if (n != (ssize_t)strlen(want) || memcmp(got, want, (size_t)n) != 0)
+			continue;
+		snprintf(path, sizeof path, "%s/%s", dir, de->d_name);
+		fd = open_if(path, id);
+	}
+	closedir(d);
+	return fd;
+}
+
+int netns_find_held(struct netns_id id)
+{
+	DIR *d = opendir("/proc");
+	int fd = -ENOENT;
+
+	if (!d)
+		return -ENOENT;
+	for (struct dirent *de; fd < 0 && (de = readdir(d));) {
+		char path[300];
+
+		if (de->d_name[0] < '0' || de->d_name[0] > '9')
+			continue;
+		snprintf(path, sizeof path, "/proc/%s/fd", de->d_name);
+		fd = find_among_fds(path, id);
+	}
+	closedir(d);
+	return fd;
+}

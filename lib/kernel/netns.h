@@ -31,3 +31,6 @@ bool netns_is_host(struct netns_id id);
 /* Finds a namespace by device and inode among /run/netns and every process; fd, or -ENOENT if it is
  * gone. Whether it is still the same one only a socket in it can tell. */
 int netns_find(struct netns_id id, struct err *e);
+/* The same among namespaces that nobody lives in but somebody holds open, as a lab holds those of
+ * pods that wait for their restart. Reads every process's descriptors: tens of milliseconds. */
+int netns_find_held(struct netns_id id);

@@ -48,6 +48,18 @@ class Crash(crash_case.NetCase):
         self.assertIn("the guard process ended before the run", out)
         self.assert_clean()
 
+    def test_guard_reverts_when_the_owner_stands_still(self):
+        """Ten seconds after the end of the fault window the guard waits no longer."""
+        p = self.injected(fault="1s", recovery="0s")
+        p.send_signal(signal.SIGSTOP)
+        harness.wait_for(self.is_clean, "the guard's revert")
+        self.assertTrue(crash_case.is_stopped(p.pid))
+        p.send_signal(signal.SIGCONT)
+        out, _ = p.communicate(timeout=60)
+        self.assertEqual(p.returncode, 3, out)
+        self.assertIn("the guard process ended before the run", out)
+        self.assertTrue(self.is_clean())
+
     def test_recover_leaves_a_live_run_alone(self):
         p = self.injected(fault="60s")
         self.brunt("recover")
@@ -160,6 +172,38 @@ wait $pid
         self.assertEqual(out.returncode, 3, out.stdout + out.stderr)
         self.assertIn("Read-only file system", out.stdout + out.stderr)
         self.assertEqual(dump(), self.before)
+
+    def test_clsact_that_came_after_the_plan_stays(self):
+        """Somebody makes an empty clsact while the baseline runs; it is not the fault's to remove."""
+        p = self.stopped("baseline")
+        ip("netns", "exec", A, "tc", "qdisc", "add", "dev", "va", "clsact")
+        self.addCleanup(harness.run, "tc", "-n", A, "qdisc", "del", "dev", "va", "clsact")
+        before = dump()
+        p.send_signal(signal.SIGCONT)
+        out, _ = p.communicate(timeout=60)
+        self.assertNotIn(p.returncode, (3, 4), out)
+        self.assertEqual(dump(), before)
+
+    def test_namespace_that_is_only_held_open_is_recovered(self):
+        """A lab's pod between two starts: no process lives in it, and it has no name."""
+        held = f"bt-core-{os.getpid()}-h"
+        ip("netns", "add", held)
+        self.addCleanup(harness.run, "ip", "netns", "del", held)
+        ip("-n", held, "link", "add", "va", "type", "veth", "peer", "name", "vh", "netns", B)
+        ip("-n", held, "link", "set", "va", "up")
+        p = self.start(self.manifest(fault="60s", target=held))
+        harness.wait_for(lambda: p.poll() is not None or "clsact" in harness.run(
+            "tc", "-n", held, "qdisc", "show").stdout, "an injection")
+        self.kill_both(p)
+        with open(f"/run/netns/{held}", "rb") as f:
+            ip("netns", "del", held)
+            self.recover()
+            out = harness.run("nsenter", f"--net=/proc/self/fd/{f.fileno()}", "sh", "-c",
+                              "ip -o link; tc qdisc show", pass_fds=[f.fileno()])
+        self.assertEqual(out.returncode, 0, out.stderr)
+        self.assertIn("va", out.stdout)
+        self.assertNotRegex(out.stdout, "clsact|ifb|brunt")
+        self.assertEqual(self.pending(), 0)
 
     def test_planted_residue_is_told(self):
         """Somebody's qdisc that comes during the fault cannot be told from brunt's own residue."""
