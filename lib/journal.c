@@ -399,7 +399,7 @@ int journal_runs(struct journal *j, struct run_row **ret, size_t *ret_n, struct 
 	*ret = NULL;
 	*ret_n = 0;
 	r = prepare(j, "SELECT id, experiment, state, verdict, started_ns, ended_ns, pid, boot_id,"
-		       " NULL FROM runs ORDER BY started_ns DESC, rowid DESC", &s, e);
+		       " NULL FROM runs ORDER BY rowid DESC", &s, e);
 	if (r < 0)
 		return r;
 	while ((r = step(j, s, "list runs", e)) > 0)
@@ -415,7 +415,7 @@ int journal_run(struct journal *j, const char *run_id, struct run_row *ret, stru
 
 	r = prepare(j, "SELECT id, experiment, state, verdict, started_ns, ended_ns, pid, boot_id,"
 		       " record FROM runs WHERE substr(id, 1, length(?1)) = ?1"
-		       " ORDER BY id = ?1 DESC, started_ns DESC, rowid DESC", &s, e);
+		       " ORDER BY id = ?1 DESC, rowid DESC", &s, e);
 	if (r < 0)
 		return r;
 	bind_text(s, 1, prefix);
@@ -436,7 +436,7 @@ int journal_prune(struct journal *j, size_t keep, struct err *e)
 {
 #define OLD_RUNS                                                                                   \
 	"(SELECT id FROM runs WHERE state != 'running'"                                            \
-	" AND id NOT IN (SELECT id FROM runs ORDER BY started_ns DESC, rowid DESC LIMIT %1$zu)"    \
+	" AND id NOT IN (SELECT id FROM runs ORDER BY rowid DESC LIMIT %1$zu)"    \
 	" AND id NOT IN (SELECT run_id FROM undo WHERE undone_ns = 0))"
 	autofree char *sql = xasprintf("DELETE FROM undo WHERE run_id IN " OLD_RUNS ";"
 				       "DELETE FROM runs WHERE id IN " OLD_RUNS ";", keep);

@@ -236,6 +236,28 @@ static void test_open_says_what_to_do_with_a_foreign_file(void **state)
 	assert_non_null(strstr(e.hint, "move the file away"));
 }
 
+static void test_newest_run_is_the_last_begun_also_after_a_clock_step(void **state)
+{
+	autofree char *path = xasprintf("%s/brunt.db", dir);
+	autoptr(journal) j = open_ok();
+	struct run_row row = {0};
+	sqlite3 *db;
+
+	journal_run_begin(j, "r1", "x", NULL);
+	journal_run_begin(j, "r2", "x", NULL);
+	journal_run_end(j, "r1", "done", "passed", NULL, NULL);
+	journal_run_end(j, "r2", "done", "passed", NULL, NULL);
+	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+	sqlite3_exec(db, "UPDATE runs SET started_ns = 1 WHERE id = 'r2'", NULL, NULL, NULL);
+	sqlite3_close(db);
+	for (int pruned = 0; pruned < 2; pruned++) {
+		assert_int_equal(journal_run(j, "latest", &row, NULL), 0);
+		assert_string_equal(row.id, "r2");
+		run_row_done(&row);
+		assert_int_equal(journal_prune(j, 1, NULL), !pruned);
+	}
+}
+
 /* As brunt 0.1 made it, with one record pending. */
 static void make_format_1(void)
 {
@@ -380,6 +402,7 @@ int main(void)
 		TEST(test_prune_keeps_the_newest_the_live_and_the_pending),
 		TEST(test_open_names_a_state_directory_that_cannot_be),
 		TEST(test_open_says_what_to_do_with_a_foreign_file),
+		TEST(test_newest_run_is_the_last_begun_also_after_a_clock_step),
 		TEST(test_record_of_an_older_format_is_known_by_its_number),
 		TEST(test_open_refuses_the_format_of_a_newer_brunt),
 		TEST(test_file_size_limit_is_an_error_like_a_full_disk),
