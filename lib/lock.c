@@ -8,7 +8,6 @@
  */
 #include "lock.h"
 
-#include "base/mem.h"
 #include "base/rng.h"
 #include "kernel/pidfd.h"
 
@@ -113,7 +112,7 @@ static bool open_machine(struct lock *l, const char *run_id)
 	if (!dir || !target || (mkdir(dir, 0700) < 0 && errno != EEXIST))
 		return false;
 	l->machine_fd = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (l->machine_fd < 0 || symlink(target, link) < 0)
+	if (l->machine_fd < 0 || (symlink(target, link) < 0 && errno != EEXIST))
 		return false;
 	sweep(dir);
 	l->machine_dir = take(dir);
@@ -396,4 +395,23 @@ void lock_forget(const char *state_dir, const char *run_id)
 	if (dir)
 		unlink_machine(dir, path);
 	unlink(path);
+}
+
+void lock_other_state_dirs(const char *state_dir, struct strlist *ret)
+{
+	autofree char *machine = machine_dir();
+	autofree char *ours = realpath(state_dir, NULL);
+	DIR *d = machine ? opendir(machine) : NULL;
+	struct dirent *de;
+
+	while (d && (de = readdir(d))) {
+		autofree char *link = xasprintf("%s/%s", machine, de->d_name);
+		autofree char *theirs = linked_state_dir(link);
+
+		if (theirs && !(ours && streq(ours, theirs)) && !strlist_has(ret, theirs) &&
+		    access(theirs, F_OK) == 0)
+			strlist_add(ret, theirs);
+	}
+	if (d)
+		closedir(d);
 }

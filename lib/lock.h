@@ -17,6 +17,7 @@
 #pragma once
 
 #include "base/err.h"
+#include "base/mem.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -56,6 +57,9 @@ int lock_holder_pidfd(pid_t pid, unsigned long long start_time, struct err *e);
 int lock_take_over(const char *state_dir, const char *run_id, int *ret_fd, struct err *e);
 /* Removes the file of a run that was taken over. */
 void lock_forget(const char *state_dir, const char *run_id);
+
+/* Other state directories of this machine whose runs hold something. */
+void lock_other_state_dirs(const char *state_dir, struct strlist *ret);
 
 /* Instead of the machine's own folder. */
 extern const char *lock_machine_dir_for_tests;

@@ -169,8 +169,8 @@ struct fault_driver {
 			  struct err *e);
 	/* NULL: what inject read back is all the proof there is (a killed process). */
 	int (*effect)(struct fault *f, struct effect *ret, struct err *e);
-	/* For `status`: what is left of the kernel lease of a record, 0 when it has run out.
-	 * NULL: this kind has none. */
+	/* For `status`: what is left of the kernel lease of a record, 0 when it has run out or
+	 * nothing of the fault is there. -ENOENT: the target is gone. NULL: this kind has none. */
 	int (*lease_left)(const struct undo *undo, struct broker *broker, int64_t *ret_ns,
 			  struct err *e);
 	/* Counters and driver-specific facts for the record; *ret is a new object. */

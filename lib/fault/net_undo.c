@@ -373,9 +373,13 @@ int net_resnapshot(const struct undo *undo, struct broker *broker, struct str *r
 {
 	autoptr(netlink) nl = NULL;
 
+	int r;
+
 	if (open_namespace(undo, broker, &nl, e) < 0)
 		return -e->code;
-	return netdump(nl, ret, e);
+	r = netdump(nl, ret, e);
+	/* Of something in the namespace, not of the namespace. */
+	return r == -ENOENT ? err_set(e, EAGAIN, "something vanished while it was listed") : r;
 }
 
 /* The first filter of the record that is still there leads to the gate. */
@@ -403,13 +407,10 @@ int net_lease_left(const struct undo *undo, struct broker *broker, int64_t *ret_
 {
 	autoptr(netlink) nl = NULL;
 	autorecord r = {0};
-	int n;
 
 	*ret_ns = 0;
-	if (net_record_from_json(undo->data, &r, e) < 0)
+	if (net_record_from_json(undo->data, &r, e) < 0 ||
+	    open_namespace(undo, broker, &nl, e) < 0)
 		return -e->code;
-	n = open_namespace(undo, broker, &nl, e);
-	if (n == -ENOENT)
-		return 0;
-	return n < 0 ? n : lease_at(nl, &r, ret_ns, e);
+	return lease_at(nl, &r, ret_ns, e);
 }

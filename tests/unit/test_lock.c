@@ -75,6 +75,7 @@ static void test_machine_name_is_refused_across_state_directories(void **state)
 	autofree char *text = xasprintf("target/netns/4:5:6 is held by run r1 of experiment "
 					"slow-uplink, in state directory %s", dir);
 	autofree char *hint = xasprintf("brunt stop --state-dir %s r1", dir);
+	struct strlist dirs = {0};
 	struct err e = {0};
 
 	assert_int_equal(lock_name(a, LOCK_MACHINE, "target/netns/4:5:6", NULL), 0);
@@ -82,6 +83,10 @@ static void test_machine_name_is_refused_across_state_directories(void **state)
 	assert_string_equal(e.text, text);
 	assert_non_null(strstr(e.hint, hint));
 	assert_int_equal(lock_name(b, LOCK_MACHINE, "target/netns/4:5:7", NULL), 0);
+	lock_other_state_dirs(other, &dirs);
+	assert_int_equal(dirs.n, 1);
+	assert_string_equal(dirs.items[0], dir);
+	strlist_done(&dirs);
 	lock_drop_names(a);
 	assert_int_equal(lock_name(b, LOCK_MACHINE, "target/netns/4:5:6", NULL), 0);
 }
@@ -190,7 +195,8 @@ static pid_t child_with_lock(void)
 		struct lock *l;
 
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		if (lock_new(dir, "r1", "x", &l, NULL) < 0 || lock_name(l, LOCK_STATE_DIR, "experiment/x", NULL) < 0 ||
+		if (lock_new(dir, "r1", "x", &l, NULL) < 0 ||
+		    lock_name(l, LOCK_STATE_DIR, "experiment/x", NULL) < 0 ||
 		    write(pair[1], "1", 1) != 1)
 			_exit(1);
 		for (;;)
