@@ -370,6 +370,13 @@ int lock_holder_pidfd(pid_t pid, unsigned long long start_time, struct err *e)
 	return take_fd(fd);
 }
 
+bool lock_holder_lives(pid_t pid, unsigned long long start_time)
+{
+	autofd int fd = lock_holder_pidfd(pid, start_time, NULL);
+
+	return fd >= 0 && pidfd_wait(fd, 0) != 1;
+}
+
 int lock_take_over(const char *state_dir, const char *run_id, int *ret_fd, struct err *e)
 {
 	autofree char *path = xasprintf("%s/locks/%s", state_dir, run_id);

@@ -50,6 +50,8 @@ struct lock_holder {
 void lock_holder_done(struct lock_holder *h);
 int lock_holder_read(const char *state_dir, const char *run_id, struct lock_holder *ret,
 		     struct err *e);
+/* False too for one that has died and was not yet reaped. */
+bool lock_holder_lives(pid_t pid, unsigned long long start_time);
 /* A pidfd of the owner or the guard, or -ESRCH when that process has gone. */
 int lock_holder_pidfd(pid_t pid, unsigned long long start_time, struct err *e);
 

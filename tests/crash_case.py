@@ -119,7 +119,10 @@ class CrashCase(harness.Case):
         return self.lock().get("guard", {}).get("pid")
 
     def kill_both(self, p):
+        """Neither is to see the other's death: it would put everything back."""
         guard = self.guard_pid()
+        p.send_signal(signal.SIGSTOP)
+        harness.wait_for(lambda: is_stopped(p.pid), "the owner to stand still")
         os.kill(guard, signal.SIGKILL)
         p.kill()
         p.wait()

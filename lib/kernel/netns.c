@@ -112,20 +112,30 @@ int netns_find(struct netns_id id, struct err *e)
 	return fd;
 }
 
+/* Opened below /proc it is called net:[...]; opened by a name, that name, or "/" when the name has
+ * gone. Other files are not looked at: they may lie on a server that does not answer. */
+static bool may_be_netns(const char *link)
+{
+	static const char *const places[] = {"net:[", "/run/", "/var/run/"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(places); i++)
+		if (strncmp(link, places[i], strlen(places[i])) == 0)
+			return true;
+	return streq(link, "/");
+}
+
 static int find_among_fds(const char *dir, struct netns_id id)
 {
 	DIR *d = opendir(dir);
-	char want[40], got[40];
 	int fd = -ENOENT;
 
-	snprintf(want, sizeof want, "net:[%llu]", (unsigned long long)id.ino);
 	if (!d)
 		return -ENOENT;
 	for (struct dirent *de; fd < 0 && (de = readdir(d));) {
-		ssize_t n = readlinkat(dirfd(d), de->d_name, got, sizeof got);
-		char path[512];
+		char link[64] = "", path[600];
 
-		if (n != (ssize_t)strlen(want) || memcmp(got, want, (size_t)n) != 0)
+		if (readlinkat(dirfd(d), de->d_name, link, sizeof link - 1) < 0 ||
+		    !may_be_netns(link))
 			continue;
 		snprintf(path, sizeof path, "%s/%s", dir, de->d_name);
 		fd = open_if(path, id);

@@ -9,7 +9,6 @@ import time
 import harness
 from harness import wait_for
 
-LEGS = "host lab"
 MANIFEST = """apiVersion: apps/v1
 kind: Deployment
 metadata: {name: s}

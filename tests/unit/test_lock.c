@@ -217,8 +217,13 @@ static void test_lock_dies_with_its_process(void **state)
 
 	assert_int_equal(lock_take_over(dir, "r1", &fd, NULL), 0);
 	assert_int_equal(lock_name(mine, LOCK_STATE_DIR, "experiment/x", NULL), -EBUSY);
+	assert_int_equal(lock_holder_read(dir, "r1", &h, NULL), 0);
+	assert_true(lock_holder_lives(h.owner, h.owner_start));
 	kill(pid, SIGKILL);
+	waitid(P_PID, (id_t)pid, &(siginfo_t){0}, WEXITED | WNOWAIT);
+	assert_false(lock_holder_lives(h.owner, h.owner_start)); /* a zombie */
 	waitpid(pid, NULL, 0);
+	lock_holder_done(&h);
 	assert_int_equal(lock_holder_read(dir, "r1", &h, NULL), 0);
 	assert_false(h.live);
 	assert_int_equal(lock_holder_pidfd(h.owner, h.owner_start, NULL), -ESRCH);

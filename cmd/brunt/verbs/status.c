@@ -62,13 +62,6 @@ static json_t *record_json(const struct state_dir *s, const struct undo *u)
 			 u->driver && u->driver->lease_left, "lease_ms", lease);
 }
 
-static bool lives(pid_t pid, unsigned long long start)
-{
-	autofd int fd = lock_holder_pidfd(pid, start, NULL);
-
-	return fd >= 0;
-}
-
 /* One run that holds something, with its pending records, oldest first. */
 static json_t *run_json(const struct state_dir *s, const char *run_id, struct err *e)
 {
@@ -88,8 +81,8 @@ static json_t *run_json(const struct state_dir *s, const char *run_id, struct er
 		    : json_pack("{s:s, s:s, s:s, s:s, s:b, s:i, s:b, s:i, s:b, s:o, s:I, s:O}", "run",
 				run_id, "experiment", row.experiment, "state_dir", s->path, "state",
 				row.state, "live", h.live, "owner", (int)h.owner, "owner_alive",
-				lives(h.owner, h.owner_start), "guard", (int)h.guard, "guard_alive",
-				lives(h.guard, h.guard_start), "since", since_json(row.started_ns),
+				lock_holder_lives(h.owner, h.owner_start), "guard", (int)h.guard, "guard_alive",
+				lock_holder_lives(h.guard, h.guard_start), "since", since_json(row.started_ns),
 				"for_ms", (json_int_t)(MAX_OF(clock_wall_ns() - row.started_ns, 0) /
 						       NSEC_PER_MSEC), "injected", faults);
 	json_decref(faults);
