@@ -69,6 +69,8 @@ static json_t *run_json(const struct state_dir *s, const char *run_id, struct er
 	struct undo_list undo = {0};
 	struct run_row row = {0};
 	json_t *faults = json_array(), *run;
+	bool owner, guard;
+	int64_t for_ns;
 	int r = journal_pending(s->journal, run_id, &undo, e);
 
 	if (r == 0)
@@ -77,14 +79,16 @@ static json_t *run_json(const struct state_dir *s, const char *run_id, struct er
 		json_array_append_new(faults, record_json(s, &undo.items[i]));
 	if (r == 0)
 		lock_holder_read(s->path, run_id, &h, NULL);
+	owner = lock_holder_lives(h.owner, h.owner_start);
+	guard = lock_holder_lives(h.guard, h.guard_start);
+	for_ns = MAX_OF(clock_wall_ns() - row.started_ns, 0);
 	run = r < 0 ? NULL
 		    : json_pack("{s:s, s:s, s:s, s:s, s:b, s:i, s:b, s:i, s:b, s:o, s:I, s:O}", "run",
 				run_id, "experiment", row.experiment, "state_dir", s->path, "state",
-				row.state, "live", h.live, "owner", (int)h.owner, "owner_alive",
-				lock_holder_lives(h.owner, h.owner_start), "guard", (int)h.guard, "guard_alive",
-				lock_holder_lives(h.guard, h.guard_start), "since", since_json(row.started_ns),
-				"for_ms", (json_int_t)(MAX_OF(clock_wall_ns() - row.started_ns, 0) /
-						       NSEC_PER_MSEC), "injected", faults);
+				row.state, "live", h.live, "owner", (int)h.owner, "owner_alive", owner,
+				"guard", (int)h.guard, "guard_alive", guard, "since",
+				since_json(row.started_ns), "for_ms",
+				(json_int_t)(for_ns / NSEC_PER_MSEC), "injected", faults);
 	json_decref(faults);
 	lock_holder_done(&h);
 	run_row_done(&row);
