@@ -195,7 +195,7 @@ static int claim_experiment(struct engine *en, struct err *e)
 {
 	autofree char *name = xasprintf("experiment/%s", en->x->name);
 
-	return lock_name(en->lock, name, e);
+	return lock_name(en->lock, LOCK_STATE_DIR, name, e);
 }
 
 static int claim_name(struct engine *en, struct err *e)
@@ -253,6 +253,13 @@ static void guard_died(void *data)
 	engine_fail(en, &e);
 }
 
+/* A run that stood still may come to its verdict before the loop tells of the guard's end. */
+static void check_guard(struct engine *en)
+{
+	if (en->guard && !guard_lives(en->guard))
+		guard_died(en);
+}
+
 static int start_guard(struct engine *en, struct err *e)
 {
 	int r;
@@ -297,6 +304,24 @@ static int open_place(struct engine *en, struct err *e)
 	return r < 0 ? r : WAIT;
 }
 
+int engine_hold(struct engine *en, const struct target_list *targets, struct err *e)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < targets->n; i++) {
+		struct target *t = targets->items[i];
+		autofree char *name = NULL;
+		bool wide;
+
+		if (t->netns_fd >= 0 && !t->netns_id.cookie)
+			r = broker_netns_cookie(en->broker, t->netns_fd, &t->netns_id, e);
+		name = plan_target_name(t, &wide);
+		if (r == 0)
+			r = lock_name(en->lock, wide ? LOCK_MACHINE : LOCK_STATE_DIR, name, e);
+	}
+	return r;
+}
+
 /* Before any driver looks at them: what another run has put there is no obstacle but a holder. */
 static int claim_targets(struct engine *en, struct err *e)
 {
@@ -305,11 +330,8 @@ static int claim_targets(struct engine *en, struct err *e)
 
 	if (r == 0)
 		r = plan_choose_all(en->x, place_targets(en->place), en->seed, &targets, e);
-	for (size_t i = 0; r == 0 && i < targets.n; i++) {
-		autofree char *name = plan_target_name(targets.items[i]);
-
-		r = lock_name(en->lock, name, e);
-	}
+	if (r == 0)
+		r = engine_hold(en, &targets, e);
 	return r == -EBUSY ? held_by_other(en, e) : r;
 }
 
@@ -491,6 +513,7 @@ static int judge(struct engine *en, struct err *e)
 	if (en->load)
 		en->load_output = xstrdup(load_output(en->load));
 	load_stop(take(en->load));
+	check_guard(en);
 	record_judge(en);
 	return GO_ON;
 }

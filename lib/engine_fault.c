@@ -209,18 +209,6 @@ static bool same_targets(const struct target_list *a, const struct target_list *
 	return a->n == b->n;
 }
 
-static int hold_names(struct engine *en, const struct target_list *targets, struct err *e)
-{
-	int r = 0;
-
-	for (size_t i = 0; r == 0 && i < targets->n; i++) {
-		autofree char *name = plan_target_name(targets->items[i]);
-
-		r = lock_name(en->lock, name, e);
-	}
-	return r;
-}
-
 /* The plan is as old as the baseline is long: what has changed since is planned again. */
 static int plan_again(struct fault_run *fr, struct err *e)
 {
@@ -241,7 +229,7 @@ static int plan_again(struct fault_run *fr, struct err *e)
 		return err_set(e, ENOENT, "its targets went before it began");
 	r = plan_fault_new(old->spec, &targets, &peers, &en->env, &pf, e);
 	if (r == 0)
-		r = hold_names(en, &targets, e);
+		r = engine_hold(en, &targets, e);
 	if (r < 0)
 		return r;
 	pf->n_matched = matched;
@@ -297,8 +285,8 @@ static void target_went(void *data, const struct captured_target *c)
 {
 	struct engine *en = data;
 
-	if (c->netns_ino)
-		guard_forget(en->guard, c->netns_dev, c->netns_ino);
+	if (c->netns_id.ino)
+		guard_forget(en->guard, c->netns_id);
 }
 
 static bool within_blast_radius(const struct engine *en, size_t more)
@@ -327,7 +315,7 @@ static void take_in(struct engine *en, const struct fault_run *like, const struc
 	if (!fresh.n)
 		return;
 	r = within_blast_radius(en, fresh.n)
-		? hold_names(en, &fresh, &e)
+		? engine_hold(en, &fresh, &e)
 		: err_set(&e, EPERM, "one more target would pass blastRadius.maxTargets");
 	if (r == 0)
 		r = plan_fault_new(like->in->pf->spec, &fresh, &like->in->pf->fault.peers, &en->env,

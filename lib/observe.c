@@ -77,8 +77,7 @@ static bool has(const struct target_list *l, const struct target *t)
 
 static bool still_there(const struct captured_target *c, const struct target_list *chosen)
 {
-	return has(chosen, c->target) && c->target->netns_ino == c->netns_ino &&
-	       c->target->netns_dev == c->netns_dev;
+	return has(chosen, c->target) && netns_same(c->target->netns_id, c->netns_id);
 }
 
 static bool same_list(const struct target_list *a, const struct target_list *b)

@@ -17,10 +17,14 @@ int64_t plan_end_ns(const struct experiment *x, const struct fault_spec *spec)
 	return MIN_OF(spec->at_ns + spec->duration_ns, x->fault_ns);
 }
 
-char *plan_target_name(const struct target *t)
+char *plan_target_name(const struct target *t, bool *ret_machine_wide)
 {
-	if (t->netns_ino && !t->host_network)
-		return xasprintf("target/netns/%" PRIu64 ":%" PRIu64, t->netns_dev, t->netns_ino);
+	const struct netns_id *id = &t->netns_id;
+
+	*ret_machine_wide = id->ino && !t->host_network;
+	if (*ret_machine_wide)
+		return xasprintf("target/netns/%" PRIu64 ":%" PRIu64 ":%" PRIu64, id->dev, id->ino,
+				 id->cookie);
 	return xasprintf("target/%s/%s", t->ns, t->name);
 }
 
@@ -167,8 +171,8 @@ static int add_fault(struct plan *p, const struct fault_spec *spec, const struct
 
 static bool same_target(const struct target *a, const struct target *b)
 {
-	return a == b || (a->netns_ino && a->netns_ino == b->netns_ino &&
-			  a->netns_dev == b->netns_dev && !a->host_network);
+	return a == b || (a->netns_id.ino && netns_same(a->netns_id, b->netns_id) &&
+			  !a->host_network);
 }
 
 static const struct target *shared_target(const struct plan_fault *a, const struct plan_fault *b)

@@ -51,8 +51,9 @@ int64_t plan_start_ns(const struct fault_spec *spec);
 int64_t plan_end_ns(const struct experiment *x, const struct fault_spec *spec);
 
 /* The name under which a run holds a target (lock_name): its network namespace where it has one
- * of its own, so that two sources cannot both hold it. The caller frees. */
-char *plan_target_name(const struct target *t);
+ * of its own, which is known on the whole machine, so that no two sources or state directories can
+ * both hold it. The caller frees. */
+char *plan_target_name(const struct target *t, bool *ret_machine_wide);
 /* All targets of all faults, each once. */
 void plan_targets(const struct plan *p, struct target_list *ret);
 

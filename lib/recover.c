@@ -8,8 +8,6 @@
  */
 #include "recover.h"
 
-#include "kernel/netns.h"
-
 #include <errno.h>
 #include <stdio.h>
 
@@ -183,8 +181,11 @@ void recover_check(const struct undo *u, struct broker *broker, struct restored 
 	if (!u->before || !u->driver || !u->driver->resnapshot || row->outcome == UNDO_GONE)
 		return;
 	r = u->driver->resnapshot(u, broker, &now, &e);
-	if (r == -ENOENT)
+	if (r == -ENOENT) {
+		row->outcome = UNDO_GONE; /* also when it went in the middle of the revert */
+		set_text(row, e.text);
 		return;
+	}
 	free(row->before);
 	free(row->after);
 	row->before = xstrdup(u->before);
@@ -233,10 +234,12 @@ char *recover_diff(const char *before, const char *after)
 	return str_take(&b);
 }
 
-static int find_on_machine(void *data, uint64_t dev, uint64_t ino, bool *ret_owned)
+static int find_on_machine(void *data, struct netns_id id, bool *ret_owned)
 {
+	int fd = netns_find(id, NULL);
+
 	*ret_owned = true;
-	return netns_find(dev, ino, NULL);
+	return fd == -ENOENT ? netns_find_held(id) : fd;
 }
 
 /* Fills in handles; those in owned are to be closed. */
@@ -248,15 +251,14 @@ static void find_handles(struct undo_list *l, const struct recover_handles *h, b
 	for (size_t i = 0; i < l->n; i++) {
 		struct undo *u = &l->items[i];
 
-		if (!u->netns_ino || u->earlier_boot)
+		if (!u->netns_id.ino || u->earlier_boot)
 			continue;
 		/* Records of one target follow each other: one look-up serves them all. */
-		if (i > 0 && l->items[i - 1].netns_ino == u->netns_ino &&
-		    l->items[i - 1].netns_dev == u->netns_dev) {
+		if (i > 0 && netns_same(l->items[i - 1].netns_id, u->netns_id)) {
 			u->netns_fd = l->items[i - 1].netns_fd;
 			continue;
 		}
-		u->netns_fd = h->find_netns(h->data, u->netns_dev, u->netns_ino, &owned[i]);
+		u->netns_fd = h->find_netns(h->data, u->netns_id, &owned[i]);
 	}
 }
 

@@ -87,10 +87,18 @@ static int no_such_sub(const struct verb *v, const char *name, struct err *e)
 	return EXIT_USAGE;
 }
 
+/* Guard and lab supervisor leave this directory. */
+static char *absolute(const char *path)
+{
+	autofree char *here = *path == '/' ? NULL : getcwd(NULL, 0);
+
+	return here ? xasprintf("%s/%s", here, path) : xstrdup(path);
+}
+
 static int run_verb(const struct verb *v, int argc, char **argv, struct err *e)
 {
 	autofree void *opts = xcalloc(1, v->options_size);
-	autofree char *state_dir = NULL;
+	autofree char *state_dir = NULL, *default_dir = NULL;
 	struct globals g = {0};
 	struct strlist args = {0};
 	bool help = false;
@@ -107,7 +115,8 @@ static int run_verb(const struct verb *v, int argc, char **argv, struct err *e)
 		code = EXIT_PASSED;
 	} else {
 		if (!g.state_dir)
-			g.state_dir = state_dir = journal_default_dir();
+			g.state_dir = default_dir = journal_default_dir();
+		g.state_dir = state_dir = absolute(g.state_dir);
 		g.color = isatty(STDOUT_FILENO) && !g.no_color && !getenv("NO_COLOR");
 		code = sandbox_enter(v->sandbox, e) < 0 ? EXIT_ERROR : v->run(&g, opts, &args, e);
 	}

@@ -89,10 +89,12 @@ struct undo {
 	const struct fault_driver *driver;
 	char *data;        /* owned */
 	char *before;      /* snapshot before the fault, for the residue check; owned */
-	uint64_t netns_dev, netns_ino; /* 0: no network namespace involved */
+	struct netns_id netns_id; /* zero: no network namespace involved */
 	int netns_fd;      /* borrowed: a live handle if the reverting process has one, else -1 */
-	char *run_id;      /* set by the journal when it reads a record */
-	bool earlier_boot; /* set by the journal: the machine has been rebooted since */
+	/* Set by the journal when it reads a record: */
+	char *run_id;
+	int64_t added_ns;  /* CLOCK_REALTIME; 0: by an older brunt, which did not say */
+	bool earlier_boot; /* the machine has been rebooted since */
 };
 
 struct undo_list {
@@ -171,8 +173,8 @@ struct fault_driver {
 			  struct err *e);
 	/* NULL: what inject read back is all the proof there is (a killed process). */
 	int (*effect)(struct fault *f, struct effect *ret, struct err *e);
-	/* For `status`: what is left of the kernel lease of a record, 0 when it has run out.
-	 * NULL: this kind has none. */
+	/* For `status`: what is left of the kernel lease of a record, 0 when it has run out or
+	 * nothing of the fault is there. -ENOENT: the target is gone. NULL: this kind has none. */
 	int (*lease_left)(const struct undo *undo, struct broker *broker, int64_t *ret_ns,
 			  struct err *e);
 	/* Counters and driver-specific facts for the record; *ret is a new object. */

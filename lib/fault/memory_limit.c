@@ -468,9 +468,11 @@ static int revert_memsw(const json_t *record, const struct memory_group *g, stru
 static enum undo_outcome revert_group(const json_t *record, char *text, size_t size)
 {
 	bool high = json_is_true(json_object_get(record, "high"));
+	const json_t *saved = json_object_get(record, "saved");
 	enum undo_outcome outcome = UNDO_REVERTED;
 	struct memory_group g;
 	struct err e = {0};
+	const char *other;
 	uint64_t now;
 
 	if (find_group(record, &g) < 0)
@@ -478,7 +480,7 @@ static enum undo_outcome revert_group(const json_t *record, char *text, size_t s
 	if (memory_group_limit(&g, high, &now, &e) < 0) {
 		outcome = UNDO_FAILED;
 	} else if (wrote(record, now)) {
-		if (memory_group_restore(&g, json_object_get(record, "saved"), &e) < 0)
+		if (memory_group_restore(&g, high, saved, &e) < 0)
 			outcome = UNDO_FAILED;
 	} else if (now != saved_limit(record, &g, high) &&
 		   !(g.cg.version == 1 && now == UINT64_MAX)) {
@@ -486,6 +488,11 @@ static enum undo_outcome revert_group(const json_t *record, char *text, size_t s
 		if (outcome == UNDO_FOREIGN)
 			err_set(&e, EEXIST, "%s: somebody set the limit to %" PRIu64 " bytes meanwhile; left",
 				g.cg.path, now);
+	}
+	other = outcome == UNDO_REVERTED ? memory_group_changed(&g, high, saved) : NULL;
+	if (other) {
+		outcome = UNDO_FOREIGN;
+		err_set(&e, EEXIST, "%s: somebody set %s meanwhile; left", g.cg.path, other);
 	}
 	if (e.code)
 		snprintf(text, size, "%s", e.text);
@@ -533,25 +540,32 @@ static int memory_snapshot(struct fault *f, const struct target *t, struct str *
 	return r;
 }
 
+/* A group that went with its container differs in nothing; the target is gone when all are. */
 static int memory_resnapshot(const struct undo *u, struct broker *broker, struct str *ret,
 			     struct err *e)
 {
 	json_auto_t *data = undo_json(u);
-	const json_t *record;
-	size_t i;
+	const json_t *groups = json_object_get(data, "groups"), *record;
+	size_t i, gone = 0;
 
-	json_array_foreach(json_object_get(data, "groups"), i, record) {
+	json_array_foreach(groups, i, record) {
 		struct memory_group g;
 		int r = find_group(record, &g);
 
-		if (r < 0)
-			return err_set(e, ENOENT, "the control group is gone");
+		if (r < 0) {
+			gone++;
+			memory_group_lines(u->before, json_string_value(json_object_get(record, "path")),
+					   ret);
+			continue;
+		}
 		r = memory_group_snapshot(&g, ret, e);
 		memory_group_done(&g);
 		if (r < 0)
 			return r;
 	}
-	return 0;
+	return gone && gone == json_array_size(groups)
+		       ? err_set(e, ENOENT, "the control group is gone")
+		       : 0;
 }
 
 /* ---- effect, report -------------------------------------------------------------------------- */

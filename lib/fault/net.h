@@ -59,7 +59,7 @@ struct net_probe;
 struct net_site {
 	struct target *target; /* the first of those that share the namespace; referenced */
 	char *id;              /* its id, or several joined by "+" */
-	uint64_t dev, ino;
+	struct netns_id netns_id;
 	struct netlink *nl;
 	struct net_port *ports;
 	size_t n_ports;
@@ -148,6 +148,10 @@ void net_delay_params(const struct fault *f, struct delay_params *ret);
 /* net_preflight.c: what would hide the gate, or be hidden by it */
 int net_preflight(const struct fault *f, struct net_site *site, struct net_port *port,
 		  struct err *e);
+
+/* Once more right before the records are made. */
+int net_preflight_again(const struct fault *f, struct net_site *site, struct net_port *port,
+			struct err *e);
 
 /* net_peers.c */
 int net_resolve_peers(const struct fault *f, struct peers *ret, struct err *e);

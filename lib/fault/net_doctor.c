@@ -122,7 +122,7 @@ static int make_scratch(struct broker *b, struct target *t, int *ret_device, str
 	autoptr(netlink) nl = NULL;
 
 	t->netns_fd = broker_scratch(b, e);
-	if (t->netns_fd < 0 || netns_identity(t->netns_fd, &t->netns_dev, &t->netns_ino, e) < 0)
+	if (t->netns_fd < 0 || netns_identity(t->netns_fd, &t->netns_id, e) < 0)
 		return -e->code;
 	*ret_device = broker_tap(b, t->netns_fd, DEVICE, NULL);
 	if (*ret_device >= 0)

@@ -18,7 +18,7 @@ static const int64_t default_lease_ns = 2 * NSEC_PER_SEC;
 int net_snapshot(struct fault *f, const struct target *t, struct str *ret, struct err *e)
 {
 	net_foreach_site(net_state_of(f), site)
-		if (site->dev == t->netns_dev && site->ino == t->netns_ino)
+		if (netns_same(site->netns_id, t->netns_id))
 			return netdump(site->nl, ret, e);
 	return err_set(e, ENOENT, "%s/%s is no target of this fault", t->ns, t->name);
 }
@@ -65,8 +65,7 @@ static void add_undo(struct fault *f, const struct net_site *site)
 	u->target = target_id(site->target);
 	u->driver = f->driver;
 	undo_set_json(u, net_record_to_json(&r));
-	u->netns_dev = site->dev;
-	u->netns_ino = site->ino;
+	u->netns_id = site->netns_id;
 	u->netns_fd = site->target->netns_fd;
 }
 
@@ -76,6 +75,10 @@ int net_prepare(struct fault *f, struct err *e)
 
 	if (load_gate(f, st, e) < 0)
 		return -e->code;
+	net_foreach_site(st, site)
+		net_foreach_port(site, port)
+			if (net_preflight_again(f, site, port, e) < 0)
+				return err_wrap(e, "%s in %s", port->name, site->id);
 	net_foreach_site(st, site)
 		add_undo(f, site);
 	net_probe_start(f);

@@ -28,7 +28,7 @@ static bool join_site(struct net_state *st, const struct target *t)
 	net_foreach_site(st, site) {
 		autofree char *id = NULL, *joined = NULL;
 
-		if (site->dev != t->netns_dev || site->ino != t->netns_ino)
+		if (!netns_same(site->netns_id, t->netns_id))
 			continue;
 		id = target_id(t);
 		joined = xasprintf("%s+%s", site->id, id);
@@ -142,10 +142,10 @@ static int add_site(const struct fault *f, struct net_state *st, struct target *
 	site = array_push(st->sites, st->n_sites);
 	site->target = target_ref(t);
 	site->id = target_id(t);
-	site->dev = t->netns_dev;
-	site->ino = t->netns_ino;
+	site->netns_id = t->netns_id;
 	if (netlink_open(f->env->broker, t->netns_fd, NETLINK_ROUTE, &site->nl, e) < 0)
 		return err_wrap(e, "%s", site->id);
+	site->netns_id.cookie = netns_cookie(netlink_fd(site->nl));
 	return look_at(f, st, site, e);
 }
 

@@ -11,7 +11,6 @@
 #include "../base/clock.h"
 #include "../kernel/broker.h"
 #include "../kernel/netdump.h"
-#include "../kernel/netns.h"
 #include "net_record.h"
 
 #include <errno.h>
@@ -63,28 +62,40 @@ static void fail_foreign(struct undo_result *r, const char *fmt, ...)
 	fail(r, UNDO_FOREIGN, text);
 }
 
-/* The namespace of a record: the live handle, or what is found by identity. */
+/* The namespace with a record's number: the live handle, or what is found on the machine. */
 static int open_netns(const struct undo *u, int *ret_owned, struct err *e)
 {
-	uint64_t dev, ino;
+	struct netns_id id;
 
 	*ret_owned = -1;
 	if (u->earlier_boot)
 		return err_set(e, ENOENT, "the machine has been rebooted since");
-	if (u->netns_fd >= 0 && netns_identity(u->netns_fd, &dev, &ino, NULL) == 0 &&
-	    dev == u->netns_dev && ino == u->netns_ino)
+	if (u->netns_fd >= 0 && netns_identity(u->netns_fd, &id, NULL) == 0 &&
+	    netns_same(id, u->netns_id))
 		return u->netns_fd;
-	*ret_owned = netns_find(u->netns_dev, u->netns_ino, e);
+	*ret_owned = netns_find(u->netns_id, e);
 	return *ret_owned;
 }
 
+/* A stranger may have been given the number of a target that died: its cookie tells. */
 static int open_namespace(const struct undo *u, struct broker *broker, struct netlink **ret,
 			  struct err *e)
 {
 	autofd int owned = -1;
+	autoptr(netlink) nl = NULL;
+	struct netns_id found = u->netns_id;
 	int fd = open_netns(u, &owned, e);
 
-	return fd < 0 ? fd : netlink_open(broker, fd, NETLINK_ROUTE, ret, e);
+	if (fd < 0)
+		return fd;
+	if (netlink_open(broker, fd, NETLINK_ROUTE, &nl, e) < 0)
+		return -e->code;
+	found.cookie = netns_cookie(netlink_fd(nl));
+	if (!netns_same(found, u->netns_id))
+		return err_set(e, ENOENT, "network namespace %llu is gone; another one has its number",
+			       (unsigned long long)found.ino);
+	*ret = take(nl);
+	return 0;
 }
 
 static const struct tc_filter *find_filter(const struct tc_filters *l,
@@ -363,9 +374,13 @@ int net_resnapshot(const struct undo *undo, struct broker *broker, struct str *r
 {
 	autoptr(netlink) nl = NULL;
 
+	int r;
+
 	if (open_namespace(undo, broker, &nl, e) < 0)
 		return -e->code;
-	return netdump(nl, ret, e);
+	r = netdump(nl, ret, e);
+	/* Of something in the namespace, not of the namespace. */
+	return r == -ENOENT ? err_set(e, EAGAIN, "something vanished while it was listed") : r;
 }
 
 /* The first filter of the record that is still there leads to the gate. */
@@ -394,13 +409,10 @@ int net_lease_left(const struct undo *undo, struct broker *broker, int64_t *ret_
 	json_auto_t *data = undo_json(undo);
 	autoptr(netlink) nl = NULL;
 	autorecord r = {0};
-	int n;
 
 	*ret_ns = 0;
-	if (net_record_from_json(data, &r, e) < 0)
+	if (net_record_from_json(data, &r, e) < 0 ||
+	    open_namespace(undo, broker, &nl, e) < 0)
 		return -e->code;
-	n = open_namespace(undo, broker, &nl, e);
-	if (n == -ENOENT)
-		return 0;
-	return n < 0 ? n : lease_at(nl, &r, ret_ns, e);
+	return lease_at(nl, &r, ret_ns, e);
 }

@@ -199,7 +199,7 @@ int net_tick(struct fault *f, struct err *e)
 static bool lists_site(const struct target_list *l, const struct net_site *site)
 {
 	for (size_t i = 0; i < l->n; i++)
-		if (l->items[i]->netns_dev == site->dev && l->items[i]->netns_ino == site->ino)
+		if (netns_same(l->items[i]->netns_id, site->netns_id))
 			return true;
 	return false;
 }
@@ -209,8 +209,7 @@ static int revert_site(struct fault *f, const struct net_site *site, struct err 
 	for (size_t i = 0; i < f->undo.n; i++) {
 		struct undo_result r = {0};
 
-		if (f->undo.items[i].netns_dev != site->dev ||
-		    f->undo.items[i].netns_ino != site->ino)
+		if (!netns_same(f->undo.items[i].netns_id, site->netns_id))
 			continue;
 		net_revert_open_gate(&f->undo.items[i], f->env->broker, &r);
 		if (r.outcome == UNDO_FAILED)

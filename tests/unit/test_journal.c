@@ -51,8 +51,7 @@ static struct undo record(const char *target, int n)
 		.driver = &fixture,
 		.data = xasprintf("{\"n\":%d}", n),
 		.before = (char *)"memory.max 1\n",
-		.netns_dev = 4,
-		.netns_ino = 4026531840 + (uint64_t)n,
+		.netns_id = {.dev = 4, .ino = 4026531840 + (uint64_t)n, .cookie = 40 + (uint64_t)n},
 	};
 }
 
@@ -94,7 +93,8 @@ static void test_append_is_read_back_newest_first(void **state)
 	assert_string_equal(l.items[0].run_id, "r1");
 	assert_string_equal(l.items[0].before, "memory.max 1\n");
 	assert_ptr_equal(l.items[0].driver, &fixture);
-	assert_int_equal(l.items[0].netns_ino, 4026531842);
+	assert_int_equal(l.items[0].netns_id.ino, 4026531842);
+	assert_int_equal(l.items[0].netns_id.cookie, 42);
 	assert_string_equal(l.items[0].data, "{\"n\":2}");
 	assert_int_equal(l.items[0].netns_fd, -1);
 	assert_false(l.items[0].earlier_boot);
@@ -271,6 +271,90 @@ static void test_open_says_what_to_do_with_a_foreign_file(void **state)
 	assert_non_null(strstr(e.hint, "move the file away"));
 }
 
+static void test_newest_run_is_the_last_begun_also_after_a_clock_step(void **state)
+{
+	autofree char *path = xasprintf("%s/brunt.db", dir);
+	autoptr(journal) j = open_ok();
+	struct run_row row = {0};
+	sqlite3 *db;
+
+	journal_run_begin(j, "r1", "x", NULL);
+	journal_run_begin(j, "r2", "x", NULL);
+	journal_run_end(j, "r1", "done", "passed", NULL, NULL);
+	journal_run_end(j, "r2", "done", "passed", NULL, NULL);
+	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+	sqlite3_exec(db, "UPDATE runs SET started_ns = 1 WHERE id = 'r2'", NULL, NULL, NULL);
+	sqlite3_close(db);
+	for (int pruned = 0; pruned < 2; pruned++) {
+		assert_int_equal(journal_run(j, "latest", &row, NULL), 0);
+		assert_string_equal(row.id, "r2");
+		run_row_done(&row);
+		assert_int_equal(journal_prune(j, 1, NULL), !pruned);
+	}
+}
+
+/* As brunt 0.1 made it, with one record pending. */
+static void make_format_1(void)
+{
+	autofree char *path = xasprintf("%s/brunt.db", dir);
+	char boot_id[CLOCK_BOOT_ID_MAX];
+	autofree char *sql = NULL;
+	sqlite3 *db;
+
+	clock_boot_id(boot_id);
+	sql = xasprintf(
+		"CREATE TABLE runs(id TEXT PRIMARY KEY, experiment TEXT NOT NULL, state TEXT NOT NULL,"
+		" verdict TEXT, started_ns INTEGER NOT NULL, ended_ns INTEGER NOT NULL DEFAULT 0,"
+		" pid INTEGER NOT NULL, boot_id TEXT NOT NULL, record TEXT);"
+		"CREATE TABLE undo(id INTEGER PRIMARY KEY, run_id TEXT NOT NULL REFERENCES runs(id),"
+		" fault TEXT NOT NULL, target TEXT NOT NULL, driver TEXT NOT NULL, data TEXT NOT NULL,"
+		" before TEXT, netns_dev INTEGER NOT NULL, netns_ino INTEGER NOT NULL,"
+		" undone_ns INTEGER NOT NULL DEFAULT 0);"
+		"INSERT INTO runs(id, experiment, state, started_ns, pid, boot_id)"
+		" VALUES('old', 'x', 'running', 1, 1, '%s');"
+		"INSERT INTO undo(run_id, fault, target, driver, data, netns_dev, netns_ino)"
+		" VALUES('old', 'f', 'ns/a', 'Fixture', '{}', 4, 4026531999);"
+		"PRAGMA user_version = 1;", boot_id);
+	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(db);
+}
+
+static void test_record_of_an_older_format_is_known_by_its_number(void **state)
+{
+	autoptr(journal) j = NULL;
+	struct undo_list l = {0};
+
+	make_format_1();
+	j = open_ok();
+	append_ok(j, "old", "ns/b", 2, NULL);
+	assert_int_equal(journal_pending(j, "old", &l, NULL), 0);
+	assert_int_equal(l.n, 2);
+	assert_int_equal(l.items[1].netns_id.ino, 4026531999);
+	assert_int_equal(l.items[1].netns_id.cookie, 0);
+	assert_int_equal(l.items[1].added_ns, 0);
+	assert_int_equal(l.items[0].netns_id.cookie, 42);
+	assert_true(l.items[0].added_ns > 0);
+	undo_list_done(&l);
+	journal_close(take(j));
+	j = open_ok(); /* once is enough */
+	assert_int_equal(pending(j, "old"), 2);
+}
+
+static void test_open_refuses_the_format_of_a_newer_brunt(void **state)
+{
+	autofree char *path = xasprintf("%s/brunt.db", dir);
+	struct journal *j = NULL;
+	struct err e = {0};
+	sqlite3 *db;
+
+	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+	sqlite3_exec(db, "PRAGMA user_version = 1000", NULL, NULL, NULL);
+	sqlite3_close(db);
+	assert_int_equal(journal_open(dir, &j, &e), -EPROTO);
+	assert_non_null(strstr(e.text, "newer brunt (format 1000)"));
+}
+
 /* A disk of 512 KiB, seen by this process only. */
 static void mount_small_disk(void)
 {
@@ -355,6 +439,9 @@ int main(void)
 		TEST(test_prune_keeps_the_newest_the_live_and_the_pending),
 		TEST(test_open_names_a_state_directory_that_cannot_be),
 		TEST(test_open_says_what_to_do_with_a_foreign_file),
+		TEST(test_newest_run_is_the_last_begun_also_after_a_clock_step),
+		TEST(test_record_of_an_older_format_is_known_by_its_number),
+		TEST(test_open_refuses_the_format_of_a_newer_brunt),
 		TEST(test_file_size_limit_is_an_error_like_a_full_disk),
 		TEST(test_full_disk_leaves_earlier_entries_intact),
 	};
