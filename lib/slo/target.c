@@ -46,6 +46,21 @@ static enum sample_type target_yields(const void *params)
 	return SAMPLE_VALUE;
 }
 
+static enum objective_dim target_measures(const void *params)
+{
+	switch ((enum metric)((const struct target_params *)params)->metric) {
+	case METRIC_MEMORY:
+		return DIM_BYTES;
+	case METRIC_CPU:
+	case METRIC_MEMORY_PRESSURE:
+	case METRIC_CPU_PRESSURE:
+	case METRIC_IO_PRESSURE:
+		return DIM_TIME;
+	default:
+		return DIM_PLAIN;
+	}
+}
+
 /* A control group that is read. */
 struct group {
 	char *id; /* "namespace/name/container" */
@@ -84,11 +99,24 @@ static const char *controller_of(enum metric m)
 }
 
 /* v2 has no cpuacct controller: cpu.stat is in every group of its tree. */
-static int resolve(enum metric m, pid_t pid, struct cgroup *ret, struct err *e)
+static int resolve_any(enum metric m, pid_t pid, struct cgroup *ret, struct err *e)
 {
 	int r = cgroup_of_pid(pid, controller_of(m), ret, e);
 
 	return r < 0 && m == METRIC_CPU ? cgroup_of_pid(pid, "", ret, e) : r;
+}
+
+/* A group that holds brunt too says nothing about the target: it counts its neighbours with it. */
+static int resolve(enum metric m, pid_t pid, struct cgroup *ret, struct err *e)
+{
+	autocgroup own = {0};
+	int r = resolve_any(m, pid, ret, e);
+
+	if (r < 0 || resolve_any(m, getpid(), &own, NULL) < 0 || !streq(own.path, ret->path))
+		return r;
+	cgroup_done(ret);
+	return err_set(e, ENODATA, "process %d has no control group of its own for %s: it is in %s with "
+		       "brunt itself", (int)pid, metric_names[m], own.path);
 }
 
 static int group_of(struct reader *rd, const char *id, pid_t pid, struct group **ret, struct err *e)
@@ -367,6 +395,7 @@ const struct indicator_type indicator_target = {
 	.doc = "CPU seconds, memory, OOM kills, pressure, restarts or ready count of the targets.",
 	.schema = &target_schema,
 	.yields = target_yields,
+	.measures = target_measures,
 	.start = target_start,
 	.stop = target_stop,
 	.report = target_report,
