@@ -433,7 +433,7 @@ static int watch_baseline(struct engine *en, struct err *e)
 
 static int check_steady(struct engine *en, struct err *e)
 {
-	char why[200];
+	char why[400];
 
 	close_window(en, WINDOW_BASELINE);
 	for (size_t i = 0; en->x->baseline_ns && i < en->n_slos; i++) {

@@ -9,6 +9,15 @@
 #include "base/err.h"
 
 #include <jansson.h>
+#include <stdbool.h>
+
+/* What the record says of an SLO's recovery. */
+struct report_recovery {
+	char objective[64], text[64]; /* "recovers within 3.00 s", "held again after 812 ms" */
+	const char *state;	      /* "held", "breached", "inconclusive"; "measured" if not asked */
+};
+/* False when it was not asked for and none was measured. */
+bool report_recovery(const json_t *slo, struct report_recovery *ret);
 
 /* JUnit XML of one or more records (docs/record.md): a suite an experiment, a case for each
  * objective, for each fault's effect and for the restoration. */

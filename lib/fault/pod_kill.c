@@ -379,6 +379,7 @@ const struct fault_driver pod_kill = {
 	.kind = "PodChaos",
 	.field = "podChaos",
 	.api_version = "chaos-mesh.org/v1alpha1",
+	.advice = "look at what the targets' containers were doing",
 	.schema = &pod_kill_schema,
 	.compatible = pod_kill_compatible,
 	.one_shot = true,

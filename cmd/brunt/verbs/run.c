@@ -125,7 +125,8 @@ static void after_run(void *data, const struct engine *en)
 		view_record(run->g, record);
 	}
 	fflush(stdout);
-	if (why && why->hint[0])
+	/* The table's last sentence says it too. */
+	if (why && why->hint[0] && streq(run->o->output, "json"))
 		fprintf(stderr, "next step: %s\n", why->hint);
 }
 
