@@ -71,7 +71,8 @@ const char *experiment_api_version(const char *kind)
 
 char *experiment_unsupported_kind(const char *kind)
 {
-	if (!is_one_of(kind, chaos_mesh_kinds, ARRAY_SIZE(chaos_mesh_kinds)))
+	if (fault_driver_by_kind(kind) ||
+	    !is_one_of(kind, chaos_mesh_kinds, ARRAY_SIZE(chaos_mesh_kinds)))
 		return NULL;
 	return xasprintf("%s is not supported yet", kind);
 }

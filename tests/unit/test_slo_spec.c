@@ -71,12 +71,12 @@ static const struct {
 	 "x.yaml:3:14: objectives[0]: \"p99 <= 5 parsecs\": \"5parsecs\" has no unit that is known here "
 	 "(want ns, us, ms, s, m or h for times, % for shares, Ki, Mi or Gi for sizes)\n"},
 	{SLO("http: {url: 'http://a/'}", "value <= 5"),
-	 "x.yaml:3:13: objectives: \"value <= 5\": http, as set up here, has no value (it has p50 to "
+	 "x.yaml:3:14: objectives[0]: \"value <= 5\": http, as set up here, has no value (it has p50 to "
 	 "p99.99, mean, max, rate, ratio, success and count)\n"},
 	{SLO("http: {url: 'http://a/'}", "p99 <= 5"),
-	 "x.yaml:3:13: objectives: \"p99 <= 5\": http measures times: want ns, us, ms, s, m or h\n"},
+	 "x.yaml:3:14: objectives[0]: \"p99 <= 5\": http measures times: want ns, us, ms, s, m or h\n"},
 	{SLO("metrics: {ratio: {bad: b, total: t}}", "p99 <= 5"),
-	 "x.yaml:3:13: objectives: \"p99 <= 5\": metrics, as set up here, has no p99 (it has ratio, "
+	 "x.yaml:3:14: objectives[0]: \"p99 <= 5\": metrics, as set up here, has no p99 (it has ratio, "
 	 "success, rate and count)\n"},
 	{SLO("metrics: {value: v, ratio: {bad: b, total: t}}", "rate <= 5"),
 	 "x.yaml:2:22: indicator.metrics: want either value or ratio\n"},
