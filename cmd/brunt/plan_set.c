@@ -3,7 +3,7 @@
 #include <stdio.h>
 
 struct printer {
-	bool json;
+	enum output output;
 	struct err *e;
 };
 
@@ -40,11 +40,8 @@ static void after_plan(void *data, const struct engine *en)
 		*p->e = *why;
 	if (!plan)
 		return;
-	if (p->json) {
-		json_dumpf(plan, stdout, JSON_INDENT(2));
-		putchar('\n');
+	if (output_data(p->output, plan))
 		return;
-	}
 	printf("experiment %s: blast radius %lld target%s\n", text_of(plan, "experiment"),
 	       (long long)json_integer_value(json_object_get(plan, "targets")),
 	       json_integer_value(json_object_get(plan, "targets")) == 1 ? "" : "s");
@@ -53,9 +50,9 @@ static void after_plan(void *data, const struct engine *en)
 }
 
 int plan_set(const struct globals *g, const struct experiment_set *set,
-	     const struct engine_options *o, const char *output, struct err *e)
+	     const struct engine_options *o, enum output output, struct err *e)
 {
-	struct printer p = {.json = streq(output, "json"), .e = e};
+	struct printer p = {.output = output, .e = e};
 	const struct session_hooks hooks = {.after = after_plan, .data = &p};
 	int code = session_run(set, o, 0, &hooks, e);
 

@@ -24,6 +24,24 @@ static void add_wrapped(struct str *b, const char *text, int indent, const char 
 	}
 }
 
+void explain_paragraphs(const char *text, struct str *ret)
+{
+	const char *end;
+
+	for (;; text = end + 2) {
+		autofree char *one = NULL;
+
+		end = strstr(text, "\n\n");
+		one = end ? xstrndup(text, (size_t)(end - text)) : xstrdup(text);
+		for (char *c = one; (c = strchr(c, '\n'));)
+			*c = ' ';
+		add_wrapped(ret, one, 0, "");
+		if (!end)
+			return;
+		str_add(ret, "\n");
+	}
+}
+
 static bool is_shown(const struct field *f)
 {
 	return f->type != FIELD_IGNORED && f->type != FIELD_REFUSED;

@@ -1,3 +1,4 @@
+#include "../output.h"
 #include "../runs.h"
 #include "../table.h"
 
@@ -13,7 +14,7 @@ struct status_options {
 };
 
 static const struct option_row options[] = {
-	{"--output", 'o', "FORMAT", "table (default) or json", OPT_STRING,
+	{"--output", 'o', "FORMAT", "table (default), wide, json, yaml or name", OPT_STRING,
 	 offsetof(struct status_options, output)},
 };
 
@@ -53,11 +54,19 @@ static const char *text_of(const json_t *o, const char *key)
 	return json_string_value(json_object_get(o, key));
 }
 
-static void print_table(const struct globals *g, const json_t *runs)
+static void print_names(const struct strlist *ids)
+{
+	for (size_t i = 0; i < ids->n; i++)
+		puts(ids->items[i]);
+}
+
+static void print_table(const struct globals *g, const json_t *runs, bool wide)
 {
 	static const char *const headings[] = {"RUN", "EXPERIMENT", "OWNER", "FOR", "FAULT", "~TARGET",
 					       NULL};
-	autoptr(table) t = table_new(g, headings);
+	static const char *const wide_headings[] = {"RUN",   "EXPERIMENT", "OWNER", "FOR", "FAULT",
+						    "~TARGET", "KIND",	   "GUARD", NULL};
+	autoptr(table) t = table_new(g, wide ? wide_headings : headings);
 	const json_t *run, *f;
 	size_t i, k;
 
@@ -68,15 +77,18 @@ static void print_table(const struct globals *g, const json_t *runs)
 		autofree char *owner =
 			live ? xasprintf("pid %d", (int)json_integer_value(json_object_get(run, "owner")))
 			     : xstrdup("dead");
+		autofree char *guard =
+			xasprintf("pid %d", (int)json_integer_value(json_object_get(run, "guard")));
 		const char *cells[] = {
 			text_of(run, "run"), text_of(run, "experiment"), owner,
 			units_duration(json_integer_value(json_object_get(run, "for_ms")) * NSEC_PER_MSEC,
 				       since),
-			"(none)", ""};
+			"(none)", "", "", live ? guard : ""};
 
 		json_array_foreach(faults, k, f) {
 			cells[4] = text_of(f, "fault");
 			cells[5] = text_of(f, "target");
+			cells[6] = text_of(f, "kind");
 			table_row(t, cells, live ? NULL : "red");
 		}
 		if (json_array_size(faults) == 0)
@@ -94,9 +106,15 @@ static int run_status(const struct globals *g, const void *opts, const struct st
 	const struct status_options *o = opts;
 	autoptr(journal) j = NULL;
 	struct strlist ids = {0};
-	json_t *runs = json_array();
-	int r = journal_open(g->state_dir, &j, e);
+	json_t *runs;
+	enum output output;
+	int r;
 
+	if (output_parse("status", o->output, OUTPUT_TABLE | OUTPUT_WIDE | OUTPUT_JSON | OUTPUT_YAML |
+						      OUTPUT_NAME, &output, e) < 0)
+		return EXIT_USAGE;
+	runs = json_array();
+	r = journal_open(g->state_dir, &j, e);
 	if (r == 0)
 		r = args->n ? runs_named(j, args, &ids, e) : runs_unfinished(j, &ids, e);
 	for (size_t i = 0; r == 0 && i < ids.n; i++) {
@@ -104,14 +122,12 @@ static int run_status(const struct globals *g, const void *opts, const struct st
 
 		r = run ? json_array_append_new(runs, run) : -EIO;
 	}
-	if (r == 0 && streq(o->output, "json")) {
-		json_dumpf(runs, stdout, JSON_INDENT(2));
-		putchar('\n');
-	} else if (r == 0 && ids.n == 0) {
+	if (r == 0 && output == OUTPUT_NAME)
+		print_names(&ids);
+	else if (r == 0 && !output_data(output, runs) && ids.n == 0)
 		puts("nothing is injected");
-	} else if (r == 0) {
-		print_table(g, runs);
-	}
+	else if (r == 0 && (output == OUTPUT_TABLE || output == OUTPUT_WIDE))
+		print_table(g, runs, output == OUTPUT_WIDE);
 	strlist_done(&ids);
 	json_decref(runs);
 	return r < 0 ? EXIT_ERROR : EXIT_PASSED;
