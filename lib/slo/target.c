@@ -14,6 +14,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <systemd/sd-event.h>
 
 struct target_params {
@@ -66,6 +67,8 @@ struct group {
 	char *id; /* "namespace/name/container" */
 	pid_t pid;
 	struct cgroup cg;
+	uint64_t inode;
+	int64_t epoch_ns; /* start of the container that the group was first seen with */
 };
 
 struct reader {
@@ -119,7 +122,25 @@ static int resolve(enum metric m, pid_t pid, struct cgroup *ret, struct err *e)
 		       "brunt itself", (int)pid, metric_names[m], own.path);
 }
 
-static int group_of(struct reader *rd, const char *id, pid_t pid, struct group **ret, struct err *e)
+static uint64_t inode_of(const struct cgroup *cg)
+{
+	struct stat st;
+
+	return stat(cg->path, &st) == 0 ? st.st_ino : 0;
+}
+
+/* A group that outlives its container goes on counting: a restart begins nothing anew there. */
+static void note_epoch(struct group *g, int64_t started_ns)
+{
+	uint64_t inode = inode_of(&g->cg);
+
+	if (!inode || inode != g->inode)
+		g->epoch_ns = started_ns;
+	g->inode = inode;
+}
+
+static int group_of(struct reader *rd, const char *id, const struct container *c, struct group **ret,
+		    struct err *e)
 {
 	struct group *g = NULL;
 	int r;
@@ -131,12 +152,13 @@ static int group_of(struct reader *rd, const char *id, pid_t pid, struct group *
 		g = array_push(rd->groups, rd->n_groups);
 		g->id = xstrdup(id);
 	}
-	if (g->pid != pid) {
+	if (g->pid != c->pid) {
 		cgroup_done(&g->cg);
 		g->pid = 0;
-		if ((r = resolve((enum metric)rd->params->metric, pid, &g->cg, e)) < 0)
+		if ((r = resolve((enum metric)rd->params->metric, c->pid, &g->cg, e)) < 0)
 			return r;
-		g->pid = pid;
+		g->pid = c->pid;
+		note_epoch(g, c->started_ns);
 	}
 	*ret = g;
 	return 0;
@@ -217,14 +239,14 @@ static int read_container(struct reader *rd, const struct target *t, const struc
 	}
 	if (c->pid <= 0)
 		return -ESRCH;
-	if ((r = group_of(rd, id, c->pid, &g, e)) < 0)
+	if ((r = group_of(rd, id, c, &g, e)) < 0)
 		return r;
 	if (strlist_has(seen, g->cg.path))
 		return 0;
 	strlist_add(seen, g->cg.path);
 	if ((r = read_group(&g->cg, m, &v, e)) < 0)
 		return r;
-	*value += grows(m) ? tally_add(&rd->tally, id, c->started_ns, v) : v;
+	*value += grows(m) ? tally_add(&rd->tally, id, g->epoch_ns, v) : v;
 	return 0;
 }
 

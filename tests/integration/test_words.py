@@ -89,6 +89,27 @@ class Words(harness.Case):
         self.assertGreater(used["busy"], 0, self.said)
         self.assertLess(used["idle"], used["busy"] / 4, self.said)
 
+    def test_a_kill_is_counted_once_though_its_group_stays(self):
+        """The container that is killed is started again in the same group, whose counter goes on."""
+        marker = os.path.join(self.dir, "killed")
+        self.write("lab.yaml", f"""
+apiVersion: v1
+kind: Pod
+metadata: {{name: hungry, labels: {{app: hungry}}}}
+spec:
+  containers:
+    - name: eater
+      command: [sh, -c, "sleep 2; test -e {marker} && exec sleep 1000; touch {marker};
+        exec python3 -c 'bytearray(300 << 20)'"]
+      resources: {{limits: {{memory: 64Mi}}}}
+""")
+        metric = ("    - {name: %s, indicator: {target: {metric: %s}}, objectives: [value <= 9], "
+                  "in: [recovery]}\n")
+        code, record = self.run_slos(metric % ("kills", "oomKills") + metric % ("restarts", "restarts"))
+        self.assertEqual(code, 0, self.said)
+        self.assertEqual({s["name"]: s["objectives"][0]["value"] for s in record["slos"]},
+                         {"kills": 1, "restarts": 1}, self.said)
+
     def test_time_to_recover_stands_in_table_and_junit(self):
         code, record = self.run_slos(GET % ("web", "success >= 90%", ", recovers: within 3s"), PARTITION)
         self.assertEqual(code, 1, self.said)

@@ -289,6 +289,15 @@ static const char *why_of(const struct lab_pod_state *p)
 	return "";
 }
 
+/* The phase as kubectl shows it: a pod that waits to be started again is called by that. */
+static const char *status_of(const struct lab_pod_state *p)
+{
+	for (size_t i = 0; i < p->n_containers; i++)
+		if (streq(p->containers[i].state, "waiting") && p->containers[i].restarts)
+			return "CrashLoopBackOff";
+	return p->phase;
+}
+
 static int64_t started_of(const struct lab_pod_state *p)
 {
 	int64_t first = 0;
@@ -319,7 +328,7 @@ static void add_row(struct table *t, const struct lab_state *s, const struct lab
 	ready_text = xasprintf("%zu/%zu", ready, p->n_containers);
 	if (started_ns)
 		units_duration(clock_now_ns() - started_ns, age);
-	table_row(t, (const char *const[]){s->name, p->ns, p->name, ready_text, p->phase, restarts, age,
+	table_row(t, (const char *const[]){s->name, p->ns, p->name, ready_text, status_of(p), restarts, age,
 					   addresses.s, why_of(p), pids.s, labels.s},
 		  p->ready ? NULL : "red");
 }
