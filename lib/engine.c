@@ -200,10 +200,10 @@ static int claim_experiment(struct engine *en, struct err *e)
 
 static int claim_name(struct engine *en, struct err *e)
 {
-	int r;
+	int r = experiment_check_paused(en->x, e);
 
-	if (en->o.plan_only)
-		return GO_ON;
+	if (r < 0 || en->o.plan_only)
+		return r < 0 ? r : GO_ON;
 	if (!en->committer) { /* makes the state directory */
 		r = committer_start(en->o.state_dir, en->loop, &en->committer, e);
 		if (r < 0)

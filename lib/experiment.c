@@ -101,6 +101,17 @@ int experiment_unknown_kind(const char *kind, const struct yaml_node *doc, struc
 			   kind);
 }
 
+int experiment_check_paused(const struct experiment *x, struct err *e)
+{
+	static const char key[] = "experiment.chaos-mesh.org/pause";
+	const char *value = kvs_get(&x->annotations, key);
+
+	if (!value || !streq(value, "true"))
+		return 0;
+	err_set(e, ECANCELED, "%s %s is paused by its annotation %s", x->kind, x->name, key);
+	return err_hint(e, "remove the annotation to run it");
+}
+
 /* Sets --------------------------------------------------------------------------------------- */
 
 static const struct experiment *find(const struct experiment_set *set, const struct experiment *x)

@@ -4,7 +4,6 @@
 
 struct printer {
 	enum output output;
-	struct err *e;
 };
 
 static const char *text_of(const json_t *o, const char *key)
@@ -36,8 +35,11 @@ static void after_plan(void *data, const struct engine *en)
 	const struct err *why = engine_error(en);
 	size_t i;
 
-	if (why && p->e)
-		*p->e = *why;
+	if (why) {
+		fprintf(stderr, "brunt: %s: %s\n", engine_experiment(en), why->text);
+		if (why->hint[0])
+			fprintf(stderr, "next step: %s\n", why->hint);
+	}
 	if (!plan)
 		return;
 	if (output_data(p->output, plan))
@@ -52,7 +54,7 @@ static void after_plan(void *data, const struct engine *en)
 int plan_set(const struct globals *g, const struct experiment_set *set,
 	     const struct engine_options *o, enum output output, struct err *e)
 {
-	struct printer p = {.output = output, .e = e};
+	struct printer p = {.output = output};
 	const struct session_hooks hooks = {.after = after_plan, .data = &p};
 	int code = session_run(set, o, 0, &hooks, e);
 

@@ -266,8 +266,10 @@ static int memory_plan(struct fault *f, struct strlist *ops, struct err *e)
 		if (r < 0)
 			return err_wrap(e, "%s/%s", t->ns, t->name);
 		if (ops->n == before)
-			return err_set(e, ESRCH, "%s/%s has no process, so no memory to limit", t->ns,
-				       t->name);
+			return err_set(e, ESRCH, names->n
+						       ? "%s/%s runs none of the containers in containerNames"
+						       : "%s/%s has no process, so no memory to limit",
+				       t->ns, t->name);
 	}
 	st = f->state;
 	if (st->n)

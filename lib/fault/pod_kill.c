@@ -125,7 +125,9 @@ static int plan_target(const struct fault *f, const struct target *t, struct str
 		strlist_add(ops, op);
 	}
 	if (ops->n == before)
-		return err_set(e, ESRCH, "%s/%s has no process of its own to kill", t->ns, t->name);
+		return err_set(e, ESRCH, params_of(f)->common.selection.container_names.n
+					       ? "%s/%s runs none of the containers in containerNames"
+					       : "%s/%s has no process of its own to kill", t->ns, t->name);
 	return 0;
 }
 

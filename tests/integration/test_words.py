@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """What a run says: a lab's own numbers, time to recover, a baseline that did not hold, the live view."""
 import fcntl
+import json
 import os
 import pty
 import struct
@@ -153,6 +154,35 @@ spec:
             GET % ("web", "success >= 90%", ""), PARTITION.replace("[web]", "[wob]")))
         self.assertEqual(result.returncode, 3)
         self.assertEqual((result.stdout + result.stderr).count("next step"), 1, result.stdout)
+
+    def test_plan_names_every_experiment_that_cannot_be_planned(self):
+        one = """apiVersion: chaos-mesh.org/v1alpha1
+kind: PodChaos
+metadata: {name: %s%s}
+spec: {action: pod-kill, mode: one, selector: {pods: {default: [%s]}}, containerNames: [%s]}
+"""
+        path = self.write("many.yaml", "---\n".join((
+            one % ("absent", "", "nobody", "http"), one % ("sidecar", "", "web", "envoy"),
+            one % ("good", "", "web", "http"),
+            one % ("held", ', annotations: {experiment.chaos-mesh.org/pause: "true"}', "web", "http"))))
+        self.addCleanup(self.brunt, "lab", "down", "--now", "--name", "words")
+        up = self.brunt("lab", "up", "-q", "--name", "words", "-f", os.path.join(self.dir, "lab.yaml"))
+        self.assertEqual(up.returncode, 0, up.stderr)
+        plan = self.brunt("plan", "--lab", "words", path)
+        self.assertEqual(plan.returncode, 3)
+        self.assertIn("experiment good: blast radius 1 target", plan.stdout)
+        for said in ("brunt: absent: fault absent: none of 3 targets matches the selector\n",
+                     "brunt: sidecar: fault sidecar: default/web runs none of the containers in "
+                     "containerNames\n",
+                     "brunt: held: PodChaos held is paused by its annotation "
+                     "experiment.chaos-mesh.org/pause\nnext step: remove the annotation to run it\n"):
+            self.assertIn(said, plan.stderr)
+        run = self.brunt("run", "--lab", "words", path)
+        self.assertEqual(run.returncode, 3)
+        self.assertIn("held: error\nerror: PodChaos held is paused", run.stdout)
+        restarts = [c["restarts"] for lab in json.loads(self.brunt("lab", "ps", "-o", "json").stdout)
+                    for pod in lab["pods"] for c in pod["containers"] if pod["name"] == "web"]
+        self.assertEqual(restarts, [1])  # by "good" alone
 
     def test_live_view_stays_inside_a_small_terminal(self):
         slos = "".join(GET.replace("get", f"a-rather-long-name-{i}") %

@@ -208,7 +208,7 @@ static void test_container_names_spare_the_others(void **state)
 
 	target_list_add(&f.targets, p.target);
 	assert_int_equal(f.driver->plan(&f, &ops, &e), -ESRCH);
-	assert_string_equal(e.text, "default/room-0 has no process of its own to kill");
+	assert_string_equal(e.text, "default/room-0 runs none of the containers in containerNames");
 	assert_int_equal(f.driver->inject(&f, &e), -ESRCH);
 	assert_int_equal(pidfd_wait(p.target->containers[0].pidfd, 0), 0);
 	fault_end(&f);
