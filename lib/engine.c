@@ -348,6 +348,7 @@ static void load_ended(void *data, int status, const char *text)
 
 static int start_slos(struct engine *en, struct err *e)
 {
+	observe_foresee(en->x, &en->listener);
 	en->slos = xcalloc(en->x->n_slos, sizeof(struct slo *));
 	for (size_t i = 0; i < en->x->n_slos; i++) {
 		int r = slo_new(&en->x->slos[i], &en->slo_env, &en->slos[i], e);
@@ -473,6 +474,8 @@ static bool is_cut_short(const struct engine *en)
 
 static int watch_recovery(struct engine *en, struct err *e)
 {
+	if (en->guard && restoration_left(&en->restoration) == 0)
+		guard_disarm(en->guard);
 	if (is_cut_short(en) || !en->x->recovery_ns || en->o.plan_only)
 		return GO_ON;
 	return open_window(en, WINDOW_RECOVERY, en->x->recovery_ns, e);

@@ -15,7 +15,7 @@ enum {
 	GUARD_GRACE_MS = 5000,
 };
 
-enum guard_op { GUARD_HELLO, GUARD_HOLD, GUARD_FORGET, GUARD_LEAVE };
+enum guard_op { GUARD_HELLO, GUARD_HOLD, GUARD_FORGET, GUARD_DISARM, GUARD_LEAVE };
 
 struct netns_id {
 	uint64_t dev, ino;

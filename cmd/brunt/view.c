@@ -82,6 +82,27 @@ static bool describe(const struct view *v, const struct event *ev, char *buf, si
 	}
 }
 
+/* What must not scroll away unread. */
+static bool is_grave(const struct event *ev)
+{
+	return ev->type == EVENT_WARNING || ev->type == EVENT_RESIDUE;
+}
+
+static void clear_block(struct view *v)
+{
+	if (v->lines)
+		printf("\033[%uA\033[J", v->lines);
+	v->lines = 0;
+}
+
+/* The block is drawn again below it. */
+static void print_above(struct view *v, const char *line)
+{
+	clear_block(v);
+	printf("%s\n", line);
+	fflush(stdout);
+}
+
 static void on_event(void *data, const struct event *ev)
 {
 	struct view *v = data;
@@ -89,9 +110,11 @@ static void on_event(void *data, const struct event *ev)
 
 	if (!describe(v, ev, line, sizeof line))
 		return;
-	if (v->live)
+	if (v->live && is_grave(ev))
+		print_above(v, line);
+	else if (v->live)
 		snprintf(v->last, sizeof v->last, "%s", line);
-	else if (!v->quiet || ev->type == EVENT_WARNING || ev->type == EVENT_RESIDUE)
+	else if (!v->quiet || is_grave(ev))
 		fprintf(stderr, "%7.1f s  %s\n",
 			(double)(ev->at_ns - v->start_ns) / NSEC_PER_SEC, line);
 }
@@ -246,9 +269,7 @@ int view_attach(struct view *v, const struct engine *en, struct sd_event *loop, 
 void view_finish(struct view *v)
 {
 	v->timer = sd_event_source_disable_unref(v->timer);
-	if (v->lines)
-		printf("\033[%uA\033[J", v->lines);
-	v->lines = 0;
+	clear_block(v);
 	v->en = NULL;
 	fflush(stdout);
 }

@@ -174,14 +174,16 @@ static int64_t wanted_rtt(const struct fault *f)
 		       : 0;
 }
 
-/* The first probes went out together. Where a busy machine kept them all back for as long as the
- * fault would, some more say what the way takes without. */
+/* The first probes went out together, and a busy machine may have kept them all back. Where that
+ * would falsify what the fault adds, some more say what the way takes without. */
 static bool ask_again(struct net_state *st, int64_t wanted_ns)
 {
 	bool again = false;
 
 	net_foreach_site(st, site) {
-		if (!site->probe || net_probe_base_rtt(site->probe) * 4 <= wanted_ns)
+		int64_t base_ns = site->probe ? net_probe_base_rtt(site->probe) : 0;
+
+		if (base_ns < NSEC_PER_MSEC || base_ns * 20 <= wanted_ns)
 			continue;
 		net_probe_send(site->probe);
 		again = true;

@@ -128,6 +128,11 @@ static bool http_good(const void *params, int status)
 	return !p->n_expect && status >= 200 && status <= 399;
 }
 
+static double http_rate(const void *params)
+{
+	return ((const struct http_params *)params)->probe.rate;
+}
+
 static int http_start(struct indicator *i, struct err *e)
 {
 	const struct http_params *p = i->params;
@@ -205,6 +210,7 @@ const struct indicator_type indicator_http = {
 	       "status code.",
 	.schema = &http_schema,
 	.yields = http_yields,
+	.rate = http_rate,
 	.start = http_start,
 	.stop = http_stop,
 	.pending = http_pending,

@@ -94,6 +94,8 @@ struct indicator_type {
 	enum sample_type (*yields)(const void *params);
 	/* The unit of its readings; NULL when only the user knows it, or for latencies. */
 	enum objective_dim (*measures)(const void *params);
+	/* Samples per second that it is set up to take; NULL when that depends on the targets. */
+	double (*rate)(const void *params);
 	/* start begins sampling; stop ends it and waits for nothing; both on the loop. */
 	int (*start)(struct indicator *i, struct err *e);
 	void (*stop)(struct indicator *i);
@@ -111,6 +113,11 @@ struct indicator_type {
 const struct indicator_type *indicator_at(size_t i);
 const struct indicator_type *indicator_find(const char *name);
 const char *const *indicator_names(void); /* NULL-terminated */
+
+/* Whether a quantile cannot get the samples that it takes in a window where it is judged, so that it
+ * may fail and never pass; buf says which, and what to do. */
+bool slo_foresee_too_few(const struct slo_spec *spec, const int64_t window_ns[WINDOW_MAX], char *buf,
+			 size_t size);
 
 int slo_new(const struct slo_spec *spec, const struct slo_env *env, struct slo **ret,
 	    struct err *e);

@@ -2,12 +2,14 @@
  * What is written under spec.slos. Which statistics an indicator has follows from the samples it
  * yields, so that "ratio of an http prober" is refused here and not found empty after the run.
  */
+#include "interval.h"
 #include "slo.h"
 
 #include "../base/suggest.h"
 #include "../base/units.h"
 
 #include <errno.h>
+#include <stdio.h>
 
 #define owner_of(storage, field)                                                                   \
 	((struct slo_spec *)((char *)(storage)-offsetof(struct slo_spec, field)))
@@ -21,6 +23,34 @@ bool slo_judged_in(const struct slo_spec *spec, enum window w)
 	for (size_t i = 0; i < WINDOW_MAX; i++)
 		any |= spec->in[i];
 	return any ? spec->in[w] : w == WINDOW_FAULT;
+}
+
+static bool lacks_samples(const struct slo_spec *spec, const struct objective *o, int64_t window_ns,
+			  char *buf, size_t size)
+{
+	double n = spec->type->rate(spec->params) * (double)window_ns / NSEC_PER_SEC;
+	uint64_t needed = interval_samples_needed(o->quantile);
+	char stat[OBJECTIVE_TEXT_MAX];
+
+	if (n >= (double)needed)
+		return false;
+	snprintf(buf, size, "%s: %s needs %llu samples and will get about %.0f: it cannot pass; lengthen "
+		 "the window or raise the rate", spec->name, objective_stat_text(o, stat),
+		 (unsigned long long)needed, n);
+	return true;
+}
+
+bool slo_foresee_too_few(const struct slo_spec *spec, const int64_t window_ns[WINDOW_MAX], char *buf,
+			 size_t size)
+{
+	if (!spec->type->rate)
+		return false;
+	for (enum window w = WINDOW_BASELINE; w < WINDOW_MAX; w++)
+		for (size_t i = 0; slo_judged_in(spec, w) && i < spec->n_objectives; i++)
+			if (spec->objectives[i].stat == STAT_QUANTILE &&
+			    lacks_samples(spec, &spec->objectives[i], window_ns[w], buf, size))
+				return true;
+	return false;
 }
 
 static bool indicator_variant(size_t i, struct variant *ret)

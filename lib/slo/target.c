@@ -334,6 +334,11 @@ static int on_due(sd_event_source *src, uint64_t usec, void *data)
 	return 0;
 }
 
+static double target_rate(const void *params)
+{
+	return (double)NSEC_PER_SEC / (double)((const struct target_params *)params)->interval_ns;
+}
+
 static int target_start(struct indicator *i, struct err *e)
 {
 	struct reader *rd = xcalloc(1, sizeof *rd);
@@ -417,6 +422,7 @@ const struct indicator_type indicator_target = {
 	.doc = "CPU seconds, memory, OOM kills, pressure, restarts or ready count of the targets.",
 	.schema = &target_schema,
 	.yields = target_yields,
+	.rate = target_rate,
 	.measures = target_measures,
 	.start = target_start,
 	.stop = target_stop,

@@ -118,6 +118,8 @@ class SloRun(harness.Case):
         code, slos = self.run_slos([HTTP % ("p99 <= 5s", "")], fault="2s")
         self.assertEqual(code, 5, self.output)
         self.assertIn("p99 needs 1000 samples, has ", slos["join"]["objectives"][0]["why"])
+        warned = self.output.index("p99 needs 1000 samples and will get about 100")
+        self.assertLess(warned, self.output.index("  fault\n"), self.output)
 
     def test_no_steady_state_injects_nothing(self):
         code, _ = self.run_slos([HTTP % ("p50 <= 1us", "")])

@@ -134,6 +134,14 @@ spec:
         self.assertIn("not within", self.cases["late: recovers within 500 ms"].get("message"))
         self.assertIn("did not recover in time", self.said)
 
+    def test_a_recovery_may_outlast_the_guards_deadline(self):
+        """The guard reverts a run that overruns its fault window by ten seconds, not one that watches."""
+        path = self.manifest(GET % ("web", "success >= 0%", ""), PARTITION)
+        with open(path, encoding="utf-8") as f:
+            text = f.read().replace("fault: 3s, recovery: 4s", "fault: 1s, recovery: 13s")
+        result = self.brunt("run", "-q", self.write("x.yaml", text))
+        self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
+
     def test_recovery_that_nobody_asked_for_is_shown_when_there_was_one(self):
         self.run_slos(GET % ("web", "success >= 90%", ""), PARTITION)
         self.line("get recovery time to recover", "held", "measured")
