@@ -343,6 +343,7 @@ static void load_ended(void *data, int status, const char *text)
 	struct err e = {0};
 
 	err_set(&e, EPIPE, "load: %s ended early: %s", en->x->load_command.items[0], text);
+	err_hint(&e, "load.command must go on to the end of the recovery, then it is stopped");
 	engine_fail(en, &e);
 }
 

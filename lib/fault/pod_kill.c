@@ -274,11 +274,11 @@ static void describe(const struct pod_kill *k, char *buf, size_t size)
 	if (t.restarted == k->n)
 		str_addf(&s, ", restarted after %s", units_duration(t.slowest_restart_ns, restart));
 	else
-		str_addf(&s, ", restarted %zu", t.restarted);
+		str_addf(&s, ", restarted %zu of %zu", t.restarted, k->n);
 	if (t.ready == k->n)
 		str_addf(&s, ", ready after %s", units_duration(t.slowest_ready_ns, ready));
 	else
-		str_addf(&s, ", ready %zu", t.ready);
+		str_addf(&s, ", ready %zu of %zu", t.ready, k->n);
 	snprintf(buf, size, "%s", s.s);
 }
 
