@@ -11,6 +11,9 @@
 #include <jansson.h>
 #include <stdbool.h>
 
+/* Whether the SLO is there to be breached: then it is held when one of its objectives is broken. */
+bool report_expects_breach(const json_t *slo);
+
 /* What the record says of an SLO's recovery. */
 struct report_recovery {
 	char objective[64], text[64]; /* "recovers within 3.00 s", "held again after 812 ms" */

@@ -70,15 +70,17 @@ static void faults_table(const struct globals *g, const json_t *record)
 		table_print(t);
 }
 
-static void objective_row(struct table *t, const char *slo, const json_t *o)
+static void objective_row(struct table *t, const json_t *slo, const json_t *o)
 {
 	const char *state = text_of(o, "state"), *why = text_of(o, "why");
 	bool narrowly = json_is_true(json_object_get(o, "narrowly"));
-	autofree char *verdict = xasprintf("%s%s", state, narrowly ? ", narrowly" : "");
-	const char *cells[] = {slo, text_of(o, "window"), text_of(o, "objective"),
+	bool wanted = report_expects_breach(slo) && streq(state, "breached");
+	autofree char *verdict = xasprintf("%s%s%s", state, narrowly ? ", narrowly" : "",
+					   wanted ? ", as expected" : "");
+	const char *cells[] = {text_of(slo, "name"), text_of(o, "window"), text_of(o, "objective"),
 			       *why ? why : text_of(o, "text"), verdict};
 
-	table_row(t, cells, color_of(state));
+	table_row(t, cells, color_of(wanted ? "held" : report_expects_breach(slo) ? "" : state));
 }
 
 static void recovery_row(struct table *t, const json_t *slo)
@@ -103,7 +105,7 @@ static void slos_table(const struct globals *g, const json_t *record)
 
 	json_array_foreach(slos, i, s) {
 		json_array_foreach(json_object_get(s, "objectives"), k, o)
-			objective_row(t, text_of(s, "name"), o);
+			objective_row(t, s, o);
 		recovery_row(t, s);
 	}
 	if (json_array_size(slos))

@@ -134,6 +134,17 @@ spec:
         self.assertIn("not within", self.cases["late: recovers within 500 ms"].get("message"))
         self.assertIn("did not recover in time", self.said)
 
+    def test_an_expected_breach_is_no_failure_in_junit(self):
+        slo = GET % ("web", "success >= 90%, success >= 0%", ", expect: breach")
+        code, record = self.run_slos(slo, PARTITION)
+        self.assertEqual((code, record["slos"][0]["state"]), (0, "held"), self.said)
+        self.line("get", "fault", "success >= 90%", "breached, as expected")
+        self.assertEqual([n for n, failure in self.cases.items() if failure is not None], [])
+        self.assertIn("get: is breached, as expected", self.cases)
+        code, _ = self.run_slos(slo, PARTITION.replace("partition", "delay, delay: {latency: 5ms}"))
+        self.assertEqual(code, 1, self.said)
+        self.assertIsNotNone(self.cases["get: is breached, as expected"])
+
     def test_a_recovery_may_outlast_the_guards_deadline(self):
         """The guard reverts a run that overruns its fault window by ten seconds, not one that watches."""
         path = self.manifest(GET % ("web", "success >= 0%", ""), PARTITION)
