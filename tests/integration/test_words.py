@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import struct
+import subprocess
 import termios
 import xml.etree.ElementTree as ET
 
@@ -167,6 +168,14 @@ spec:
         self.assertIn("newest failure: Could not resolve host", self.said)
         self.assertEqual([o["window"] for s in record["slos"] for o in s["objectives"]],
                          ["baseline", "baseline"])
+
+    def test_load_is_found_beside_brunt_without_a_path(self):
+        """As from cron: no PATH, no HOME, no terminal."""
+        load = '  load: {command: [liveroom, serve, --listen, "127.0.0.1:18431"]}\n'
+        result = harness.run(os.path.abspath(harness.BRUNT), "run", "-q", "--state-dir",
+                             os.path.join(self.dir, "state"), stdin=subprocess.DEVNULL, env={}, *[
+                                 self.manifest(GET % ("web", "success >= 0%", ""), load)])
+        self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
 
     def test_next_step_is_said_once(self):
         result = self.brunt("run", "-q", self.manifest(
