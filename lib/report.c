@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <string.h>
 
 enum outcome { OUTCOME_PASSED, OUTCOME_FAILURE, OUTCOME_ERROR, OUTCOME_SKIPPED };
@@ -253,6 +254,21 @@ static int write_all(int fd, const char *text)
 		len -= (size_t)n;
 	}
 	return fsync(fd) < 0 && errno != EINVAL && errno != EROFS ? -errno : 0;
+}
+
+int report_check(const char *path, struct err *e)
+{
+	const char *slash = strrchr(path, '/');
+	autofree char *folder = slash ? xstrndup(path, (size_t)(slash - path) + 1) : xstrdup(".");
+	struct stat st;
+
+	if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+		return err_errno(e, EISDIR, "write report %s", path);
+	if (access(folder, W_OK) < 0) {
+		err_errno(e, errno, "write report %s", path);
+		return err_hint(e, "make the folder %s first, or write elsewhere", folder);
+	}
+	return 0;
 }
 
 int report_write(const char *path, const char *text, struct err *e)

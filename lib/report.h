@@ -26,5 +26,8 @@ bool report_recovery(const json_t *slo, struct report_recovery *ret);
  * objective, for each fault's effect and for the restoration. */
 char *report_junit(const json_t *const *records, size_t n);
 
+/* Whether report_write could write there: asked before the run, not found out after it. */
+int report_check(const char *path, struct err *e);
+
 /* Writes text to path so that a reader sees the old file or the whole new one. */
 int report_write(const char *path, const char *text, struct err *e);

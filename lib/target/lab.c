@@ -59,8 +59,10 @@ static int lab_source_open(struct target_source *s, const struct source_config *
 	struct lab_source *l;
 	int r;
 
-	if (!c->lab_dir)
-		return err_set(e, EINVAL, "no lab is given");
+	if (!c->lab_dir) {
+		err_set(e, EINVAL, "no lab is given");
+		return err_hint(e, "name one that is up with --lab, or its manifests under spec.lab");
+	}
 	s->impl = l = xcalloc(1, sizeof *l);
 	l->switch_fd = -1;
 	r = connect_lab(l, c->lab_dir, e);

@@ -158,6 +158,22 @@ ask brunt lab port; ask brunt help valid; ask brunt run """ + self.dir + """/on
             self.assertIn(f'"xml" is not one of {want}\n', r.stderr)
         self.assertIn("brunt report latest -o junit", self.brunt("report", "-o", "junit").stderr)
 
+    def test_what_would_fail_after_a_run_is_told_before_it(self):
+        """Nothing is prepared: the state directory does not come about."""
+        path = self.write("x.yaml", "apiVersion: chaos-mesh.org/v1alpha1\nkind: NetworkChaos\n"
+                          "metadata: {name: x}\nspec: {action: partition, mode: all, selector: {}}\n")
+        for args, want in (
+                (("--report", f"junit={self.dir}/no/x.xml"), f"write report {self.dir}/no/x.xml: No such "
+                 f"file or directory\nnext step: make the folder {self.dir}/no/ first"),
+                (("--report", f"json={self.dir}"), f"write report {self.dir}: Is a directory"),
+                (("--evaluation-period", "1h"), "--evaluation-period: want 10ms to 10s"),
+                (("--lab", "a", "--source", "netns"), "--lab a and --source netns exclude each other"),
+                (("--net-backend", "tc"), '"tc" is not one of auto, netem, engine')):
+            r = self.brunt("run", *args, path)
+            self.assertEqual(r.returncode, 2, r.stderr)
+            self.assertIn(want, r.stderr)
+        self.assertFalse(os.path.exists(self.env["BRUNT_STATE_DIR"]))
+
     def test_help_fits_a_terminal(self):
         for verb in self.verbs():
             for line in self.brunt(verb, "--help").stdout.splitlines():

@@ -85,10 +85,16 @@ static int check_options(const struct run_options *o, struct reports *r, enum ou
 	for (size_t i = 0; i < o->reports.n; i++)
 		if (parse_report(o->reports.items[i], r, e) < 0)
 			return -EINVAL;
+	if ((r->junit && report_check(r->junit, e) < 0) || (r->json && report_check(r->json, e) < 0))
+		return -EINVAL;
 	if (o->lease_ns && (o->lease_ns < 200 * NSEC_PER_MSEC || o->lease_ns > 60 * NSEC_PER_SEC))
 		return err_set(e, EINVAL, "run: --lease: want 200ms to 60s");
-	if (o->evaluation_ns && o->evaluation_ns < 10 * NSEC_PER_MSEC)
-		return err_set(e, EINVAL, "run: --evaluation-period: want at least 10ms");
+	if (o->evaluation_ns &&
+	    (o->evaluation_ns < 10 * NSEC_PER_MSEC || o->evaluation_ns > 10 * NSEC_PER_SEC))
+		return err_set(e, EINVAL, "run: --evaluation-period: want 10ms to 10s");
+	if (o->lab && o->source && !streq(o->source, "lab"))
+		return err_set(e, EINVAL, "run: --lab %s and --source %s exclude each other", o->lab,
+			       o->source);
 	if (o->source && !target_source_find(o->source))
 		return err_set(e, EINVAL, "run: --source: no such target source: %s (want lab or netns)",
 			       o->source);
