@@ -183,6 +183,37 @@ spec:
         self.assertEqual(result.returncode, 3)
         self.assertEqual((result.stdout + result.stderr).count("next step"), 1, result.stdout)
 
+    def test_stop_ends_all_at_once_and_knows_what_has_ended(self):
+        long = "{baseline: 0s, fault: 120s, recovery: 0s}"
+        self.addCleanup(self.brunt, "lab", "down", "--now", "--name", "words")
+        up = self.brunt("lab", "up", "-q", "--name", "words", "-f", os.path.join(self.dir, "lab.yaml"))
+        self.assertEqual(up.returncode, 0, up.stderr)
+        runs = []
+        for pod in ("web", "busy", "idle"):
+            text = EXPERIMENT % ("", PARTITION.replace("[web]", f"[{pod}]"))
+            text = text.replace("words", pod).replace("  slos:\n", "").replace(
+                "  lab: {manifests: [lab.yaml]}\n", "").replace(
+                "{baseline: 1s, fault: 3s, recovery: 4s}", long)
+            path = self.write(f"{pod}.yaml", text)
+            runs.append(subprocess.Popen([harness.BRUNT, "run", "-q", "--lab", "words", path],
+                                         env=self.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT))
+            self.addCleanup(runs[-1].communicate)
+            self.addCleanup(runs[-1].terminate)
+
+        def injected():
+            found = json.loads(self.brunt("status", "-o", "json").stdout)
+            return sum(len(run["injected"]) for run in found) == 3
+
+        harness.wait_for(injected, "three injected faults")
+        names = self.brunt("status", "-o", "name").stdout.split()
+        stopped = self.brunt("stop", "--all")
+        self.assertEqual(stopped.stdout.splitlines(), [f"run {n}: stopped, restored" for n in names])
+        self.assertEqual([run.wait(60) for run in runs], [130] * 3)
+        self.assertEqual(self.brunt("status").stdout, "nothing is injected\n")
+        for verb in ("stop", "recover", "status"):
+            self.assertEqual(self.brunt(verb, names[0]).stdout,
+                             f"run {names[0]} has ended already (interrupted), nothing is left of it\n")
+
     def test_plan_names_every_experiment_that_cannot_be_planned(self):
         one = """apiVersion: chaos-mesh.org/v1alpha1
 kind: PodChaos

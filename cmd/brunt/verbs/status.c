@@ -118,15 +118,19 @@ static int run_status(const struct globals *g, const void *opts, const struct st
 	if (r == 0)
 		r = args->n ? runs_named(j, args, &ids, e) : runs_unfinished(j, &ids, e);
 	for (size_t i = 0; r == 0 && i < ids.n; i++) {
-		json_t *run = run_json(g, j, ids.items[i], e);
+		bool table = output == OUTPUT_TABLE || output == OUTPUT_WIDE;
+		json_t *run;
 
+		if (table && args->n && runs_has_ended(j, ids.items[i]))
+			continue;
+		run = run_json(g, j, ids.items[i], e);
 		r = run ? json_array_append_new(runs, run) : -EIO;
 	}
 	if (r == 0 && output == OUTPUT_NAME)
 		print_names(&ids);
 	else if (r == 0 && !output_data(output, runs) && ids.n == 0)
 		puts("nothing is injected");
-	else if (r == 0 && (output == OUTPUT_TABLE || output == OUTPUT_WIDE))
+	else if (r == 0 && json_array_size(runs) && (output == OUTPUT_TABLE || output == OUTPUT_WIDE))
 		print_table(g, runs, output == OUTPUT_WIDE);
 	strlist_done(&ids);
 	json_decref(runs);
