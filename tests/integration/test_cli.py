@@ -174,6 +174,18 @@ ask brunt lab port; ask brunt help valid; ask brunt run """ + self.dir + """/on
             self.assertIn(want, r.stderr)
         self.assertFalse(os.path.exists(self.env["BRUNT_STATE_DIR"]))
 
+    def test_prune_keeps_as_many_as_are_asked_for(self):
+        path = self.write("x.yaml", "apiVersion: chaos-mesh.org/v1alpha1\nkind: NetworkChaos\n"
+                          "metadata: {name: x}\nspec: {action: partition, mode: all, duration: 1s, "
+                          "selector: {labelSelectors: {name: no-such-namespace}}}\n")
+        for _ in range(3):
+            self.assertEqual(self.brunt("run", "-q", path).returncode, 3)
+        self.assertEqual(len(self.brunt("report", "-o", "name").stdout.split()), 3)
+        self.assertEqual(self.brunt("report", "prune", "--keep", "many").returncode, 2)
+        for keep in (2, 0):  # 0 is a number too
+            self.assertEqual(self.brunt("report", "prune", "--keep", str(keep)).returncode, 0)
+            self.assertEqual(len(self.brunt("report", "-o", "name").stdout.split()), keep)
+
     def test_help_fits_a_terminal(self):
         for verb in self.verbs():
             for line in self.brunt(verb, "--help").stdout.splitlines():

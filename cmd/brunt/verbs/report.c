@@ -12,12 +12,11 @@
 #include <stdio.h>
 
 struct report_options {
-	const char *output;
-	int64_t keep;
+	const char *output, *keep;
 };
 
 static const struct option_row options[] = {
-	{"--keep", 0, "N", "with prune: how many of the newest runs stay (200)", OPT_INT,
+	{"--keep", 0, "N", "with prune: how many of the newest runs stay (200)", OPT_STRING,
 	 offsetof(struct report_options, keep)},
 	{"--output", 'o', "FORMAT", "table (default), json, yaml; of the list wide, name; of a run junit",
 	 OPT_STRING, offsetof(struct report_options, output)},
@@ -127,10 +126,11 @@ static int run_report(const struct globals *g, const void *opts, const struct st
 	const unsigned of_list = OUTPUT_TABLE | OUTPUT_WIDE | OUTPUT_JSON | OUTPUT_YAML | OUTPUT_NAME;
 	const unsigned of_run = OUTPUT_TABLE | OUTPUT_JSON | OUTPUT_YAML | OUTPUT_JUNIT;
 	enum output output;
+	int64_t keep = JOURNAL_KEEP;
 	int r = 0;
 
-	if (o->keep < 0) {
-		err_set(e, EINVAL, "report: --keep: want a number of runs");
+	if (o->keep && (units_parse_int(o->keep, &keep, NULL) < 0 || keep < 0)) {
+		err_set(e, EINVAL, "report: --keep: \"%s\" is not a number of runs", o->keep);
 		return EXIT_USAGE;
 	}
 	if (output_parse("report", o->output, args->n ? of_run : of_list, &output, e) < 0) {
@@ -146,7 +146,7 @@ static int run_report(const struct globals *g, const void *opts, const struct st
 	if (args->n == 0)
 		r = list(g, output, j, e);
 	else if (streq(args->items[0], "prune"))
-		r = journal_prune(j, o->keep ? (size_t)o->keep : 200, e);
+		r = journal_prune(j, (size_t)keep, e);
 	else
 		for (size_t i = 0; r == 0 && i < args->n; i++)
 			r = show(g, output, j, args->items[i], e);
