@@ -326,7 +326,8 @@ static int make_plan(struct engine *en, struct err *e)
 	r = plan_build(en->x, place_targets(en->place), &en->env, en->o.allow_empty, &en->plan, e);
 	if (r < 0)
 		return r;
-	en->plan_json = plan_json(en->plan);
+	if (en->o.plan_only)
+		en->plan_json = plan_json(en->plan);
 	for (size_t i = 0; i < en->plan->n_faults; i++)
 		engine_emit(en, EVENT_PLANNED, en->plan->faults[i]->spec->name, NULL,
 			    (int64_t)en->plan->faults[i]->fault.targets.n);
@@ -517,10 +518,9 @@ static int close_place(struct engine *en, struct err *e)
 static int journal_end(struct journal *j, void *arg, struct err *e)
 {
 	struct engine *en = arg;
-	autofree char *text = json_dumps(en->record, JSON_COMPACT);
 	bool left = restoration_left(&en->restoration) > 0;
 	int r = journal_run_end(j, en->run_id, left ? "not-restored" : "done",
-				verdict_name(en->verdict.verdict), text, e);
+				verdict_name(en->verdict.verdict), en->record, e);
 
 	return r < 0 ? r : journal_prune(j, JOURNAL_KEEP, e);
 }

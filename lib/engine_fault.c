@@ -441,8 +441,10 @@ static void revert_some(struct engine *en, struct fault_run **some, size_t n)
 	rows = en->restoration.items + first;
 	check_all(en, some, undo, n_undo, rows);
 	mark_undone(en, undo, n_undo, rows);
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
 		tell_reverted(en, some[i], rows, n_undo);
+		undo_list_done(&fault_of(some[i])->undo);
+	}
 }
 
 void faults_revert(struct engine *en, bool at_once)

@@ -208,10 +208,10 @@ static json_t *slo_json(const struct slo_spec *spec, const struct slo_result *r)
 
 	for (size_t i = 0; i < r->n_objectives; i++)
 		json_array_append_new(objectives, objective_json(&r->objectives[i]));
-	return json_pack("{s:s, s:s, s:s, s:s, s:b, s:o, s:o, s:b, s:o, s:O*}", "name", spec->name,
-			 "indicator", spec->type->name, "expect",
-			 spec->expect_breach ? "breach" : "hold", "state", slo_state_names[r->state],
-			 "narrowly", r->narrowly, "recovers_within_ms",
+	return json_pack("{s:s, s:s, s:s, s:b, s:b, s:o, s:o, s:b, s:o, s:O*}", "name", spec->name,
+			 "indicator", spec->type->name, "state", slo_state_names[r->state],
+			 "breach_expected", r->breach_expected, "narrowly", r->narrowly,
+			 "recovers_within_ms",
 			 spec->recovers_within_ns ? json_real((double)spec->recovers_within_ns / 1e6)
 						  : json_null(),
 			 "recovered_after_ms",

@@ -20,6 +20,9 @@
 
 enum { SCHEMA_VERSION = 1, BUSY_TIMEOUT_MS = 10000 };
 
+/* Pages that do not fit go to the log early; a run writes each page once, so more buys nothing. */
+#define CACHE_KIB "256"
+
 static const char schema_sql[] =
 	"CREATE TABLE runs(id TEXT PRIMARY KEY, experiment TEXT NOT NULL, state TEXT NOT NULL,"
 	" verdict TEXT, started_ns INTEGER NOT NULL, ended_ns INTEGER NOT NULL DEFAULT 0,"
@@ -207,7 +210,8 @@ int journal_open(const char *state_dir, struct journal **ret, struct err *e)
 	    SQLITE_OK)
 		return fail(j, "open", e);
 	sqlite3_busy_timeout(j->db, BUSY_TIMEOUT_MS);
-	r = execute(j, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;", "open", e);
+	r = execute(j, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
+		       "PRAGMA cache_size=-" CACHE_KIB ";", "open", e);
 	if (r == 0)
 		r = check_schema(j, e);
 	if (r < 0)
@@ -245,7 +249,6 @@ int journal_run_begin(struct journal *j, const char *run_id, const char *experim
 static int insert_undo(struct journal *j, sqlite3_stmt *s, const char *run_id, struct undo *u,
 		       struct err *e)
 {
-	autofree char *data = json_dumps(u->data, JSON_COMPACT);
 	int r;
 
 	sqlite3_reset(s);
@@ -253,7 +256,7 @@ static int insert_undo(struct journal *j, sqlite3_stmt *s, const char *run_id, s
 	bind_text(s, 2, u->fault);
 	bind_text(s, 3, u->target);
 	bind_text(s, 4, u->driver->kind);
-	bind_text(s, 5, data ? data : "{}");
+	bind_text(s, 5, u->data ? u->data : "{}");
 	bind_text(s, 6, u->before);
 	sqlite3_bind_int64(s, 7, (sqlite3_int64)u->netns_dev);
 	sqlite3_bind_int64(s, 8, (sqlite3_int64)u->netns_ino);
@@ -312,7 +315,7 @@ static void read_undo(struct journal *j, sqlite3_stmt *s, struct undo *u)
 	u->fault = column_dup(s, 2);
 	u->target = column_dup(s, 3);
 	u->driver = fault_driver_by_kind((const char *)sqlite3_column_text(s, 4));
-	u->data = json_loads((const char *)sqlite3_column_text(s, 5), 0, NULL);
+	u->data = column_dup(s, 5);
 	u->before = column_dup(s, 6);
 	u->netns_dev = (uint64_t)sqlite3_column_int64(s, 7);
 	u->netns_ino = (uint64_t)sqlite3_column_int64(s, 8);
@@ -337,22 +340,116 @@ int journal_pending(struct journal *j, const char *run_id, struct undo_list *ret
 	return r;
 }
 
-int journal_run_end(struct journal *j, const char *run_id, const char *state, const char *verdict,
-		    const char *record, struct err *e)
+/*
+ * A record of a thousand targets is a megabyte of JSON. As one string it would be there three times
+ * over, here and in SQLite; so its length is counted first, and it is then written piece by piece
+ * into a blob of that length.
+ */
+struct blob_writer {
+	sqlite3_blob *blob;
+	int at;
+	size_t n;
+	char piece[4096];
+};
+
+static int count_bytes(const char *text, size_t len, void *data)
+{
+	*(size_t *)data += len;
+	return 0;
+}
+
+static int flush_piece(struct blob_writer *w)
+{
+	int r = sqlite3_blob_write(w->blob, w->piece, (int)w->n, w->at);
+
+	w->at += (int)w->n;
+	w->n = 0;
+	return r == SQLITE_OK ? 0 : -1;
+}
+
+static int write_bytes(const char *text, size_t len, void *data)
+{
+	struct blob_writer *w = data;
+
+	while (len > 0) {
+		size_t n = MIN_OF(len, sizeof w->piece - w->n);
+
+		memcpy(w->piece + w->n, text, n);
+		w->n += n;
+		text += n;
+		len -= n;
+		if (w->n == sizeof w->piece && flush_piece(w) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* Makes room for the record; *ret_row is where. */
+static int make_room(struct journal *j, const char *run_id, const json_t *record,
+		     sqlite3_int64 *ret_row, struct err *e)
+{
+	autostmt *s = NULL;
+	size_t len = 0;
+	int r;
+
+	json_dump_callback(record, count_bytes, &len, JSON_COMPACT);
+	r = prepare(j, "UPDATE runs SET record = zeroblob(?) WHERE id = ? RETURNING rowid", &s, e);
+	if (r < 0)
+		return r;
+	sqlite3_bind_int64(s, 1, (sqlite3_int64)len);
+	bind_text(s, 2, run_id);
+	r = step(j, s, "write record", e);
+	if (r <= 0)
+		return r < 0 ? r : err_set(e, ENOENT, "no run \"%s\"", run_id);
+	*ret_row = sqlite3_column_int64(s, 0);
+	return 0;
+}
+
+static int write_record(struct journal *j, const char *run_id, const json_t *record, struct err *e)
+{
+	struct blob_writer w = {0};
+	sqlite3_int64 row = 0;
+	int r = 0;
+
+	if (make_room(j, run_id, record, &row, e) < 0)
+		return -e->code;
+	if (sqlite3_blob_open(j->db, "main", "runs", "record", row, 1, &w.blob) != SQLITE_OK)
+		return fail(j, "write record", e);
+	if (json_dump_callback(record, write_bytes, &w, JSON_COMPACT) < 0 || flush_piece(&w) < 0)
+		r = fail(j, "write record", e);
+	if (sqlite3_blob_close(w.blob) != SQLITE_OK && r == 0)
+		r = fail(j, "write record", e);
+	return r;
+}
+
+static int close_run(struct journal *j, const char *run_id, const char *state,
+		     const char *verdict, struct err *e)
 {
 	autostmt *s = NULL;
 	int r;
 
-	r = prepare(j, "UPDATE runs SET state = ?, verdict = ?, record = coalesce(?, record),"
-		       " ended_ns = ? WHERE id = ?", &s, e);
+	r = prepare(j, "UPDATE runs SET state = ?, verdict = ?, ended_ns = ? WHERE id = ?", &s, e);
 	if (r < 0)
 		return r;
 	bind_text(s, 1, state);
 	bind_text(s, 2, verdict);
-	bind_text(s, 3, record);
-	sqlite3_bind_int64(s, 4, clock_wall_ns());
-	bind_text(s, 5, run_id);
+	sqlite3_bind_int64(s, 3, clock_wall_ns());
+	bind_text(s, 4, run_id);
 	return step(j, s, "end run", e);
+}
+
+int journal_run_end(struct journal *j, const char *run_id, const char *state, const char *verdict,
+		    const json_t *record, struct err *e)
+{
+	int r;
+
+	r = begin(j, e);
+	if (r < 0)
+		return r;
+	r = close_run(j, run_id, state, verdict, e);
+	if (r == 0 && record)
+		r = write_record(j, run_id, record, e);
+	return end(j, r, e);
 }
 
 static void read_run(sqlite3_stmt *s, struct run_row *r)

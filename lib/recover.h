@@ -18,6 +18,7 @@ struct restored {
 	enum undo_outcome outcome;
 	char *text;           /* why it failed, or what somebody else changed */
 	char *before, *after; /* snapshots; NULL: not compared */
+	bool same;            /* after is as before was, and is not kept */
 	bool residue;         /* they differ, and nobody else is known to have made it so */
 };
 

@@ -110,7 +110,7 @@ static int run_verb(const struct verb *v, int argc, char **argv, struct err *e)
 		if (!g.state_dir)
 			g.state_dir = state_dir = journal_default_dir();
 		g.color = isatty(STDOUT_FILENO) && !g.no_color && !getenv("NO_COLOR");
-		code = v->run(&g, opts, &args, e);
+		code = sandbox_enter(v->sandbox, e) < 0 ? EXIT_ERROR : v->run(&g, opts, &args, e);
 	}
 	options_done(v, opts, &args);
 	return flush_stdout(code, e);

@@ -80,13 +80,14 @@ struct fault_env {
 	const struct vantage *vantage; /* NULL: brunt's own namespace */
 };
 
-/* One record of what must be undone on one target. data is the driver's own JSON object. */
+/* One record of what must be undone on one target. data is the driver's own JSON object, as text:
+ * there is one for each of maybe thousands of targets, all through the run. */
 struct undo {
 	int64_t id;        /* journal's; 0 before it is committed */
 	char *fault;       /* fault_spec.name */
 	char *target;      /* namespace/name */
 	const struct fault_driver *driver;
-	json_t *data;      /* owned */
+	char *data;        /* owned */
 	char *before;      /* snapshot before the fault, for the residue check; owned */
 	uint64_t netns_dev, netns_ino; /* 0: no network namespace involved */
 	int netns_fd;      /* borrowed: a live handle if the reverting process has one, else -1 */
@@ -99,6 +100,9 @@ struct undo_list {
 	size_t n;
 };
 void undo_list_done(struct undo_list *l);
+void undo_set_json(struct undo *u, json_t *data); /* takes data */
+/* data as an object that the caller drops; NULL when it is damaged. */
+json_t *undo_json(const struct undo *u);
 
 enum undo_outcome {
 	UNDO_REVERTED, /* as it was before */

@@ -331,7 +331,7 @@ static int memory_prepare(struct fault *f, struct err *e)
 		for (size_t k = 0; r == 0 && k < st->n; k++)
 			if (st->items[k].target == f->targets.items[i])
 				r = record_group(f, &st->items[k], groups, e);
-		u->data = json_pack("{s:o}", "groups", groups);
+		undo_set_json(u, json_pack("{s:o}", "groups", groups));
 	}
 	return r;
 }
@@ -505,11 +505,14 @@ static void revert_record(const struct undo *u, struct undo_result *ret)
 	/* The worse outcome of several groups stands for all; gone only when all are. */
 	static const int rank[] = {[UNDO_GONE] = 0, [UNDO_REVERTED] = 1, [UNDO_FOREIGN] = 2,
 				   [UNDO_FAILED] = 3};
+	json_auto_t *data = undo_json(u);
 	const json_t *group;
 	size_t i;
 
-	*ret = (struct undo_result){.outcome = UNDO_GONE};
-	json_array_foreach(json_object_get(u->data, "groups"), i, group) {
+	*ret = (struct undo_result){.outcome = data ? UNDO_GONE : UNDO_FAILED};
+	if (!data)
+		snprintf(ret->text, sizeof ret->text, "undo record of MemoryChaos is damaged");
+	json_array_foreach(json_object_get(data, "groups"), i, group) {
 		enum undo_outcome o = revert_group(group, ret->text, sizeof ret->text);
 
 		ret->outcome = rank[o] > rank[ret->outcome] ? o : ret->outcome;
@@ -540,10 +543,11 @@ static int memory_snapshot(struct fault *f, const struct target *t, struct str *
 static int memory_resnapshot(const struct undo *u, struct broker *broker, struct str *ret,
 			     struct err *e)
 {
+	json_auto_t *data = undo_json(u);
 	const json_t *record;
 	size_t i;
 
-	json_array_foreach(json_object_get(u->data, "groups"), i, record) {
+	json_array_foreach(json_object_get(data, "groups"), i, record) {
 		struct memory_group g;
 		int r = find_group(record, &g);
 
@@ -641,7 +645,8 @@ static int memory_doctor(struct broker *broker, struct capability_list *ret, str
 	autofree char *name = xasprintf("brunt-doctor-%d", (int)getpid());
 	struct memory_group g = {0};
 	struct err why = {0};
-	uint64_t limit = 0;
+	uint64_t limit = 0, high = 0;
+	bool high_ok = false;
 	bool ok = cgroup_own("memory", &parent, &why) == 0 &&
 		  cgroup_make(&parent, name, &scratch, &why) == 0;
 
@@ -649,6 +654,8 @@ static int memory_doctor(struct broker *broker, struct capability_list *ret, str
 		g.cg = scratch;
 		ok = memory_group_shrink(&g, false, 64 << 20, &why) == 0 &&
 		     memory_group_limit(&g, false, &limit, &why) == 0 && limit == 64 << 20;
+		high_ok = scratch.version == 2 && memory_group_shrink(&g, true, 32 << 20, &why) == 0 &&
+			  memory_group_limit(&g, true, &high, &why) == 0 && high == 32 << 20;
 		cgroup_remove(&scratch, NULL);
 	}
 	capability_add(ret, "MemoryChaos", "limit", true, ok,
@@ -656,9 +663,11 @@ static int memory_doctor(struct broker *broker, struct capability_list *ret, str
 						 : "set and read back on cgroup v2"
 			  : why.text,
 		       "mount the memory controller and run as root");
-	capability_add(ret, "MemoryChaos", "high", false, ok && scratch.version == 2,
-		       scratch.version == 2 ? "memory.high is there" : "the memory controller is on v1",
-		       "boot with a unified cgroup hierarchy");
+	capability_add(ret, "MemoryChaos", "high", false, high_ok,
+		       high_ok		      ? "set and read back on cgroup v2"
+		       : scratch.version == 1 ? "the memory controller is on cgroup v1"
+					      : why.text,
+		       "boot with a unified cgroup hierarchy: systemd.unified_cgroup_hierarchy=1");
 	cgroup_done(&scratch);
 	cgroup_done(&parent);
 	return 0;

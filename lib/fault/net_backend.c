@@ -266,28 +266,3 @@ void net_batch_qdiscs(const struct fault *f, const struct net_port *port, int di
 				  0, "%s: add qdisc tbf", dev->name);
 	}
 }
-
-int net_doctor(struct broker *broker, struct capability_list *ret, struct err *e)
-{
-	static const char area[] = "NetworkChaos";
-	const struct net_kernel *k = net_kernel(broker);
-
-	(void)e;
-	capability_add(ret, area, "gate (BPF at clsact, mirred)", true, k->gate,
-		       k->gate ? "loaded, attached and read back" : k->why,
-		       "needs CONFIG_BPF_SYSCALL, NET_CLS_BPF, NET_ACT_MIRRED and CAP_BPF");
-	capability_add(ret, area, "IFB devices", false, k->ifb,
-		       k->ifb ? "added in a scratch namespace" : k->why,
-		       "modprobe ifb numifbs=0 (rates and netem go through an IFB)");
-	capability_add(ret, area, "rate and bandwidth (TBF)", true, k->tbf,
-		       k->tbf ? "added on an IFB" : k->why, "modprobe sch_tbf");
-	capability_add(ret, area, "delay by netem", !k->tun, k->netem,
-		       k->netem_seed ? "added and read back, replays by seed"
-		       : k->netem    ? "added and read back; not replayable before Linux 6.7"
-				     : k->why,
-		       "modprobe sch_netem (brunt's own delay engine does it meanwhile)");
-	capability_add(ret, area, "delay by brunt's engine (TAP)", !k->netem, k->tun,
-		       k->tun ? "TAP made in a scratch namespace" : "no TAP device",
-		       "modprobe tun, and give access to /dev/net/tun");
-	return 0;
-}

@@ -77,9 +77,18 @@ static int add_attr(const struct nlmsghdr *h, size_t header, int type, struct ca
 	return 0;
 }
 
-static int add_gateway(const struct nlmsghdr *h, void *data)
+/* Gateways, and hosts with a route of their own: behind a tunnel nobody is a neighbour. IPv6 has
+ * such routes for the namespace's own addresses, too, made by the kernel. */
+static int add_route(const struct nlmsghdr *h, void *data)
 {
-	return add_attr(h, sizeof(struct rtmsg), RTA_GATEWAY, data);
+	const struct rtmsg *r = nlmsg_data(h);
+	bool host = r->rtm_dst_len == (r->rtm_family == AF_INET ? 32 : 128);
+
+	if (r->rtm_type != RTN_UNICAST)
+		return 0;
+	if (host && (r->rtm_family == AF_INET || r->rtm_protocol != RTPROT_KERNEL))
+		add_attr(h, sizeof *r, RTA_DST, data);
+	return add_attr(h, sizeof *r, RTA_GATEWAY, data);
 }
 
 static int add_neighbour(const struct nlmsghdr *h, void *data)
@@ -123,7 +132,7 @@ static struct net_probe *new_probe(const struct fault *f, const struct net_site 
 			net_probe_add(c.probe, p);
 	}
 	netlink_ask(site->nl, netlink_request(RTM_GETROUTE, NLM_F_DUMP, &route, sizeof route),
-		    "list routes", add_gateway, &c, NULL);
+		    "list routes", add_route, &c, NULL);
 	netlink_ask(site->nl,
 		    netlink_request(RTM_GETNEIGH, NLM_F_DUMP, &neighbour, sizeof neighbour),
 		    "list neighbours", add_neighbour, &c, NULL);

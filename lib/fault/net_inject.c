@@ -64,7 +64,7 @@ static void add_undo(struct fault *f, const struct net_site *site)
 	u->fault = xstrdup(f->name);
 	u->target = target_id(site->target);
 	u->driver = f->driver;
-	u->data = net_record_to_json(&r);
+	undo_set_json(u, net_record_to_json(&r));
 	u->netns_dev = site->dev;
 	u->netns_ino = site->ino;
 	u->netns_fd = site->target->netns_fd;

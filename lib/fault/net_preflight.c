@@ -10,6 +10,7 @@
  */
 #include "net.h"
 
+#include "../kernel/bpf.h"
 #include "../kernel/broker.h"
 
 #include <errno.h>
@@ -114,34 +115,66 @@ static int check_filters(const struct fault *f, struct net_site *site, struct ne
 static int check_tcx(const struct fault *f, struct net_site *site, struct net_port *port,
 		     int direction, struct err *e)
 {
-	int n = broker_count_tcx(f->env->broker, site->target->netns_fd, port->ifindex,
-				 direction == NET_IN, e);
+	int id = broker_first_tcx(f->env->broker, site->target->netns_fd, port->ifindex,
+				  direction == NET_IN, e);
+	char name[16];
 
-	if (n <= 0)
-		return n;
-	err_set(e, EBUSY, "%d TCX program%s at %s come%s before the gate and may hide packets",
-		n, n > 1 ? "s" : "", hook_names[direction], n > 1 ? "" : "s");
-	return err_hint(e, "bpftool net show dev %s names them", port->name);
+	if (id <= 0)
+		return id;
+	bpf_program_name((uint32_t)id, name);
+	err_set(e, EBUSY, "TCX program %d%s%s%s at %s comes before the gate and may hide packets",
+		id, *name ? " (" : "", name, *name ? ")" : "", hook_names[direction]);
+	return err_hint(e, "detach it for the time of the fault; bpftool prog show id %d tells whose "
+			   "it is", id);
 }
 
 /* nftables chains at a device's ingress hook run after tc, and not at all for an IFB's packets. */
-static int count_netdev_chain(const struct nlmsghdr *h, void *data)
+struct netdev_chain {
+	const char *device;
+	char table[32], chain[32]; /* the first one found at the device */
+};
+
+/* A hook names one device, or a list of them. */
+static bool is_at(struct nlattr *hook, const char *device)
 {
-	struct nlattr *hook =
-		nlmsg_find_attr((struct nlmsghdr *)h, sizeof(struct nfgenmsg), NFTA_CHAIN_HOOK);
+	struct nlattr *one = nla_find(nla_data(hook), nla_len(hook), NFTA_HOOK_DEV), *a;
+	struct nlattr *list = nla_find(nla_data(hook), nla_len(hook), NFTA_HOOK_DEVS);
+	int rem;
+
+	if (one && streq(nla_data(one), device))
+		return true;
+	if (list)
+		nla_for_each_nested(a, list, rem)
+			if (nla_type(a) == NFTA_DEVICE_NAME && streq(nla_data(a), device))
+				return true;
+	return !one && !list;
+}
+
+static int find_netdev_chain(const struct nlmsghdr *h, void *data)
+{
+	struct nlmsghdr *msg = (struct nlmsghdr *)h;
+	struct nlattr *hook = nlmsg_find_attr(msg, sizeof(struct nfgenmsg), NFTA_CHAIN_HOOK);
+	struct nlattr *table = nlmsg_find_attr(msg, sizeof(struct nfgenmsg), NFTA_CHAIN_TABLE);
+	struct nlattr *name = nlmsg_find_attr(msg, sizeof(struct nfgenmsg), NFTA_CHAIN_NAME);
 	struct nlattr *number =
 		hook ? nla_find(nla_data(hook), nla_len(hook), NFTA_HOOK_HOOKNUM) : NULL;
+	struct netdev_chain *c = data;
 
-	*(int *)data += number && nla_get_u32(number) == htonl(NF_NETDEV_INGRESS);
+	if (!number || nla_get_u32(number) != htonl(NF_NETDEV_INGRESS) || !is_at(hook, c->device))
+		return 0;
+	snprintf(c->table, sizeof c->table, "%s", table ? (char *)nla_data(table) : "?");
+	snprintf(c->chain, sizeof c->chain, "%s", name ? (char *)nla_data(name) : "?");
 	return 0;
 }
 
-static int check_netdev_hooks(const struct fault *f, struct net_site *site, struct err *e)
+static int check_netdev_hooks(const struct fault *f, struct net_site *site,
+			      const struct net_port *port, struct err *e)
 {
 	const struct net_state *st = net_state_of(f);
 	const struct nfgenmsg g = {.nfgen_family = NFPROTO_NETDEV};
+	struct netdev_chain c = {.device = port->name};
 	autoptr(netlink) nl = NULL;
-	int n = 0, r;
+	int r;
 
 	if (st->backend != NET_BACKEND_IFB && st->backend != NET_BACKEND_NETEM)
 		return 0;
@@ -151,13 +184,14 @@ static int check_netdev_hooks(const struct fault *f, struct net_site *site, stru
 	r = netlink_ask(nl,
 			netlink_request(NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETCHAIN, NLM_F_DUMP,
 					&g, sizeof g),
-			"list nftables chains", count_netdev_chain, &n, e);
+			"list nftables chains", find_netdev_chain, &c, e);
 	if (r == -EAGAIN)
-		return check_netdev_hooks(f, site, e);
-	if (r < 0 || n == 0)
+		return check_netdev_hooks(f, site, port, e);
+	if (r < 0 || !*c.chain)
 		return r == -EINVAL || r == -EOPNOTSUPP ? 0 : r;
-	err_set(e, EBUSY, "packets received through an IFB would skip %d nftables netdev chain%s",
-		n, n > 1 ? "s" : "");
+	err_set(e, EBUSY,
+		"packets received through an IFB would skip the nftables chain netdev %s %s",
+		c.table, c.chain);
 	return err_hint(e, "use direction: to, or --net-backend engine for a delay");
 }
 
@@ -171,5 +205,5 @@ int net_preflight(const struct fault *f, struct net_site *site, struct net_port 
 	net_foreach_direction(p, d)
 		if (check_filters(f, site, port, d, e) < 0 || check_tcx(f, site, port, d, e) < 0)
 			return -e->code;
-	return net_ingress(p) ? check_netdev_hooks(f, site, e) : 0;
+	return net_ingress(p) ? check_netdev_hooks(f, site, port, e) : 0;
 }

@@ -314,8 +314,9 @@ static void work_in_parallel(struct jobs *jobs)
 
 static void open_job(const struct undo *u, struct broker *broker, struct job *job)
 {
+	json_auto_t *data = undo_json(u);
 	struct err e = {0};
-	int r = net_record_from_json(u->data, &job->record, &e);
+	int r = net_record_from_json(data, &job->record, &e);
 
 	job->drain_until_ns = clock_now_ns() + drain_ns;
 	*job->result = (struct undo_result){.outcome = UNDO_REVERTED};
@@ -390,12 +391,13 @@ static int lease_at(struct netlink *nl, const struct net_record *r, int64_t *ret
 
 int net_lease_left(const struct undo *undo, struct broker *broker, int64_t *ret_ns, struct err *e)
 {
+	json_auto_t *data = undo_json(undo);
 	autoptr(netlink) nl = NULL;
 	autorecord r = {0};
 	int n;
 
 	*ret_ns = 0;
-	if (net_record_from_json(undo->data, &r, e) < 0)
+	if (net_record_from_json(data, &r, e) < 0)
 		return -e->code;
 	n = open_namespace(undo, broker, &nl, e);
 	if (n == -ENOENT)

@@ -170,7 +170,7 @@ int broker_scratch(struct broker *b, struct err *e)
 	return ask(b, -1, &q, "make a scratch network namespace", e);
 }
 
-int broker_count_tcx(struct broker *b, int netns_fd, int ifindex, bool ingress, struct err *e)
+int broker_first_tcx(struct broker *b, int netns_fd, int ifindex, bool ingress, struct err *e)
 {
 	const struct broker_request q = {.op = BROKER_TCX, .a = ifindex, .b = ingress};
 

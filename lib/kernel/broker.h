@@ -41,5 +41,5 @@ int broker_open(struct broker *b, int netns_fd, const char *path, int flags, str
 /* A new, empty network namespace that lives as long as the fd: to try what the kernel can do. */
 int broker_scratch(struct broker *b, struct err *e);
 
-/* How many TCX programs sit at a device's ingress or egress; 0 too where the kernel has no TCX. */
-int broker_count_tcx(struct broker *b, int netns_fd, int ifindex, bool ingress, struct err *e);
+/* The id of the first TCX program at a device's ingress or egress; 0: none, or no TCX here. */
+int broker_first_tcx(struct broker *b, int netns_fd, int ifindex, bool ingress, struct err *e);

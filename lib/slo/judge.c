@@ -212,7 +212,7 @@ void slo_judge_baseline(struct slo *s, struct slo_result *ret)
 
 int slo_judge(struct slo *s, struct slo_result *ret)
 {
-	struct slo_result r = {.name = s->spec->name};
+	struct slo_result r = {.name = s->spec->name, .breach_expected = s->spec->expect_breach};
 
 	for (enum window w = WINDOW_BASELINE; w < WINDOW_MAX; w++)
 		if (slo_judged_in(s->spec, w))

@@ -175,6 +175,7 @@ struct objective_result {
 struct slo_result {
 	const char *name;
 	enum slo_state state; /* expect: breach already applied */
+	bool breach_expected; /* so an objective that is broken is none that failed */
 	bool narrowly;
 	struct objective_result *objectives;
 	size_t n_objectives;

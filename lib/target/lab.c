@@ -61,7 +61,7 @@ static int lab_source_open(struct target_source *s, const struct source_config *
 
 	if (!c->lab_dir) {
 		err_set(e, EINVAL, "no lab is given");
-		return err_hint(e, "name one that is up with --lab, or its manifests under spec.lab");
+		return err_hint(e, "name a running one with --lab, or its manifests under lab:");
 	}
 	s->impl = l = xcalloc(1, sizeof *l);
 	l->switch_fd = -1;

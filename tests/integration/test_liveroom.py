@@ -74,6 +74,7 @@ def load_in_background(test, *args):
     return process
 
 
+@harness.patient
 class Serve(harness.Case):
     def test_all_roles_in_one_process(self):
         s = Server(self)
@@ -137,6 +138,7 @@ class Serve(harness.Case):
         self.assertEqual(r.stderr, f"liveroom: listen on {s.address}: Address already in use\n")
 
 
+@harness.patient
 class BadRequests(harness.Case):
     def test_each_is_refused_and_the_server_lives(self):
         s = Server(self)
@@ -176,6 +178,7 @@ class BadRequests(harness.Case):
         self.assertTrue(text.endswith(b"\r\n\r\n"))
 
 
+@harness.patient
 class Drain(harness.Case):
     def test_request_under_way_is_answered_and_idle_connections_close(self):
         s = Server(self)
@@ -209,6 +212,7 @@ class Drain(harness.Case):
         s.process.send_signal(signal.SIGTERM)
         self.assertEqual(s.process.wait(30), 1)
 
+    @harness.alone
     def test_sigterm_under_load_fails_no_request_that_was_taken(self):
         s = Server(self)
         viewers = load_in_background(self, "--target", s.url, "--viewers", "50")
@@ -219,6 +223,7 @@ class Drain(harness.Case):
         self.assertEqual(viewers.wait(30), 0)
 
 
+@harness.patient
 class Roles(harness.Case):
     def setUp(self):
         super().setUp()

@@ -5,6 +5,8 @@ import os
 
 import harness
 
+PATIENT = True
+
 EXPERIMENT = """\
 apiVersion: brunt.dev/v1alpha1
 kind: Experiment

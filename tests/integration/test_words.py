@@ -141,10 +141,10 @@ spec:
         self.assertEqual((code, record["slos"][0]["state"]), (0, "held"), self.said)
         self.line("get", "fault", "success >= 90%", "breached, as expected")
         self.assertEqual([n for n, failure in self.cases.items() if failure is not None], [])
-        self.assertIn("get: is breached, as expected", self.cases)
+        self.assertIn("get: breach of success >= 90% in fault", self.cases)
         code, _ = self.run_slos(slo, PARTITION.replace("partition", "delay, delay: {latency: 5ms}"))
         self.assertEqual(code, 1, self.said)
-        self.assertIsNotNone(self.cases["get: is breached, as expected"])
+        self.assertIsNotNone(self.cases["get: breach of success >= 90% in fault"])
 
     def test_a_recovery_may_outlast_the_guards_deadline(self):
         """The guard reverts a run that overruns its fault window by ten seconds, not one that watches."""

@@ -81,7 +81,7 @@ static int file_prepare(struct fault *f, struct err *e)
 		u->driver = f->driver;
 		u->netns_fd = -1;
 		autofree char *was = file_read(u->target);
-		u->data = json_pack("{s:s}", "was", was);
+		undo_set_json(u, json_pack("{s:s}", "was", was));
 	}
 	return 0;
 }
@@ -120,7 +120,8 @@ static int file_revert(const struct undo *undo, size_t n, struct broker *broker,
 {
 	file_driver_knobs.n_reverts++;
 	for (size_t i = 0; i < n; i++) {
-		const char *was = json_string_value(json_object_get(undo[i].data, "was"));
+		json_auto_t *data = undo_json(&undo[i]);
+		const char *was = json_string_value(json_object_get(data, "was"));
 		autofree char *now = file_read(undo[i].target);
 
 		if (!now) {

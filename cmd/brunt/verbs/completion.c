@@ -251,5 +251,6 @@ const struct verb verb_completion = {
 	.summary = "print the completion script of a shell",
 	.usage = "bash|fish|zsh",
 	.doc = "Prints a completion script. Each begins with the command that installs it.",
+	.sandbox = SANDBOX_PARSER,
 	.run = run_completion,
 };

@@ -162,5 +162,6 @@ const struct verb verb_report = {
 	.options = options,
 	.n_options = ARRAY_SIZE(options),
 	.options_size = sizeof(struct report_options),
+	.sandbox = SANDBOX_READER,
 	.run = run_report,
 };

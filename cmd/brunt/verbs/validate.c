@@ -111,5 +111,6 @@ const struct verb verb_validate = {
 	.options = options,
 	.n_options = ARRAY_SIZE(options),
 	.options_size = sizeof(struct validate_options),
+	.sandbox = SANDBOX_PARSER,
 	.run = run_validate,
 };

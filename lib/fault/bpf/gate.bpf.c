@@ -12,7 +12,10 @@
  * always pass, else a partition turns into EHOSTUNREACH and a delay adds ARP time.
  *
  * Headers are read relative to the network header, which holds at both hooks and on devices with
- * and without Ethernet header.
+ * and without Ethernet header. In a frame that carries its VLAN tags in line the network header may
+ * be at the tag or behind it, by who made the frame and on which kernel (a VLAN device: at it; an
+ * AF_PACKET socket of a newer kernel: behind it), so everything is read relative to the hardware
+ * addresses there.
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -69,11 +72,13 @@ struct packet {
 	__u32 protocol; /* GATE_TCP, ... */
 	__u32 port;     /* remote, host order */
 	bool has_port;
+	__u32 start; /* which header offsets count from: BPF_HDR_START_NET or _MAC */
 };
 
-static __always_inline bool load(struct __sk_buff *skb, __u32 off, void *to, __u32 len)
+static __always_inline bool load(struct __sk_buff *skb, const struct packet *p, __u32 off, void *to,
+				 __u32 len)
 {
-	return bpf_skb_load_bytes_relative(skb, off, to, len, BPF_HDR_START_NET) == 0;
+	return bpf_skb_load_bytes_relative(skb, off, to, len, p->start) == 0;
 }
 
 static __always_inline void read_port(struct __sk_buff *skb, __u32 off, bool ingress,
@@ -81,7 +86,7 @@ static __always_inline void read_port(struct __sk_buff *skb, __u32 off, bool ing
 {
 	__be16 ports[2];
 
-	if (!load(skb, off, ports, sizeof ports))
+	if (!load(skb, p, off, ports, sizeof ports))
 		return;
 	p->port = bpf_ntohs(ingress ? ports[0] : ports[1]);
 	p->has_port = true;
@@ -114,7 +119,7 @@ static __always_inline bool parse4(struct __sk_buff *skb, __u32 off, bool ingres
 {
 	struct iphdr ip;
 
-	if (!load(skb, off, &ip, sizeof ip))
+	if (!load(skb, p, off, &ip, sizeof ip))
 		return false;
 	p->remote.prefix = 128;
 	p->remote.addr[10] = p->remote.addr[11] = 0xff;
@@ -131,7 +136,8 @@ static __always_inline bool is_housekeeping(__u8 type)
 }
 
 /* Steps over one extension header; false when next is not one. */
-static __always_inline bool step(struct __sk_buff *skb, __u32 *off, __u8 *next, bool *first)
+static __always_inline bool step(struct __sk_buff *skb, const struct packet *p, __u32 *off,
+				 __u8 *next, bool *first)
 {
 	__u8 h[4];
 
@@ -146,7 +152,7 @@ static __always_inline bool step(struct __sk_buff *skb, __u32 *off, __u8 *next, 
 	default:
 		return false;
 	}
-	if (!load(skb, *off, h, sizeof h))
+	if (!load(skb, p, *off, h, sizeof h))
 		return false;
 	if (*next == IPPROTO_FRAGMENT) {
 		*first = !((h[2] << 8 | h[3]) & 0xfff8);
@@ -167,19 +173,40 @@ static __always_inline bool parse6(struct __sk_buff *skb, __u32 off, bool ingres
 	bool first = true;
 	__u8 next, type;
 
-	if (!load(skb, off, &ip, sizeof ip))
+	if (!load(skb, p, off, &ip, sizeof ip))
 		return false;
 	p->remote.prefix = 128;
 	__builtin_memcpy(p->remote.addr, ingress ? &ip.saddr : &ip.daddr, 16);
 	next = ip.nexthdr;
 	off += sizeof ip;
 	for (int i = 0; i < MAX_EXTENSIONS; i++)
-		if (!step(skb, &off, &next, &first))
+		if (!step(skb, p, &off, &next, &first))
 			break;
-	if (next == IPPROTO_ICMPV6 && first && load(skb, off, &type, 1) && is_housekeeping(type))
+	if (next == IPPROTO_ICMPV6 && first && load(skb, p, off, &type, 1) && is_housekeeping(type))
 		return false;
 	classify(skb, off, next, first, ingress, p);
 	return true;
+}
+
+static __always_inline bool is_tag(__be16 type)
+{
+	return type == bpf_htons(ETH_P_8021Q) || type == bpf_htons(ETH_P_8021AD);
+}
+
+/* Steps over the tags of a frame that carries them in line. */
+static __always_inline bool step_tags(struct __sk_buff *skb, struct packet *p, __u32 *off,
+				      __be16 *type)
+{
+	p->start = BPF_HDR_START_MAC;
+	*off = 2 * ETH_ALEN;
+	for (int i = 0; i <= MAX_VLANS; i++) {
+		if (!load(skb, p, *off, type, sizeof *type))
+			return false;
+		*off += is_tag(*type) ? 4 : sizeof *type;
+		if (!is_tag(*type))
+			return true;
+	}
+	return false;
 }
 
 /* False for everything that no fault may touch. */
@@ -187,16 +214,10 @@ static __always_inline bool parse(struct __sk_buff *skb, bool ingress, struct pa
 {
 	__be16 type = (__be16)skb->protocol;
 	__u32 off = 0;
-	__be16 tag[2];
 
-	for (int i = 0; i < MAX_VLANS; i++) {
-		if (type != bpf_htons(ETH_P_8021Q) && type != bpf_htons(ETH_P_8021AD))
-			break;
-		if (!load(skb, off, tag, sizeof tag))
-			return false;
-		type = tag[1];
-		off += sizeof tag;
-	}
+	p->start = BPF_HDR_START_NET;
+	if (is_tag(type) && !step_tags(skb, p, &off, &type))
+		return false;
 	if (type == bpf_htons(ETH_P_IP))
 		return parse4(skb, off, ingress, p);
 	if (type == bpf_htons(ETH_P_IPV6))
