@@ -200,10 +200,10 @@ static int claim_experiment(struct engine *en, struct err *e)
 
 static int claim_name(struct engine *en, struct err *e)
 {
-	int r;
+	int r = experiment_check_paused(en->x, e);
 
-	if (en->o.plan_only)
-		return GO_ON;
+	if (r < 0 || en->o.plan_only)
+		return r < 0 ? r : GO_ON;
 	if (!en->committer) { /* makes the state directory */
 		r = committer_start(en->o.state_dir, en->loop, &en->committer, e);
 		if (r < 0)
@@ -366,11 +366,13 @@ static void load_ended(void *data, int status, const char *text)
 	struct err e = {0};
 
 	err_set(&e, EPIPE, "load: %s ended early: %s", en->x->load_command.items[0], text);
+	err_hint(&e, "load.command must go on to the end of the recovery, then it is stopped");
 	engine_fail(en, &e);
 }
 
 static int start_slos(struct engine *en, struct err *e)
 {
+	observe_foresee(en->x, &en->listener);
 	en->slos = xcalloc(en->x->n_slos, sizeof(struct slo *));
 	for (size_t i = 0; i < en->x->n_slos; i++) {
 		int r = slo_new(&en->x->slos[i], &en->slo_env, &en->slos[i], e);
@@ -456,7 +458,7 @@ static int watch_baseline(struct engine *en, struct err *e)
 
 static int check_steady(struct engine *en, struct err *e)
 {
-	char why[200];
+	char why[400];
 
 	close_window(en, WINDOW_BASELINE);
 	for (size_t i = 0; en->x->baseline_ns && i < en->n_slos; i++) {
@@ -496,6 +498,8 @@ static bool is_cut_short(const struct engine *en)
 
 static int watch_recovery(struct engine *en, struct err *e)
 {
+	if (en->guard && restoration_left(&en->restoration) == 0)
+		guard_disarm(en->guard);
 	if (is_cut_short(en) || !en->x->recovery_ns || en->o.plan_only)
 		return GO_ON;
 	return open_window(en, WINDOW_RECOVERY, en->x->recovery_ns, e);

@@ -209,6 +209,14 @@ void guard_forget(struct guard *g, struct netns_id id)
 		guard_wire_send(g->fd, &m, NULL, 0);
 }
 
+void guard_disarm(struct guard *g)
+{
+	struct guard_msg m = {.op = GUARD_DISARM, .seq = ++g->seq};
+
+	if (!g->dead)
+		guard_wire_send(g->fd, &m, NULL, 0);
+}
+
 pid_t guard_pid(const struct guard *g)
 {
 	return g->pid;

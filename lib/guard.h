@@ -34,6 +34,8 @@ void guard_arm(struct guard *g, const struct target_list *targets, int64_t deadl
 	       void (*done)(void *arg, int r), void *arg);
 /* The guard lets go of a namespace: a held one keeps a dead pod's veth answering. */
 void guard_forget(struct guard *g, struct netns_id id);
+/* Everything is reverted: the deadline is off, however long the run goes on measuring. */
+void guard_disarm(struct guard *g);
 pid_t guard_pid(const struct guard *g);
 bool guard_lives(const struct guard *g); /* asked of the kernel, before the loop hears of it */
 /* Tells the guard to leave, without waiting for it. */

@@ -133,6 +133,9 @@ static enum outcome serve(struct watch *w)
 	case GUARD_FORGET:
 		forget(w, m.ids[0]);
 		return STAY;
+	case GUARD_DISARM:
+		w->deadline_ns = 0;
+		return STAY;
 	}
 	return LEAVE;
 }

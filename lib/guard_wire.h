@@ -16,7 +16,7 @@ enum {
 	GUARD_GRACE_MS = 5000,
 };
 
-enum guard_op { GUARD_HELLO, GUARD_HOLD, GUARD_FORGET, GUARD_LEAVE };
+enum guard_op { GUARD_HELLO, GUARD_HOLD, GUARD_FORGET, GUARD_DISARM, GUARD_LEAVE };
 
 struct guard_msg {
 	uint32_t op, seq;

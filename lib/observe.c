@@ -46,6 +46,16 @@ void observe_fault(struct injection *in)
 	measure(in);
 }
 
+void observe_foresee(const struct experiment *x, const struct listener *l)
+{
+	const int64_t windows[] = {x->baseline_ns, x->fault_ns, x->recovery_ns};
+	char text[256];
+
+	for (size_t i = 0; i < x->n_slos; i++)
+		if (slo_foresee_too_few(&x->slos[i], windows, text, sizeof text))
+			event_emit(l, (struct event){.type = EVENT_WARNING, .text = text});
+}
+
 char *observe_abort(const struct experiment *x, struct slo *const *slos, int64_t now_ns)
 {
 	for (size_t i = 0; i < x->n_aborts; i++) {

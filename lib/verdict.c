@@ -159,9 +159,10 @@ static bool say_ineffective(const struct verdict_facts *f, struct verdict_result
 		return false;
 	ret->verdict = VERDICT_INEFFECTIVE;
 	snprintf(ret->sentence, sizeof ret->sentence,
-		 "ineffective: %s (%s) was injected and is not felt%s%s; check direction, device and "
-		 "target against the way the traffic takes", v->name, v->effect->requested,
-		 v->effect->measured[0] ? ": " : "", v->effect->measured);
+		 "ineffective: %s (%s) was injected and is not felt%s%s; %s", v->name,
+		 v->effect->requested, v->effect->measured[0] ? ": " : "", v->effect->measured,
+		 v->advice ? v->advice : "check direction, device and target against the way the "
+					 "traffic takes");
 	return true;
 }
 

@@ -13,6 +13,7 @@
 #include "../../lib/journal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 
@@ -124,12 +125,59 @@ static int run_verb(const struct verb *v, int argc, char **argv, struct err *e)
 	return flush_stdout(code, e);
 }
 
+/* A descriptor that was closed by whoever started us would go to the next file opened, the journal
+ * perhaps, and messages into that. Open for reading, so that output still fails. */
+static void hold_standard_streams(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0)
+			open("/dev/null", O_RDONLY);
+}
+
+static bool is_common_option(const char *arg, bool *ret_takes_value)
+{
+	size_t n;
+	const struct option_row *rows = options_global(&n);
+
+	for (size_t i = 0; i < n; i++) {
+		const char letter[] = {'-', rows[i].letter, '\0'};
+		size_t len = strlen(rows[i].name);
+		bool whole = streq(arg, rows[i].name) || (rows[i].letter && streq(arg, letter));
+
+		*ret_takes_value = whole && rows[i].arg;
+		if (whole || (rows[i].arg && strncmp(arg, rows[i].name, len) == 0 && arg[len] == '='))
+			return true;
+	}
+	return false;
+}
+
+/* "brunt -q --state-dir D lab ps" is "brunt lab ps -q --state-dir D", as with kubectl. */
+static void move_verb_to_front(int argc, char **argv)
+{
+	const struct verb *v;
+	int at = 1, n = 1;
+	bool value;
+
+	while (at < argc && is_common_option(argv[at], &value))
+		at += 1 + value;
+	if (at == 1 || at >= argc || !(v = verb_find(argv[at])))
+		return;
+	n += v->subs && at + 1 < argc && verb_find_sub(v, argv[at + 1]);
+	for (int i = 0; i < n; i++) {
+		char *word = argv[at + i];
+
+		memmove(argv + 2 + i, argv + 1 + i, (size_t)(at - 1) * sizeof *argv);
+		argv[1 + i] = word;
+	}
+}
+
 int main(int argc, char **argv)
 {
 	const struct verb *v;
 	struct err e = {0};
 	int code;
 
+	hold_standard_streams();
 	for (size_t i = 0; argc > 1 && roles[i].name; i++)
 		if (streq(argv[1], roles[i].name))
 			return roles[i].main(argc, argv);
@@ -141,6 +189,7 @@ int main(int argc, char **argv)
 		return EXIT_USAGE;
 	}
 	signal(SIGPIPE, SIG_IGN);
+	move_verb_to_front(argc, argv);
 	if (streq(argv[1], "--help") || streq(argv[1], "-h"))
 		argv[1] = "help";
 	else if (streq(argv[1], "--version") || streq(argv[1], "-V"))

@@ -146,6 +146,7 @@ struct fault {
 struct fault_driver {
 	const char *kind;  /* "NetworkChaos" */
 	const char *field; /* "networkChaos": its key in an Experiment's faults[] */
+	const char *advice; /* what to look at when the fault is not felt; NULL: the traffic's way */
 	const char *api_version;
 	const struct schema *schema;
 	/* `target:` selection inside params, NULL when the kind has none */

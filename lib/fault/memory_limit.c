@@ -64,10 +64,15 @@ static void free_size(void *storage)
 static int check_params(const void *obj, const struct yaml_node *node, struct field_ctx *ctx)
 {
 	const struct memory_params *p = obj;
+	int r = 0;
 
 	if (p->steps > 1 && p->over_ns == 0)
-		return field_error(ctx, node, "steps", "steps needs the field over: in which time?");
-	return 0;
+		r = field_error(ctx, node, "steps", "steps needs the field over: in which time?");
+	if (p->steps == 1 && p->over_ns)
+		r = field_error(ctx, node, "over", "only goes with steps: in how many?");
+	if (p->size_bytes && yaml_get(node, "of"))
+		r = field_error(ctx, node, "of", "only goes with a percentage: size is %s", p->size);
+	return r;
 }
 
 #define OFFSET(f) offsetof(struct memory_params, f)
@@ -261,8 +266,10 @@ static int memory_plan(struct fault *f, struct strlist *ops, struct err *e)
 		if (r < 0)
 			return err_wrap(e, "%s/%s", t->ns, t->name);
 		if (ops->n == before)
-			return err_set(e, ESRCH, "%s/%s has no process, so no memory to limit", t->ns,
-				       t->name);
+			return err_set(e, ESRCH, names->n
+						       ? "%s/%s runs none of the containers in containerNames"
+						       : "%s/%s has no process, so no memory to limit",
+				       t->ns, t->name);
 	}
 	st = f->state;
 	if (st->n)
@@ -684,6 +691,7 @@ const struct fault_driver memory_limit = {
 	.kind = "MemoryChaos",
 	.field = "memoryChaos",
 	.api_version = "brunt.dev/v1alpha1",
+	.advice = "ask for a smaller size, of: usage, or put load on the targets",
 	.schema = &memory_schema,
 	.compatible = memory_compatible,
 	.plan = memory_plan,

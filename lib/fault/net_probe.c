@@ -301,6 +301,13 @@ bool net_probe_answered(const struct net_probe *p)
 	return d && d->result.answered;
 }
 
+int64_t net_probe_base_rtt(struct net_probe *p)
+{
+	struct destination *d = best(p);
+
+	return d ? net_probe_quantile(d->result.rtt_ns, d->result.n_rtt, 0.5) : 0;
+}
+
 bool net_probe_settle(struct net_probe *p)
 {
 	struct destination *keep = best(p);

@@ -41,6 +41,7 @@ const struct net_probe_result *net_probe_baseline(const struct net_probe *p);
 /* Since net_probe_settle. Probes younger than patience_ns and unanswered do not count as sent. */
 struct net_probe_result net_probe_now(const struct net_probe *p, int64_t patience_ns);
 bool net_probe_answered(const struct net_probe *p); /* any destination so far */
+int64_t net_probe_base_rtt(struct net_probe *p);     /* median before net_probe_settle; 0: none */
 bool net_probe_has_destination(const struct net_probe *p);
 
 /* The q-th quantile (0..1) of n values; sorts them. */

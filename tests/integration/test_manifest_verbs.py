@@ -83,6 +83,10 @@ class Validate(harness.Case):
             self.assertTrue(r.stderr.startswith(path), r.stderr)
             self.assertEqual(r.stderr.count("\n"), 1, r.stderr)
 
+    def test_facts_that_take_two_lines_hang_under_their_field(self):
+        said = self.brunt("explain", "PodChaos").stdout
+        self.assertIn("fixed, fixed-percent, random-max-percent, example\n          one\n      How many", said)
+
     def test_unreadable_file(self):
         path = self.write("a.yaml", EXPERIMENT % "one")
         os.chmod(path, 0)

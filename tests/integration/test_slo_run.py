@@ -121,6 +121,8 @@ class SloRun(harness.Case):
         code, slos = self.run_slos([HTTP % ("p99 <= 5s", "")])
         self.assertEqual(code, 5, self.output)
         self.assertIn("p99 needs 1000 samples, has ", slos["join"]["objectives"][0]["why"])
+        warned = self.output.index("p99 needs 1000 samples and will get about 100")
+        self.assertLess(warned, self.output.index("  fault\n"), self.output)
 
     def test_no_steady_state_injects_nothing(self):
         code, _ = self.run_slos([HTTP % ("p50 <= 1us", "")])
@@ -157,7 +159,7 @@ class SloRun(harness.Case):
         self.assertIn("join", slos, self.output)
         self.assertEqual(slos["join"]["state"], "held", self.output)
         # Who came in the last second got through when the SYN was sent again after the fault.
-        self.assertLess(slos["join"]["objectives"][0]["value"], 0.6)
+        self.assertLess(slos["join"]["objectives"][0]["value"], 0.6, self.output)
         self.assertEqual(slos["pages"]["state"], "held", json.dumps(slos["pages"], indent=1))
         self.assertEqual(code, 0, self.output)
 

@@ -20,8 +20,7 @@ static int make_rooms(void **state)
 		autoptr(target) t = file_target(name, "whole\n");
 
 		kvs_set(&t->labels, "app", i < 8 ? "room" : "gateway");
-		t->netns_dev = 4;
-		t->netns_ino = 100 + (uint64_t)i;
+		t->netns_id = (struct netns_id){.dev = 4, .ino = 100 + (uint64_t)i, .cookie = 1};
 		target_list_add(&rooms, t);
 	}
 	return 0;
@@ -261,8 +260,7 @@ static void test_build_knows_a_namespace_under_two_names(void **state)
 	struct fixture fx;
 
 	target_set_phase(other, "Running");
-	other->netns_dev = rooms.items[7]->netns_dev;
-	other->netns_ino = rooms.items[7]->netns_ino;
+	other->netns_id = rooms.items[7]->netns_id;
 	target_list_add(&rooms, other);
 	fixture_init(&fx);
 	fx.x.n_faults = 2;
@@ -306,14 +304,17 @@ static void test_end_of_a_fault_never_passes_the_end_of_the_window(void **state)
 static void test_target_name_is_its_namespace_unless_it_is_the_hosts(void **state)
 {
 	struct target *t = rooms.items[3];
-	autofree char *own = plan_target_name(t);
+	bool machine_wide;
+	autofree char *own = plan_target_name(t, &machine_wide);
 	autofree char *hosts = NULL;
 
-	assert_string_equal(own, "target/netns/4:103");
+	assert_string_equal(own, "target/netns/4:103:1");
+	assert_true(machine_wide);
 	t->host_network = true;
-	hosts = plan_target_name(t);
+	hosts = plan_target_name(t, &machine_wide);
 	t->host_network = false;
 	assert_string_equal(hosts, "target/default/room-3");
+	assert_false(machine_wide);
 }
 
 static void test_json_says_who_when_and_how(void **state)

@@ -1,3 +1,4 @@
+#include "../output.h"
 #include "../runs.h"
 #include "../table.h"
 
@@ -14,7 +15,7 @@ struct status_options {
 };
 
 static const struct option_row options[] = {
-	{"--output", 'o', "FORMAT", "table (default) or json", OPT_STRING,
+	{"--output", 'o', "FORMAT", "table (default), wide, json, yaml or name", OPT_STRING,
 	 offsetof(struct status_options, output)},
 };
 
@@ -96,8 +97,9 @@ static json_t *run_json(const struct state_dir *s, const char *run_id, struct er
 	return run;
 }
 
-/* Adds the runs of one state directory. */
-static int list_dir(const char *path, const struct strlist *names, json_t *runs, struct err *e)
+/* Adds the runs of one state directory; held_only: named ones too only if they have not ended. */
+static int list_dir(const char *path, const struct strlist *names, bool held_only, json_t *runs,
+		    struct err *e)
 {
 	autoptr(journal) j = NULL;
 	autoptr(broker) broker = NULL;
@@ -111,8 +113,11 @@ static int list_dir(const char *path, const struct strlist *names, json_t *runs,
 	if (r == 0 && ids.n && broker_start(&broker, NULL) == 0)
 		s.broker = broker;
 	for (size_t i = 0; r == 0 && i < ids.n; i++) {
-		json_t *run = run_json(&s, ids.items[i], e);
+		json_t *run;
 
+		if (held_only && names->n && runs_has_ended(j, ids.items[i]))
+			continue;
+		run = run_json(&s, ids.items[i], e);
 		r = run ? json_array_append_new(runs, run) : e->code ? e->code : -EIO;
 	}
 	strlist_done(&ids);
@@ -152,29 +157,43 @@ static void add_rows(struct table *t, const json_t *run)
 	const json_t *faults = json_object_get(run, "injected"), *f;
 	bool live = json_is_true(json_object_get(run, "live"));
 	autofree char *owner = owner_text(run);
+	autofree char *guard = xasprintf("%d", (int)json_integer_value(json_object_get(run, "guard")));
 	char since[UNITS_TEXT_MAX], lease[UNITS_TEXT_MAX];
 	const char *cells[] = {
 		text_of(run, "run"), text_of(run, "experiment"), owner,
 		units_duration(json_integer_value(json_object_get(run, "for_ms")) * NSEC_PER_MSEC,
 			       since),
-		"(none)", "", ""};
+		"(none)", "", "", "",
+		json_is_true(json_object_get(run, "guard_alive")) ? guard : "dead"};
 	size_t k;
 
 	json_array_foreach(faults, k, f) {
 		cells[4] = text_of(f, "fault");
 		cells[5] = text_of(f, "target");
 		cells[6] = lease_text(f, lease);
+		cells[7] = text_of(f, "kind");
 		table_row(t, cells, live ? NULL : "red");
 	}
 	if (json_array_size(faults) == 0)
 		table_row(t, cells, NULL);
 }
 
-static void print_table(const struct globals *g, const json_t *runs)
+static void print_names(const json_t *runs)
+{
+	const json_t *run;
+	size_t i;
+
+	json_array_foreach(runs, i, run)
+		puts(text_of(run, "run"));
+}
+
+static void print_table(const struct globals *g, const json_t *runs, bool wide)
 {
 	static const char *const headings[] = {"RUN", "EXPERIMENT", "OWNER", "FOR", "FAULT", "~TARGET",
 					       "LEASE LEFT", NULL};
-	autoptr(table) t = table_new(g, headings);
+	static const char *const wide_headings[] = {"RUN",     "EXPERIMENT", "OWNER", "FOR",   "FAULT",
+						    "~TARGET", "LEASE LEFT", "KIND",  "GUARD", NULL};
+	autoptr(table) t = table_new(g, wide ? wide_headings : headings);
 	const json_t *run;
 	size_t i;
 
@@ -202,7 +221,7 @@ static void list_others(const struct globals *g, json_t *runs)
 	for (size_t i = 0; i < dirs.n; i++) {
 		struct err e = {0};
 
-		if (list_dir(dirs.items[i], &all, runs, &e) < 0)
+		if (list_dir(dirs.items[i], &all, true, runs, &e) < 0)
 			fprintf(stderr, "status of state directory %s: %s\n", dirs.items[i], e.text);
 	}
 	strlist_done(&dirs);
@@ -212,19 +231,25 @@ static int run_status(const struct globals *g, const void *opts, const struct st
 		      struct err *e)
 {
 	const struct status_options *o = opts;
-	json_t *runs = json_array();
-	int r = list_dir(g->state_dir, args, runs, e);
+	enum output output;
+	json_t *runs;
+	bool table;
+	int r;
 
+	if (output_parse("status", o->output, OUTPUT_TABLE | OUTPUT_WIDE | OUTPUT_JSON | OUTPUT_YAML |
+						      OUTPUT_NAME, &output, e) < 0)
+		return EXIT_USAGE;
+	table = output == OUTPUT_TABLE || output == OUTPUT_WIDE;
+	runs = json_array();
+	r = list_dir(g->state_dir, args, table, runs, e);
 	if (args->n == 0)
 		list_others(g, runs);
-	if (r == 0 && streq(o->output, "json")) {
-		json_dumpf(runs, stdout, JSON_INDENT(2));
-		putchar('\n');
-	} else if (r == 0 && json_array_size(runs) == 0) {
+	if (r == 0 && output == OUTPUT_NAME)
+		print_names(runs);
+	else if (r == 0 && !output_data(output, runs) && json_array_size(runs) == 0)
 		puts("nothing is injected");
-	} else if (json_array_size(runs)) {
-		print_table(g, runs);
-	}
+	else if (json_array_size(runs) && table)
+		print_table(g, runs, output == OUTPUT_WIDE);
 	json_decref(runs);
 	return r < 0 ? EXIT_ERROR : EXIT_PASSED;
 }
