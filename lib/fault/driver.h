@@ -129,6 +129,7 @@ struct fault {
 	const void *params; /* of the spec; borrowed */
 	const char *name;
 	int64_t duration_ns;
+	unsigned order; /* its place among the run's faults of this kind that overlap it in time */
 	const struct fault_env *env;
 	struct target_list targets; /* chosen */
 	struct target_list peers;   /* chosen by `target:`, empty if none */

@@ -74,7 +74,7 @@ static int map_memory(struct gate *g, struct err *e)
 	g->control = map_array(g->skel->maps.gate_control, sizeof *g->control,
 			       PROT_READ | PROT_WRITE);
 	g->counters = map_array(g->skel->maps.gate_counters, g->n_slots * sizeof *g->counters,
-				PROT_READ);
+				PROT_READ | PROT_WRITE);
 	if (!g->control || !g->counters)
 		return err_errno(e, errno, "map the gate's memory");
 	return 0;
@@ -130,6 +130,7 @@ static void configure(struct gate *g, const struct gate_config *c)
 	g->control->loss_after_pass = after_pass;
 	g->control->protocols = c->protocols;
 	g->control->peers_only = c->peers_only;
+	g->control->order = c->order;
 	store(&g->control->hard_end_ns, (uint64_t)(end + g->clock_shift_ns));
 }
 
@@ -227,6 +228,16 @@ static void close_control(struct gate_control *c)
 void gate_close(struct gate *g)
 {
 	close_control(g->control);
+}
+
+void gate_close_slot(struct gate *g, size_t slot)
+{
+	store(&g->counters[slot].closed, 1);
+}
+
+void gate_exempt(struct gate *g, size_t slot, uint64_t flow)
+{
+	store(&g->counters[slot].exempt, flow);
 }
 
 static void stop_thread(struct gate *g)

@@ -24,7 +24,7 @@ struct net_record_port {
 	size_t n_filters;
 	struct {
 		char name[IFNAMSIZ];
-		bool tap; /* else an IFB */
+		bool tap; /* else one end of a veth pair */
 	} devices[NET_DIRECTIONS];
 	size_t n_devices;
 };
