@@ -147,6 +147,9 @@ struct fault_driver {
 	const struct selection *(*peer_selection)(const void *params);
 	/* True when two faults of this kind with these params may hold one target at one time. */
 	bool (*compatible)(const void *a, const void *b);
+	/* What becomes of a target that two planned faults of this kind hold at one time; a is the
+	 * one of the lower order. For the plan; may be NULL. */
+	void (*together)(const struct fault *a, const struct fault *b, struct str *ret);
 	bool one_shot; /* done at once, nothing to revert: pod-kill */
 	/* ops gets one line per kernel operation ("eth0 in live/room-0: add qdisc clsact"). */
 	int (*plan)(struct fault *f, struct strlist *ops, struct err *e);

@@ -250,6 +250,11 @@ int net_plan(struct fault *f, struct strlist *ops, struct err *e)
 	if (net_delay_table(p, &st->table, e) < 0 || net_choose_backend(f, &st->backend, e) < 0 ||
 	    start_names(f, st, e) < 0)
 		return -e->code;
+	if (st->backend != NET_BACKEND_NONE && f->order >= GATE_ORDERS) {
+		err_set(e, E2BIG, "is number %u of the network faults that overlap in time; a packet "
+			"can pass %d", f->order + 1, GATE_ORDERS);
+		return err_hint(e, "let some end before others begin, or merge some by action: netem");
+	}
 	st->seeded = st->backend != NET_BACKEND_NETEM || net_kernel(f->env->broker)->netem_seed;
 	name_backend(f, st);
 	f->backend = st->backend_text;
