@@ -30,7 +30,7 @@ struct gate {
 	struct gate_control *control;   /* mapped */
 	struct gate_counters *counters; /* mapped */
 	size_t n_slots;
-	struct gate_program programs[GATE_STAGES][N_DIRECTIONS];
+	struct gate_program programs[GATE_PROGRAMS][N_DIRECTIONS];
 	int64_t clock_shift_ns;
 	struct peers peers;
 	uint32_t next_set; /* number of the next port set */
@@ -100,12 +100,13 @@ static int read_clock(struct gate *g, struct err *e)
 
 static int describe_programs(struct gate *g, struct err *e)
 {
-	struct bpf_program *const progs[GATE_STAGES][N_DIRECTIONS] = {
+	struct bpf_program *const progs[GATE_PROGRAMS][N_DIRECTIONS] = {
 		[GATE_DROP] = {g->skel->progs.gate_drop_out, g->skel->progs.gate_drop_in},
 		[GATE_DELAY] = {g->skel->progs.gate_delay_out, g->skel->progs.gate_delay_in},
+		[GATE_CLEAR] = {g->skel->progs.gate_clear, g->skel->progs.gate_clear},
 	};
 
-	for (int stage = 0; stage < GATE_STAGES; stage++)
+	for (int stage = 0; stage < GATE_PROGRAMS; stage++)
 		for (int in = 0; in < N_DIRECTIONS; in++) {
 			struct gate_program *p = &g->programs[stage][in];
 

@@ -46,7 +46,7 @@ int gate_load(const struct gate_config *config, struct gate **ret, struct err *e
 void gate_free(struct gate *g);
 DEFINE_AUTOPTR(gate, gate_free);
 
-/* stage: GATE_DROP or GATE_DELAY. */
+/* stage: GATE_DROP, GATE_DELAY or GATE_CLEAR. */
 const struct gate_program *gate_program(const struct gate *g, int stage, bool ingress);
 
 /* Makes the gate match exactly these peers, without a moment in which it matches fewer than both

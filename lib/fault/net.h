@@ -22,7 +22,7 @@
 
 enum {
 	NET_PREF_DROP = 1,
-	NET_PREF_DELAY = 2, /* of order 0; the next order's is the next */
+	NET_PREF_DELAY = 2, /* of order 0, and GATE_CLEAR's the next; then come those of order 1 */
 	NET_HANDLE_CLSACT = 0x10000000, /* bit in a filter's handle: the run made the clsact below it */
 	NET_HANDLE_ROOT = 0x10000,  /* 1: of the delay device's qdisc */
 	NET_HANDLE_LIMIT = 0x20000, /* 2: of the token bucket below it */
@@ -125,9 +125,11 @@ static inline struct net_state *net_state_of(const struct fault *f)
 	return f->state;
 }
 
-static inline int net_delay_pref(const struct fault *f)
+/* stage: GATE_DROP, GATE_DELAY or GATE_CLEAR. */
+static inline int net_pref(const struct fault *f, int stage)
 {
-	return NET_PREF_DELAY + (int)f->order;
+	return stage == GATE_DROP ? NET_PREF_DROP
+				  : NET_PREF_DELAY + 2 * (int)f->order + (stage == GATE_CLEAR);
 }
 
 static inline bool net_has_pair(const struct net_state *st)

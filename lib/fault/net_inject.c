@@ -129,7 +129,7 @@ static void batch_filter(const struct fault *f, const struct net_port *port, int
 	const struct tc_bpf filter = {
 		.ifindex = port->ifindex,
 		.ingress = d == NET_IN,
-		.pref = (uint16_t)(stage == GATE_DROP ? NET_PREF_DROP : net_delay_pref(f)),
+		.pref = (uint16_t)net_pref(f, stage),
 		.handle = port->handle,
 		.prog_fd = gate_program(st->gate, stage, d == NET_IN)->fd,
 		.name = st->filter_name,
@@ -160,8 +160,10 @@ static void batch_port(const struct fault *f, const struct net_port *port,
 	net_foreach_direction(p, d) {
 		if (net_drops(p))
 			batch_filter(f, port, d, GATE_DROP, b);
-		if (*port->device[d].name)
-			batch_filter(f, port, d, GATE_DELAY, b);
+		if (!*port->device[d].name)
+			continue;
+		batch_filter(f, port, d, GATE_CLEAR, b);
+		batch_filter(f, port, d, GATE_DELAY, b);
 	}
 }
 

@@ -212,9 +212,12 @@ static void describe_port(const struct fault *f, const struct net_site *site,
 		if (net_drops(p))
 			OP("add BPF filter at %s, pref %d handle %#x, direct action",
 			   hooks[d], NET_PREF_DROP, port->handle);
-		if (*port->device[d].name)
-			OP("add BPF filter at %s, pref %d handle %#x, redirect to %s", hooks[d],
-			   net_delay_pref(f), port->handle, port->device[d].name);
+		if (!*port->device[d].name)
+			continue;
+		OP("add BPF filter at %s, pref %d handle %#x, redirect to %s", hooks[d],
+		   net_pref(f, GATE_DELAY), port->handle, port->device[d].name);
+		OP("add BPF filter at %s, pref %d handle %#x, for what comes back", hooks[d],
+		   net_pref(f, GATE_CLEAR), port->handle);
 	}
 #undef OP
 }

@@ -93,7 +93,7 @@ static int check_filters(const struct fault *f, struct net_site *site, struct ne
 			 int direction, struct err *e)
 {
 	const struct net_state *st = net_state_of(f);
-	int last = st->backend == NET_BACKEND_NONE ? NET_PREF_DROP : net_delay_pref(f);
+	int last = st->backend == NET_BACKEND_NONE ? NET_PREF_DROP : net_pref(f, GATE_CLEAR);
 	autofilters filters = {0};
 
 	if (!port->clsact_there && !port->clsact_ours && !port->legacy_ingress)

@@ -10,7 +10,7 @@ static void add_filter(const struct fault *f, const struct net_port *port, int d
 	struct net_record_filter *filter = &p->filters[p->n_filters++];
 
 	filter->ingress = direction == NET_IN;
-	filter->pref = stage == GATE_DROP ? NET_PREF_DROP : net_delay_pref(f);
+	filter->pref = net_pref(f, stage);
 	filter->handle = port->handle;
 	memcpy(filter->tag, gate_program(st->gate, stage, filter->ingress)->tag,
 	       sizeof filter->tag);
@@ -28,8 +28,10 @@ static void fill_port(const struct fault *f, const struct net_port *port,
 	net_foreach_direction(params, d) {
 		if (net_drops(params))
 			add_filter(f, port, d, GATE_DROP, p);
-		if (*port->device[d].name)
-			add_filter(f, port, d, GATE_DELAY, p);
+		if (!*port->device[d].name)
+			continue;
+		add_filter(f, port, d, GATE_DELAY, p);
+		add_filter(f, port, d, GATE_CLEAR, p);
 	}
 	for (int d = NET_OUT; d < NET_DIRECTIONS; d++) {
 		const struct net_device *dev = &port->device[d];

@@ -20,7 +20,7 @@ struct net_record_port {
 	char name[IFNAMSIZ];
 	int ifindex;
 	bool clsact_made;
-	struct net_record_filter filters[NET_DIRECTIONS * GATE_STAGES];
+	struct net_record_filter filters[NET_DIRECTIONS * GATE_PROGRAMS];
 	size_t n_filters;
 	struct {
 		char name[IFNAMSIZ];

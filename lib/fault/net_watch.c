@@ -81,7 +81,7 @@ static bool gate_is_there(const struct fault *f, struct net_site *site)
 
 	net_foreach_port(site, port)
 		net_foreach_direction(p, d) {
-			size_t wanted = (size_t)net_drops(p) + (*port->device[d].name != '\0');
+			size_t wanted = (size_t)net_drops(p) + (*port->device[d].name ? 2 : 0);
 
 			if (!has_filters(site, st, port, d == NET_IN, wanted))
 				return false;

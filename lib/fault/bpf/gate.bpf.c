@@ -15,7 +15,8 @@
  * the delay stages in the order of their preferences, which is their faults' order; each that
  * matches sends it through its own device, from which it comes back with a token that says how far
  * it has come. So delays, jitters and chances add up as they would on a path of several links, and
- * the smallest rate prevails, while each fault keeps its own lease, peers, counters and end.
+ * the smallest rate prevails, while each fault keeps its own lease, peers, counters and end. Each
+ * round takes a packet to a higher order, so none goes round for ever, whatever is attached.
  *
  * Headers are read relative to the network header, which holds at both hooks and on devices with
  * and without Ethernet header.
@@ -297,6 +298,12 @@ static __always_inline bool is_returning(struct __sk_buff *skb)
 	return (skb->tc_index & GATE_TOKEN_MASK) == GATE_TOKEN;
 }
 
+/* It has been through this gate's own device, or past this gate to a later one's. */
+static __always_inline bool has_passed(struct __sk_buff *skb, const struct gate_control *c)
+{
+	return is_returning(skb) && (skb->tc_index & ~GATE_TOKEN_MASK) >= c->order;
+}
+
 static __always_inline struct gate_control *control(void)
 {
 	__u32 zero = 0;
@@ -336,20 +343,9 @@ static __always_inline int drop(struct __sk_buff *skb, bool ingress)
 static __always_inline int delay(struct __sk_buff *skb, bool ingress)
 {
 	const struct gate_control *c = control();
-	__u32 met;
 
-	if (!c)
+	if (!c || has_passed(skb, c))
 		return NO_MATCH;
-	if (is_returning(skb)) {
-		met = skb->tc_index & ~GATE_TOKEN_MASK;
-		if (met > c->order)
-			return NO_MATCH;
-		/* The token must not travel on with the packet into another namespace, and the gates
-		 * beyond this one do not need it. */
-		skb->tc_index = 0;
-		if (met == c->order)
-			return NO_MATCH;
-	}
 	return decide(skb, GATE_DELAY, ingress, c) ? MATCH : NO_MATCH;
 }
 
@@ -375,6 +371,21 @@ SEC("tc")
 int gate_delay_in(struct __sk_buff *skb)
 {
 	return delay(skb, true);
+}
+
+/* Behind the delay stages of its order: the token must not travel on with the packet into another
+ * namespace, and gates of a higher order do not need it. */
+SEC("tc")
+int gate_clear(struct __sk_buff *skb)
+{
+	const struct gate_control *c;
+
+	if (!is_returning(skb))
+		return TC_ACT_UNSPEC;
+	c = control();
+	if (c && (skb->tc_index & ~GATE_TOKEN_MASK) <= c->order)
+		skb->tc_index = 0;
+	return TC_ACT_UNSPEC;
 }
 
 /* Run by BPF_PROG_TEST_RUN only: the clock that the lease is measured by. */

@@ -62,6 +62,8 @@ struct gate_port {
 };
 
 enum { GATE_DROP, GATE_DELAY, GATE_STAGES };
+/* One program for each stage, and the one behind them that takes the token off. */
+enum { GATE_CLEAR = GATE_STAGES, GATE_PROGRAMS };
 
 /* One element of gate_counters for each slot; a filter's class id is its slot. */
 struct gate_counters {
