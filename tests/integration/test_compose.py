@@ -317,6 +317,7 @@ spec:
     def test_killed_in_the_middle_leaves_nothing(self):
         before = self.dump()
         for both in (False, True):
+            self.env["BRUNT_STATE_DIR"] = os.path.join(self.dir, f"state-{both}")
             run = subprocess.Popen([harness.BRUNT, "run", "--wait", self.manifest()], env=self.env,
                                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
             self.addCleanup(run.wait)
