@@ -234,16 +234,16 @@ static int check_pair(const struct experiment *x, const struct plan_fault *a,
 {
 	const struct fault_driver *d = a->spec->driver;
 	const struct target *t;
+	const char *why;
 
-	if (d != b->spec->driver || !overlap_in_time(x, a->spec, b->spec))
+	if (d != b->spec->driver || !d->conflict || !overlap_in_time(x, a->spec, b->spec))
 		return 0;
-	if (d->one_shot || (d->compatible && d->compatible(a->spec->params, b->spec->params)))
-		return 0;
+	why = d->conflict(a->spec->params, b->spec->params);
 	t = shared_target(a, b);
-	if (!t)
+	if (!why || !t)
 		return 0;
-	err_set(e, EBUSY, "fault %s and fault %s cannot be on %s/%s at one time", a->spec->name,
-		b->spec->name, t->ns, t->name);
+	err_set(e, EBUSY, "fault %s and fault %s cannot be on %s/%s at one time: %s", a->spec->name,
+		b->spec->name, t->ns, t->name, why);
 	err_hint(e, "merge them into one fault, or let one end before the other begins");
 	return -EBUSY;
 }

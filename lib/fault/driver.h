@@ -145,8 +145,9 @@ struct fault_driver {
 	const struct schema *schema;
 	/* `target:` selection inside params, NULL when the kind has none */
 	const struct selection *(*peer_selection)(const void *params);
-	/* True when two faults of this kind with these params may hold one target at one time. */
-	bool (*compatible)(const void *a, const void *b);
+	/* Why two faults of this kind with these params cannot hold one target at one time; NULL when
+	 * they can. Without the function any two can. */
+	const char *(*conflict)(const void *a, const void *b);
 	/* What becomes of a target that two planned faults of this kind hold at one time; a is the
 	 * one of the lower order. For the plan; may be NULL. */
 	void (*together)(const struct fault *a, const struct fault *b, struct str *ret);

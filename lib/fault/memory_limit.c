@@ -622,10 +622,11 @@ static void memory_release(struct fault *f)
 	f->state = NULL;
 }
 
-/* Two squeezes of one group would each take the other's value for a stranger's. */
-static bool memory_compatible(const void *a, const void *b)
+static const char *memory_conflict(const void *a, const void *b)
 {
-	return false;
+	(void)a;
+	(void)b;
+	return "a memory group has one limit, and each would take the other's value for a stranger's";
 }
 
 static int memory_doctor(struct broker *broker, struct capability_list *ret, struct err *e)
@@ -662,7 +663,7 @@ const struct fault_driver memory_limit = {
 	.field = "memoryChaos",
 	.api_version = "brunt.dev/v1alpha1",
 	.schema = &memory_schema,
-	.compatible = memory_compatible,
+	.conflict = memory_conflict,
 	.plan = memory_plan,
 	.snapshot = memory_snapshot,
 	.prepare = memory_prepare,

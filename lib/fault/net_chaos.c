@@ -74,14 +74,6 @@ static const struct selection *peer_selection(const void *params)
 	return p->target_given ? &p->target : NULL;
 }
 
-/* Any two: their gates form a chain (gate.bpf.c). */
-static bool compatible(const void *a, const void *b)
-{
-	(void)a;
-	(void)b;
-	return true;
-}
-
 static void add_stage(struct str *ret, bool has, const char *what, const struct fault *f)
 {
 	if (has)
@@ -89,6 +81,7 @@ static void add_stage(struct str *ret, bool has, const char *what, const struct 
 			 what, f->name);
 }
 
+/* Any two can: their gates form a chain (gate.bpf.c). */
 static void together(const struct fault *a, const struct fault *b, struct str *ret)
 {
 	const struct net_params *x = a->params, *y = b->params;
@@ -109,7 +102,6 @@ const struct fault_driver net_chaos = {
 	.api_version = "chaos-mesh.org/v1alpha1",
 	.schema = &net_schema,
 	.peer_selection = peer_selection,
-	.compatible = compatible,
 	.together = together,
 	.plan = net_plan,
 	.snapshot = net_snapshot,
