@@ -341,6 +341,9 @@ int net_report(struct fault *f, json_t **ret, struct err *e)
 	if (st->engine)
 		json_array_append_new(notes, json_string("mark, priority and socket of delayed "
 							 "packets are lost on the way"));
+	if (net_has_pair(st))
+		json_array_append_new(notes, json_string("the priority of packets that went through "
+							 "the veth pair is lost on the way"));
 	*ret = json_pack("{s:s, s:s, s:I, s:o, s:I, s:o}", "requested", what, "backend",
 			 st->backend_text, "peers", (json_int_t)st->peers.n, "targets", sites,
 			 "idleTargets", (json_int_t)idle, "notes", notes);
