@@ -209,6 +209,16 @@ class Together(test_net.NetCase):
         self.assert_rtt(20)
         self.assertEqual(self.end(rig, 1), before)
 
+    def test_no_packet_goes_round_for_ever_where_two_have_one_order(self):
+        """One fault's end that is late, or two runs that see each other too late."""
+        rig, before = self.start(DELAY % (20, "both"), DELAY % (20, "both"), apart=True)
+        self.assert_rtt(40)
+        matched = [sum(g["matched"] for g in rig.on(i).do("report")["targets"][0]["gates"])
+                   for i in range(2) if rig.on(i).do("report")["targets"]]
+        # Each packet meets one of them, once: at most two retries of 17 echoes and answers.
+        self.assertLess(sum(matched), 200)
+        self.assertEqual(self.end(rig, 0, 1), before)
+
     def test_more_than_a_packet_can_pass_is_refused(self):
         rig = self.rig(*[DELAY % (1, "to")] * 17)
         for i in range(16):

@@ -34,12 +34,15 @@ def tc(ns, *args):
 
 
 class Rig:
-    """Faults that overlap in time, driven step by step; on() says whose step it is."""
+    """Faults that overlap in time, or are planned apart, driven step by step whatever was planned;
+    on() says whose step it is."""
 
-    def __init__(self, case, *specs, backend="auto", lease_ms=0, target=A):
+    def __init__(self, case, *specs, backend="auto", lease_ms=0, target=A, apart=False):
         self.target = target
         faults = "".join(f"""
     - name: fault-{i}
+      at: {i if apart else 0}s
+      duration: {1 if apart else 30}s
       networkChaos: {{mode: all, selector: {{labelSelectors: {{name: {target}}}}}, {spec}}}"""
                          for i, spec in enumerate(specs))
         manifest = case.write("fault.yaml", f"""
