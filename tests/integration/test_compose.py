@@ -197,6 +197,24 @@ class Together(test_net.NetCase):
             self.assertAlmostEqual(got, want[i], delta=4, msg=effect)
         self.assertEqual(self.end(rig, 1, 2), before)
 
+    def test_effect_on_a_port_is_measured_by_handshakes_alone(self):
+        server = subprocess.Popen(["ip", "netns", "exec", B, "/usr/bin/python3", "-m", "http.server",
+                                   "8000"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.addCleanup(server.wait)
+        self.addCleanup(server.kill)
+        harness.wait_for(lambda: ":8000" in harness.run("ip", "netns", "exec", B, "ss", "-ltn").stdout,
+                         "the server")
+        rig, before = self.start(DELAY % (25, "to") + f', externalTargets: ["{FOUR}:8000"]',
+                                 DELAY % (30, "from"))
+        for _ in range(40):
+            rig.on(0).do("tick")
+            time.sleep(0.08)
+        effect = rig.do("effect")
+        self.assertEqual(effect["state"], "measured", effect)
+        got = float(re.search(r"RTT \+([\d.]+) ms", effect["measured"])[1])
+        self.assertAlmostEqual(got, 25, delta=5, msg=effect)
+        self.assertEqual(self.end(rig, 0, 1), before)
+
     def test_target_that_leaves_keeps_what_is_under_way_and_the_other_fault(self):
         rig, before = self.start(DELAY % (400, "to"), DELAY % (20, "to"))
         pings = subprocess.Popen(["ip", "netns", "exec", A, "ping", "-n", "-c", "40", "-i", "0.02",
