@@ -374,11 +374,17 @@ class Foreign(NetCase):
 
     def test_ingress_filter_behind_the_gate_still_drops(self):
         ip("-n", B, "addr", "add", "10.97.0.3/24", "dev", "vb")
+        # What comes out of the sink is for another host: nobody takes it.
+        ip("-n", A, "link", "add", "sink", "type", "veth", "peer", "name", "sunk")
+        for dev in ("sink", "sunk"):
+            ip("-n", A, "link", "set", dev, "up")
         tc(A, "qdisc", "add", "dev", "va", "clsact")
         tc(A, "filter", "add", "dev", "va", "ingress", "pref", "100", "protocol", "ip", "u32",
-           "match", "ip", "src", "10.97.0.3/32", "action", "drop")
+           "match", "ip", "src", "10.97.0.3/32", "action", "mirred", "egress", "redirect", "dev",
+           "sink")
+        self.assertEqual(ping("10.97.0.3", 2, 0.02, wait=1)[0], [])
         for spec in ("action: rate, rate: {rate: 1mbit}", "action: delay, delay: {latency: 10ms}"):
-            rig = self.rig(f"{spec}, direction: from")
+            rig = self.rig(f"{spec}, direction: from, device: va")
             before = rig.start()
             self.assertEqual(len(ping(FOUR, 3)[0]), 3, spec)
             self.assertEqual(ping("10.97.0.3", 3, 0.02, wait=1)[0], [], spec)
