@@ -1,4 +1,4 @@
-"""net_case - two network namespaces joined by one link, and one NetworkChaos driven by hand
+"""net_case - two network namespaces joined by one link, and NetworkChaos faults driven by hand
 
 a(va) 10.97.0.1, fd97::1 is the target; b(vb) is .2. Rig holds tests/rig/net_rig.c. NetCase joins the
 two by a veth; TunCase by two TUN devices, which carry no Ethernet header, with this process copying
@@ -35,14 +35,24 @@ def tc(ns, *args):
 
 
 class Rig:
-    """One fault, driven step by step."""
+    """Faults that overlap in time, or are planned apart, driven step by step whatever was planned;
+    on() says whose step it is."""
 
-    def __init__(self, case, spec, backend="auto", lease_ms=0):
+    def __init__(self, case, *specs, backend="auto", lease_ms=0, target=A, apart=False):
+        self.target = target
+        faults = "".join(f"""
+    - name: fault-{i}
+      at: {i if apart else 0}s
+      duration: {1 if apart else 30}s
+      networkChaos: {{mode: all, selector: {{labelSelectors: {{name: {target}}}}}, {spec}}}"""
+                         for i, spec in enumerate(specs))
         manifest = case.write("fault.yaml", f"""
-apiVersion: chaos-mesh.org/v1alpha1
-kind: NetworkChaos
+apiVersion: brunt.dev/v1alpha1
+kind: Experiment
 metadata: {{name: x}}
-spec: {{mode: all, selector: {{labelSelectors: {{name: {A}}}}}, {spec}}}
+spec:
+  timeline: {{fault: 30s}}
+  faults:{faults}
 """)
         self.proc = subprocess.Popen([RIG, manifest, f"bt-net-{PID}-", backend, str(lease_ms)],
                                      stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
@@ -54,12 +64,16 @@ spec: {{mode: all, selector: {{labelSelectors: {{name: {A}}}}}, {spec}}}
         self.proc.stdin.flush()
         return json.loads(self.proc.stdout.readline() or '{"error": "the rig died"}')
 
+    def on(self, i):
+        self.do(f"fault {i}")
+        return self
+
     def start(self):
         """plan, snapshot, inject; the state before."""
         plan = self.do("plan")
         assert "error" not in plan, plan["error"]
         self.backend = plan["backend"]
-        before = self.do(f"snapshot {A}")
+        before = self.do(f"snapshot {self.target}")
         injected = self.do("inject")
         assert "error" not in injected, injected["error"]
         return before
@@ -69,7 +83,7 @@ spec: {{mode: all, selector: {{labelSelectors: {{name: {A}}}}}, {spec}}}
         self.do("off")
         out = self.do("revert")
         assert all(r == ["reverted", ""] for r in out["results"]), out
-        return self.do(f"snapshot {A}")
+        return self.do(f"snapshot {self.target}")
 
     def kill(self):
         """Every process of the rig, at once: the rig, its broker and its engine."""
@@ -125,8 +139,8 @@ class NetCase(harness.Case):
     def join(self):
         ip("link", "add", "va", "netns", A, "type", "veth", "peer", "name", "vb", "netns", B)
 
-    def rig(self, spec, **kw):
-        return Rig(self, spec, **kw)
+    def rig(self, *specs, **kw):
+        return Rig(self, *specs, **kw)
 
     def median(self, dest, count=15, interval=0.02):
         """Two pings go first: they find the neighbour and warm the path up."""

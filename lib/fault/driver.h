@@ -135,6 +135,7 @@ struct fault {
 	const void *params; /* of the spec; borrowed */
 	const char *name;
 	int64_t duration_ns;
+	unsigned order; /* its place among the run's faults of this kind that overlap it in time */
 	const struct fault_env *env;
 	struct target_list targets; /* chosen */
 	struct target_list peers;   /* chosen by `target:`, empty if none */
@@ -151,8 +152,12 @@ struct fault_driver {
 	const struct schema *schema;
 	/* `target:` selection inside params, NULL when the kind has none */
 	const struct selection *(*peer_selection)(const void *params);
-	/* True when two faults of this kind with these params may hold one target at one time. */
-	bool (*compatible)(const void *a, const void *b);
+	/* Why two faults of this kind with these params cannot hold one target at one time; NULL when
+	 * they can. Without the function any two can. */
+	const char *(*conflict)(const void *a, const void *b);
+	/* What becomes of a target that two planned faults of this kind hold at one time; a is the
+	 * one of the lower order. For the plan; may be NULL. */
+	void (*together)(const struct fault *a, const struct fault *b, struct str *ret);
 	bool one_shot; /* done at once, nothing to revert: pod-kill */
 	/* ops gets one line per kernel operation ("eth0 in live/room-0: add qdisc clsact"). */
 	int (*plan)(struct fault *f, struct strlist *ops, struct err *e);

@@ -13,7 +13,7 @@
 
 #define DEVICE "trial"
 #define GATE_FIX "needs CONFIG_BPF_SYSCALL, NET_CLS_BPF, NET_SCH_INGRESS, NET_ACT_MIRRED; root or CAP_BPF"
-#define RATE_FIX "modprobe ifb numifbs=0; modprobe sch_tbf"
+#define RATE_FIX "modprobe veth; modprobe sch_tbf"
 #define DELAY_FIX "modprobe sch_netem, or modprobe tun for brunt's own engine"
 
 static const char tried[] = "added, read back and removed";
@@ -29,7 +29,7 @@ static const struct trial {
 	 {.action = NET_LOSS, .loss = {.given = true, .ppm = 200000}}},
 	{"delay", "auto", true, DELAY_FIX,
 	 {.action = NET_DELAY, .delay = {.given = true, .latency_ns = NSEC_PER_MSEC}}},
-	{"delay by netem", "netem", false, "modprobe sch_netem; modprobe ifb numifbs=0",
+	{"delay by netem", "netem", false, "modprobe sch_netem; modprobe veth",
 	 {.action = NET_DELAY, .delay = {.given = true, .latency_ns = NSEC_PER_MSEC}}},
 	{"delay by brunt's engine", "engine", false,
 	 "modprobe tun, and give access to /dev/net/tun",
@@ -119,6 +119,12 @@ static int try_trial(const struct trial *trial, struct broker *b, struct target 
 /* A namespace with one device to try things on, which the descriptor may hold. */
 static int make_scratch(struct broker *b, struct target *t, int *ret_device, struct err *e)
 {
+	const struct link_pair pair = {
+		.name = {DEVICE, DEVICE "1"},
+		.index = {100, 101},
+		.address = {2, 0, 0, 0, 0, 1},
+		.mtu = 1500,
+	};
 	autoptr(netlink) nl = NULL;
 
 	t->netns_fd = broker_scratch(b, e);
@@ -129,7 +135,7 @@ static int make_scratch(struct broker *b, struct target *t, int *ret_device, str
 		return 0;
 	if (netlink_open(b, t->netns_fd, NETLINK_ROUTE, &nl, e) < 0)
 		return -e->code;
-	return netlink_talk(nl, link_msg_add_ifb(DEVICE, 0, 0), "add a device to try things on", e);
+	return netlink_talk(nl, link_msg_add_pair(&pair), "add a device to try things on", e);
 }
 
 static void add_row(struct capability_list *ret, const struct trial *trial, struct broker *b, int r,

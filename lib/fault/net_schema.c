@@ -443,7 +443,9 @@ const struct schema net_schema = {
 	.name = "NetworkChaos",
 	.doc = "Delays, loses, damages or limits the packets of its targets, in the directions and "
 	       "with the peers that are given. ARP and IPv6 neighbour discovery always pass; "
-	       "traffic on loopback is untouched.",
+	       "traffic on loopback is untouched. Faults that overlap on a target add up, each in "
+	       "its own time: a packet meets all their losses first, then each one's delay, "
+	       "duplication, damage and rate in turn.",
 	.size = sizeof(struct net_params),
 	.fields = fields,
 	.n_fields = ARRAY_SIZE(fields),

@@ -157,7 +157,7 @@ static int undo_filters(const struct job *job, const struct net_record_port *p, 
 /* A device between its making and its naming has no alias yet; its own name is proof enough. */
 static bool device_is_ours(const struct link *l, const char *name)
 {
-	return streq(l->kind, "ifb") && (streq(l->alias, name) || !l->alias[0]) &&
+	return streq(l->kind, "veth") && (streq(l->alias, name) || !l->alias[0]) &&
 	       ((unsigned)l->index & GATE_IFINDEX_MASK) == GATE_IFINDEX_BASE;
 }
 
@@ -271,10 +271,11 @@ static int undo_port(const struct job *job, const struct net_record_port *p,
 		r = undo_filters(job, p, false, &filters, e);
 		if (r == 0)
 			r = undo_filters(job, p, true, &filters, e);
-		if (r == 0)
-			r = netlink_batch_run(job->nl, &filters, e);
 	}
+	/* The closed gates still take the tokens off what comes back, so they go after it. */
 	drain(job, p, links);
+	if (r == 0)
+		r = netlink_batch_run(job->nl, &filters, e);
 	if (r == 0)
 		r = undo_devices(job, p, links, &devices, e);
 	if (r == 0)

@@ -348,12 +348,6 @@ static void pod_kill_release(struct fault *f)
 	f->state = NULL;
 }
 
-/* The same pod may be killed again later in the window. */
-static bool pod_kill_compatible(const void *a, const void *b)
-{
-	return true;
-}
-
 static int pod_kill_doctor(struct broker *broker, struct capability_list *ret, struct err *e)
 {
 	struct err why = {0};
@@ -383,7 +377,6 @@ const struct fault_driver pod_kill = {
 	.api_version = "chaos-mesh.org/v1alpha1",
 	.advice = "look at what the targets' containers were doing",
 	.schema = &pod_kill_schema,
-	.compatible = pod_kill_compatible,
 	.one_shot = true,
 	.plan = pod_kill_plan,
 	.inject = pod_kill_inject,

@@ -17,7 +17,7 @@ static struct {
 	bool fail_revert;
 	bool keep_residue;    /* revert claims success and leaves a line */
 	bool foreign;         /* revert finds somebody else's value */
-	bool incompatible;
+	const char *conflict;
 	enum effect_state effect;
 	unsigned n_ticks, n_offs, n_reverts, n_retargets;
 } file_driver_knobs;
@@ -160,9 +160,9 @@ static int file_effect(struct fault *f, struct effect *ret, struct err *e)
 	return 0;
 }
 
-static bool file_compatible(const void *a, const void *b)
+static const char *file_conflict(const void *a, const void *b)
 {
-	return !file_driver_knobs.incompatible;
+	return file_driver_knobs.conflict;
 }
 
 static const struct field file_fields[] = {
@@ -179,7 +179,7 @@ static const struct fault_driver file_driver = {
 	.kind = "FileChaos",
 	.field = "fileChaos",
 	.schema = &file_schema,
-	.compatible = file_compatible,
+	.conflict = file_conflict,
 	.plan = file_plan,
 	.snapshot = file_snapshot,
 	.prepare = file_prepare,

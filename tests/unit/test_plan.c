@@ -221,21 +221,29 @@ static void test_build_bounds_the_blast_radius_in_percent_of_the_matches(void **
 	kvs_done(&fx.params[0].selection.selector.label_selectors);
 }
 
+static void expect_held(struct fixture *fx, int room)
+{
+	autofree char *why = xasprintf("fault first and fault second cannot be on default/room-%d at one time: "
+				       "a file has one text", room);
+
+	expect_refusal(fx, EBUSY, why,
+		       "merge them into one fault, or let one end before the other begins");
+}
+
 static void test_build_refuses_two_faults_on_one_target_at_one_time(void **state)
 {
 	struct fixture fx;
 
 	fixture_init(&fx);
 	fx.x.n_faults = 2;
-	file_driver_knobs.incompatible = true;
-	expect_refusal(&fx, EBUSY, "fault first and fault second cannot be on default/room-0 at one time",
-		       "merge them into one fault, or let one end before the other begins");
-	file_driver_knobs.incompatible = false;
+	file_driver_knobs.conflict = "a file has one text";
+	expect_held(&fx, 0);
+	file_driver_knobs.conflict = NULL;
 }
 
 static void test_build_accepts_two_faults_after_each_other(void **state)
 {
-	file_driver_knobs.incompatible = true;
+	file_driver_knobs.conflict = "a file has one text";
 	for (int later = 0; later < 2; later++) {
 		autoptr(plan) p = NULL;
 		struct fixture fx;
@@ -246,11 +254,9 @@ static void test_build_accepts_two_faults_after_each_other(void **state)
 		fx.specs[later].at_ns = 4 * NSEC_PER_SEC;
 		p = build(&fx);
 		fx.specs[later].at_ns--;
-		expect_refusal(&fx, EBUSY,
-			       "fault first and fault second cannot be on default/room-0 at one time",
-			       "merge them into one fault, or let one end before the other begins");
+		expect_held(&fx, 0);
 	}
-	file_driver_knobs.incompatible = false;
+	file_driver_knobs.conflict = NULL;
 }
 
 /* Two sources may list one network namespace under two names. */
@@ -266,10 +272,9 @@ static void test_build_knows_a_namespace_under_two_names(void **state)
 	fx.x.n_faults = 2;
 	strlist_add(&fx.params[0].selection.selector.pods, "default/room-7");
 	strlist_add(&fx.params[1].selection.selector.pods, "netns/cni-7");
-	file_driver_knobs.incompatible = true;
-	expect_refusal(&fx, EBUSY, "fault first and fault second cannot be on default/room-7 at one time",
-		       "merge them into one fault, or let one end before the other begins");
-	file_driver_knobs.incompatible = false;
+	file_driver_knobs.conflict = "a file has one text";
+	expect_held(&fx, 7);
+	file_driver_knobs.conflict = NULL;
 	for (int i = 0; i < 2; i++)
 		strlist_done(&fx.params[i].selection.selector.pods);
 	target_unref(rooms.items[--rooms.n]);
