@@ -223,8 +223,8 @@ static void test_build_bounds_the_blast_radius_in_percent_of_the_matches(void **
 
 static void expect_held(struct fixture *fx, int room)
 {
-	autofree char *why = xasprintf("fault first and fault second cannot be on default/room-%d at one time: "
-				       "a file has one text", room);
+	autofree char *why = xasprintf("fault first and fault second cannot be on default/room-%d at one "
+				       "time: a file has one text", room);
 
 	expect_refusal(fx, EBUSY, why,
 		       "merge them into one fault, or let one end before the other begins");
