@@ -11,7 +11,7 @@ import xml.etree.ElementTree as ET
 
 import harness
 
-LEGS = "host"
+PATIENT = True
 
 LAB = """
 apiVersion: v1

@@ -246,7 +246,7 @@ static int run_status(const struct globals *g, const void *opts, const struct st
 		list_others(g, runs);
 	if (r == 0 && output == OUTPUT_NAME)
 		print_names(runs);
-	else if (r == 0 && !output_data(output, runs) && json_array_size(runs) == 0)
+	else if (r == 0 && !output_data(output, runs) && json_array_size(runs) == 0 && args->n == 0)
 		puts("nothing is injected");
 	else if (json_array_size(runs) && table)
 		print_table(g, runs, output == OUTPUT_WIDE);
