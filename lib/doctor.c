@@ -25,6 +25,10 @@ static void check_user(struct capability_list *ret)
 		{CAP_SYS_PTRACE, "CAP_SYS_PTRACE", "opens other users' /proc/PID/ns"},
 	};
 
+	autofree char *user = xasprintf("user %d", (int)geteuid());
+
+	capability_add(ret, house, "user", true, geteuid() == 0, user,
+		       "run it as root: sudo brunt doctor");
 	capng_get_caps_process();
 	for (size_t i = 0; i < ARRAY_SIZE(needed); i++)
 		capability_add(ret, house, needed[i].name, true,

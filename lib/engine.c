@@ -195,15 +195,15 @@ static int claim_experiment(struct engine *en, struct err *e)
 {
 	autofree char *name = xasprintf("experiment/%s", en->x->name);
 
-	return lock_name(en->lock, name, e);
+	return lock_name(en->lock, LOCK_STATE_DIR, name, e);
 }
 
 static int claim_name(struct engine *en, struct err *e)
 {
-	int r;
+	int r = experiment_check_paused(en->x, e);
 
-	if (en->o.plan_only)
-		return GO_ON;
+	if (r < 0 || en->o.plan_only)
+		return r < 0 ? r : GO_ON;
 	if (!en->committer) { /* makes the state directory */
 		r = committer_start(en->o.state_dir, en->loop, &en->committer, e);
 		if (r < 0)
@@ -253,6 +253,13 @@ static void guard_died(void *data)
 	engine_fail(en, &e);
 }
 
+/* A run that stood still may come to its verdict before the loop tells of the guard's end. */
+static void check_guard(struct engine *en)
+{
+	if (en->guard && !guard_lives(en->guard))
+		guard_died(en);
+}
+
 static int start_guard(struct engine *en, struct err *e)
 {
 	int r;
@@ -297,6 +304,24 @@ static int open_place(struct engine *en, struct err *e)
 	return r < 0 ? r : WAIT;
 }
 
+int engine_hold(struct engine *en, const struct target_list *targets, struct err *e)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < targets->n; i++) {
+		struct target *t = targets->items[i];
+		autofree char *name = NULL;
+		bool wide;
+
+		if (t->netns_fd >= 0 && !t->netns_id.cookie)
+			r = broker_netns_cookie(en->broker, t->netns_fd, &t->netns_id, e);
+		name = plan_target_name(t, &wide);
+		if (r == 0)
+			r = lock_name(en->lock, wide ? LOCK_MACHINE : LOCK_STATE_DIR, name, e);
+	}
+	return r;
+}
+
 /* Before any driver looks at them: what another run has put there is no obstacle but a holder. */
 static int claim_targets(struct engine *en, struct err *e)
 {
@@ -305,11 +330,8 @@ static int claim_targets(struct engine *en, struct err *e)
 
 	if (r == 0)
 		r = plan_choose_all(en->x, place_targets(en->place), en->seed, &targets, e);
-	for (size_t i = 0; r == 0 && i < targets.n; i++) {
-		autofree char *name = plan_target_name(targets.items[i]);
-
-		r = lock_name(en->lock, name, e);
-	}
+	if (r == 0)
+		r = engine_hold(en, &targets, e);
 	return r == -EBUSY ? held_by_other(en, e) : r;
 }
 
@@ -326,7 +348,8 @@ static int make_plan(struct engine *en, struct err *e)
 	r = plan_build(en->x, place_targets(en->place), &en->env, en->o.allow_empty, &en->plan, e);
 	if (r < 0)
 		return r;
-	en->plan_json = plan_json(en->plan);
+	if (en->o.plan_only)
+		en->plan_json = plan_json(en->plan);
 	for (size_t i = 0; i < en->plan->n_faults; i++)
 		engine_emit(en, EVENT_PLANNED, en->plan->faults[i]->spec->name, NULL,
 			    (int64_t)en->plan->faults[i]->fault.targets.n);
@@ -343,11 +366,13 @@ static void load_ended(void *data, int status, const char *text)
 	struct err e = {0};
 
 	err_set(&e, EPIPE, "load: %s ended early: %s", en->x->load_command.items[0], text);
+	err_hint(&e, "load.command must go on to the end of the recovery, then it is stopped");
 	engine_fail(en, &e);
 }
 
 static int start_slos(struct engine *en, struct err *e)
 {
+	observe_foresee(en->x, &en->listener);
 	en->slos = xcalloc(en->x->n_slos, sizeof(struct slo *));
 	for (size_t i = 0; i < en->x->n_slos; i++) {
 		int r = slo_new(&en->x->slos[i], &en->slo_env, &en->slos[i], e);
@@ -433,7 +458,7 @@ static int watch_baseline(struct engine *en, struct err *e)
 
 static int check_steady(struct engine *en, struct err *e)
 {
-	char why[200];
+	char why[400];
 
 	close_window(en, WINDOW_BASELINE);
 	for (size_t i = 0; en->x->baseline_ns && i < en->n_slos; i++) {
@@ -473,6 +498,8 @@ static bool is_cut_short(const struct engine *en)
 
 static int watch_recovery(struct engine *en, struct err *e)
 {
+	if (en->guard && restoration_left(&en->restoration) == 0)
+		guard_disarm(en->guard);
 	if (is_cut_short(en) || !en->x->recovery_ns || en->o.plan_only)
 		return GO_ON;
 	return open_window(en, WINDOW_RECOVERY, en->x->recovery_ns, e);
@@ -490,6 +517,7 @@ static int judge(struct engine *en, struct err *e)
 	if (en->load)
 		en->load_output = xstrdup(load_output(en->load));
 	load_stop(take(en->load));
+	check_guard(en);
 	record_judge(en);
 	return GO_ON;
 }
@@ -513,10 +541,9 @@ static int close_place(struct engine *en, struct err *e)
 static int journal_end(struct journal *j, void *arg, struct err *e)
 {
 	struct engine *en = arg;
-	autofree char *text = json_dumps(en->record, JSON_COMPACT);
 	bool left = restoration_left(&en->restoration) > 0;
 	int r = journal_run_end(j, en->run_id, left ? "not-restored" : "done",
-				verdict_name(en->verdict.verdict), text, e);
+				verdict_name(en->verdict.verdict), en->record, e);
 
 	return r < 0 ? r : journal_prune(j, JOURNAL_KEEP, e);
 }

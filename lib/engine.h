@@ -46,6 +46,7 @@ const char *engine_sentence(const struct engine *en); /* the last line of a run 
 /* The whole record, in the shape that docs/record.md states; borrowed. */
 const json_t *engine_record(const struct engine *en);
 const char *engine_run_id(const struct engine *en);
+const char *engine_experiment(const struct engine *en); /* its name */
 /* The plan in JSON (plan.h), NULL when none came about; borrowed. */
 const json_t *engine_plan(const struct engine *en);
 /* What went wrong, NULL when nothing did. */

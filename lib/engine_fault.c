@@ -209,18 +209,6 @@ static bool same_targets(const struct target_list *a, const struct target_list *
 	return a->n == b->n;
 }
 
-static int hold_names(struct engine *en, const struct target_list *targets, struct err *e)
-{
-	int r = 0;
-
-	for (size_t i = 0; r == 0 && i < targets->n; i++) {
-		autofree char *name = plan_target_name(targets->items[i]);
-
-		r = lock_name(en->lock, name, e);
-	}
-	return r;
-}
-
 /* The plan is as old as the baseline is long: what has changed since is planned again. */
 static int plan_again(struct fault_run *fr, struct err *e)
 {
@@ -239,9 +227,9 @@ static int plan_again(struct fault_run *fr, struct err *e)
 		return r;
 	if (targets.n == 0 && !en->o.allow_empty)
 		return err_set(e, ENOENT, "its targets went before it began");
-	r = plan_fault_new(old->spec, &targets, &peers, &en->env, &pf, e);
+	r = plan_fault_new(en->x, old->spec, &targets, &peers, &en->env, &pf, e);
 	if (r == 0)
-		r = hold_names(en, &targets, e);
+		r = engine_hold(en, &targets, e);
 	if (r < 0)
 		return r;
 	pf->n_matched = matched;
@@ -297,8 +285,8 @@ static void target_went(void *data, const struct captured_target *c)
 {
 	struct engine *en = data;
 
-	if (c->netns_ino)
-		guard_forget(en->guard, c->netns_dev, c->netns_ino);
+	if (c->netns_id.ino)
+		guard_forget(en->guard, c->netns_id);
 }
 
 static bool within_blast_radius(const struct engine *en, size_t more)
@@ -327,11 +315,11 @@ static void take_in(struct engine *en, const struct fault_run *like, const struc
 	if (!fresh.n)
 		return;
 	r = within_blast_radius(en, fresh.n)
-		? hold_names(en, &fresh, &e)
+		? engine_hold(en, &fresh, &e)
 		: err_set(&e, EPERM, "one more target would pass blastRadius.maxTargets");
 	if (r == 0)
-		r = plan_fault_new(like->in->pf->spec, &fresh, &like->in->pf->fault.peers, &en->env,
-				   &pf, &e);
+		r = plan_fault_new(en->x, like->in->pf->spec, &fresh, &like->in->pf->fault.peers,
+				   &en->env, &pf, &e);
 	if (r < 0) {
 		engine_emit(en, EVENT_WARNING, name_of(like), e.text, 0);
 		for (size_t i = 0; i < fresh.n; i++)
@@ -441,8 +429,10 @@ static void revert_some(struct engine *en, struct fault_run **some, size_t n)
 	rows = en->restoration.items + first;
 	check_all(en, some, undo, n_undo, rows);
 	mark_undone(en, undo, n_undo, rows);
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
 		tell_reverted(en, some[i], rows, n_undo);
+		undo_list_done(&fault_of(some[i])->undo);
+	}
 }
 
 void faults_revert(struct engine *en, bool at_once)

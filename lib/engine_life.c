@@ -150,3 +150,8 @@ const char *engine_run_id(const struct engine *en)
 {
 	return en->run_id;
 }
+
+const char *engine_experiment(const struct engine *en)
+{
+	return en->x->name;
+}

@@ -93,11 +93,22 @@ static size_t list_faults(const struct engine *en, struct verdict_fault *ret)
 			.name = in->pf->spec->name,
 			.n_targets = in->names.n,
 			.effect = &in->effect,
+			.advice = in->pf->spec->driver->advice,
 			.let_through = in->let_through,
 			.gate_gone = in->gate_gone,
 		};
 	}
 	return n;
+}
+
+static void judge_slos(struct engine *en)
+{
+	en->slo_results = xcalloc(en->n_slos, sizeof *en->slo_results);
+	for (size_t i = 0; i < en->n_slos; i++)
+		if (en->unsteady)
+			slo_judge_baseline(en->slos[i], &en->slo_results[i]);
+		else
+			slo_judge(en->slos[i], &en->slo_results[i]);
 }
 
 void record_judge(struct engine *en)
@@ -117,11 +128,8 @@ void record_judge(struct engine *en)
 		.n_faults = list_faults(en, faults),
 	};
 
-	if (!en->slo_results && en->windows[WINDOW_FAULT].start_ns) {
-		en->slo_results = xcalloc(en->n_slos, sizeof *en->slo_results);
-		for (size_t i = 0; i < en->n_slos; i++)
-			slo_judge(en->slos[i], &en->slo_results[i]);
-	}
+	if (!en->slo_results && (en->unsteady || en->windows[WINDOW_FAULT].start_ns))
+		judge_slos(en);
 	facts.slos = en->slo_results;
 	facts.n_slos = en->slo_results ? en->n_slos : 0;
 	verdict_decide(&facts, &en->verdict);
@@ -200,9 +208,13 @@ static json_t *slo_json(const struct slo_spec *spec, const struct slo_result *r)
 
 	for (size_t i = 0; i < r->n_objectives; i++)
 		json_array_append_new(objectives, objective_json(&r->objectives[i]));
-	return json_pack("{s:s, s:s, s:s, s:b, s:o, s:b, s:o, s:O*}", "name", spec->name,
+	return json_pack("{s:s, s:s, s:s, s:b, s:b, s:o, s:o, s:b, s:o, s:O*}", "name", spec->name,
 			 "indicator", spec->type->name, "state", slo_state_names[r->state],
-			 "narrowly", r->narrowly, "recovered_after_ms",
+			 "breach_expected", r->breach_expected, "narrowly", r->narrowly,
+			 "recovers_within_ms",
+			 spec->recovers_within_ns ? json_real((double)spec->recovers_within_ns / 1e6)
+						  : json_null(),
+			 "recovered_after_ms",
 			 r->recovered_after_ns < 0 ? json_null()
 						   : json_real((double)r->recovered_after_ns / 1e6),
 			 "recovery_breached", r->recovery_breached, "objectives", objectives,

@@ -91,6 +91,9 @@ void engine_checkpoint(const char *point);
 void engine_emit(struct engine *en, enum event_type type, const char *name, const char *text,
 		 int64_t value);
 
+/* Takes the targets for this run; -EBUSY: another run has one. */
+int engine_hold(struct engine *en, const struct target_list *targets, struct err *e);
+
 /* engine_fault.c ------------------------------------------------------------------------------ */
 
 /* Takes the plan's faults over and sets their timers, from the start of the fault window. */

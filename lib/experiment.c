@@ -71,7 +71,8 @@ const char *experiment_api_version(const char *kind)
 
 char *experiment_unsupported_kind(const char *kind)
 {
-	if (!is_one_of(kind, chaos_mesh_kinds, ARRAY_SIZE(chaos_mesh_kinds)))
+	if (fault_driver_by_kind(kind) ||
+	    !is_one_of(kind, chaos_mesh_kinds, ARRAY_SIZE(chaos_mesh_kinds)))
 		return NULL;
 	return xasprintf("%s is not supported yet", kind);
 }
@@ -98,6 +99,17 @@ int experiment_unknown_kind(const char *kind, const struct yaml_node *doc, struc
 	return field_error(ctx, doc, "kind",
 			   "\"%.200s\" is not a kind that brunt knows (brunt explain lists them)",
 			   kind);
+}
+
+int experiment_check_paused(const struct experiment *x, struct err *e)
+{
+	static const char key[] = "experiment.chaos-mesh.org/pause";
+	const char *value = kvs_get(&x->annotations, key);
+
+	if (!value || !streq(value, "true"))
+		return 0;
+	err_set(e, ECANCELED, "%s %s is paused by its annotation %s", x->kind, x->name, key);
+	return err_hint(e, "remove the annotation to run it");
 }
 
 /* Sets --------------------------------------------------------------------------------------- */

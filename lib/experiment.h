@@ -65,6 +65,9 @@ struct experiment {
 	size_t n_faults;
 };
 
+/* -ECANCELED when Chaos Mesh's annotation experiment.chaos-mesh.org/pause holds it back. */
+int experiment_check_paused(const struct experiment *x, struct err *e);
+
 struct experiment_set {
 	struct experiment **items;
 	size_t n;

@@ -9,20 +9,25 @@
 
 /* Heads -------------------------------------------------------------------------------------- */
 
+enum { NAME_BYTES_MAX = 253 };
+
 /* RFC 1123 as Kubernetes applies it to names. */
 static bool is_dns_name(const char *s)
 {
 	static const char allowed[] = "abcdefghijklmnopqrstuvwxyz0123456789-.";
 	size_t len = strlen(s);
 
-	return len > 0 && len <= 253 && strspn(s, allowed) == len && !strchr("-.", s[0]) &&
+	return len > 0 && strspn(s, allowed) == len && !strchr("-.", s[0]) &&
 	       !strchr("-.", s[len - 1]);
 }
 
 static void check_head(const struct experiment *x, const struct yaml_node *doc,
 		       struct field_ctx *ctx)
 {
-	if (x->name && !is_dns_name(x->name))
+	if (x->name && strlen(x->name) > NAME_BYTES_MAX)
+		field_error(ctx, doc, "metadata.name", "\"%.40s...\" is longer than %d characters", x->name,
+			    NAME_BYTES_MAX);
+	else if (x->name && !is_dns_name(x->name))
 		field_error(ctx, doc, "metadata.name",
 			    "\"%.200s\" is not a name (want lower-case letters, digits, '-' and '.', "
 			    "beginning and ending with a letter or digit)",

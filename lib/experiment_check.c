@@ -30,14 +30,44 @@ static void check_unique(const char *name, size_t i, const char *const *names,
 	}
 }
 
+static bool compares(const struct slo_spec *s)
+{
+	for (size_t i = 0; i < s->n_objectives; i++)
+		if (s->objectives[i].relative)
+			return true;
+	return false;
+}
+
+/* What is to be judged must have time to be measured in. */
+static void check_windows(const struct experiment *x, const struct slo_spec *s,
+			  const struct yaml_node *node, struct field_ctx *ctx)
+{
+	char within[UNITS_TEXT_MAX], end[UNITS_TEXT_MAX];
+
+	if (s->recovers_within_ns > x->recovery_ns)
+		field_error(ctx, node, "recovers", "within %s cannot be told: the recovery window is %s "
+			    "long (timeline.recovery)", units_duration(s->recovers_within_ns, within),
+			    units_duration(x->recovery_ns, end));
+	if ((s->in[WINDOW_BASELINE] && !x->baseline_ns) || (s->in[WINDOW_RECOVERY] && !x->recovery_ns))
+		field_error(ctx, node, "in", "names a window that timeline leaves no time");
+	if (compares(s) && !x->baseline_ns)
+		field_error(ctx, node, "objectives", "compare with the baseline, which timeline leaves no "
+			    "time");
+}
+
 static void check_slos(const struct experiment *x, const struct yaml_node *spec,
 		       const char **names, struct field_ctx *ctx)
 {
 	const struct yaml_node *list = yaml_get(spec, "slos");
+	size_t mark;
 
 	for (size_t i = 0; i < x->n_slos; i++) {
 		names[i] = x->slos[i].name;
 		check_unique(names[i], i, names, list, ctx, "slos");
+		mark = field_enter(ctx, "slos");
+		field_enter_item(ctx, i);
+		check_windows(x, &x->slos[i], item(list, i), ctx);
+		field_leave(ctx, mark);
 	}
 }
 
@@ -49,12 +79,35 @@ static bool is_any(const char *name, const char *const *names, size_t n)
 	return false;
 }
 
-static void check_abort(const struct abort_spec *a, const char *const *names, size_t n,
-			const struct yaml_node *node, struct field_ctx *ctx)
+static const struct slo_spec *slo_named(const struct experiment *x, const char *name)
 {
-	const char *nearest = NULL;
+	for (size_t i = 0; i < x->n_slos; i++)
+		if (streq(x->slos[i].name, name))
+			return &x->slos[i];
+	return NULL;
+}
 
-	if (!a->slo || is_any(a->slo, names, n) || is_any(NULL, names, n))
+/* What the SLO does not measure would never be true, and a bound without its unit nearly always. */
+static void check_condition(const struct slo_spec *slo, const struct abort_spec *a,
+			    const struct yaml_node *node, struct field_ctx *ctx)
+{
+	size_t mark = field_enter(ctx, "when");
+
+	if (a->condition.text[0] && slo->type && slo->params)
+		slo_check_objective(slo, &a->condition, yaml_get(node, "when"), ctx);
+	field_leave(ctx, mark);
+}
+
+static void check_abort(const struct experiment *x, const struct abort_spec *a,
+			const char *const *names, const struct yaml_node *node, struct field_ctx *ctx)
+{
+	const struct slo_spec *slo = a->slo ? slo_named(x, a->slo) : NULL;
+	const char *nearest = NULL;
+	size_t n = x->n_slos;
+
+	if (slo)
+		check_condition(slo, a, node, ctx);
+	if (!a->slo || slo || is_any(NULL, names, n))
 		return;
 	nearest = suggest_nearest(a->slo, names, n);
 	if (nearest)
@@ -73,7 +126,7 @@ static void check_aborts(const struct experiment *x, const struct yaml_node *spe
 		size_t mark = field_enter(ctx, "abort");
 
 		field_enter_item(ctx, i);
-		check_abort(&x->aborts[i], names, x->n_slos, item(list, i), ctx);
+		check_abort(x, &x->aborts[i], names, item(list, i), ctx);
 		field_leave(ctx, mark);
 	}
 }
@@ -121,6 +174,7 @@ static void check_faults(const struct experiment *x, const struct yaml_node *spe
 static void check_source(const struct experiment *x, const struct yaml_node *spec,
 			 struct field_ctx *ctx)
 {
+	static const char *const planned[] = {"host", "kubernetes", "podman"};
 	const char *const *names = target_source_names();
 	autostr all = {0};
 
@@ -128,7 +182,12 @@ static void check_source(const struct experiment *x, const struct yaml_node *spe
 		return;
 	for (size_t i = 0; names[i]; i++)
 		str_addf(&all, "%s%s", i ? ", " : "", names[i]);
-	field_error(ctx, spec, "source", "\"%s\" is not one of %s", x->source, all.s ? all.s : "");
+	if (is_any(x->source, planned, ARRAY_SIZE(planned)))
+		field_error(ctx, spec, "source", "%s is not supported yet (only %s)", x->source,
+			    all.s ? all.s : "");
+	else
+		field_error(ctx, spec, "source", "\"%s\" is not one of %s", x->source,
+			    all.s ? all.s : "");
 }
 
 void experiment_check(const struct experiment *x, const struct yaml_node *spec,

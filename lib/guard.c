@@ -67,6 +67,11 @@ static int spawn(struct guard *g, const char *state_dir, const char *run_id, str
 	return g->pidfd < 0 ? err_wrap(e, "guard") : 0;
 }
 
+bool guard_lives(const struct guard *g)
+{
+	return !g->dead && pidfd_wait(g->pidfd, 0) != 1;
+}
+
 /* Everybody who waits hears of it, then the engine. */
 static void died(struct guard *g)
 {
@@ -180,7 +185,7 @@ void guard_arm(struct guard *g, const struct target_list *targets, int64_t deadl
 
 			if (t->netns_fd < 0)
 				continue;
-			m.ids[m.n_ids] = (struct netns_id){t->netns_dev, t->netns_ino};
+			m.ids[m.n_ids] = t->netns_id;
 			fds[m.n_ids++] = t->netns_fd;
 		}
 		r = g->dead ? -EPIPE : guard_wire_send(g->fd, &m, fds, m.n_ids);
@@ -191,14 +196,22 @@ void guard_arm(struct guard *g, const struct target_list *targets, int64_t deadl
 		*array_push(g->waiters, g->n_waiters) = (struct waiter){g->seq, done, arg};
 }
 
-void guard_forget(struct guard *g, uint64_t netns_dev, uint64_t netns_ino)
+void guard_forget(struct guard *g, struct netns_id id)
 {
 	struct guard_msg m = {
 		.op = GUARD_FORGET,
 		.seq = ++g->seq,
 		.n_ids = 1,
-		.ids = {{netns_dev, netns_ino}},
+		.ids = {id},
 	};
+
+	if (!g->dead)
+		guard_wire_send(g->fd, &m, NULL, 0);
+}
+
+void guard_disarm(struct guard *g)
+{
+	struct guard_msg m = {.op = GUARD_DISARM, .seq = ++g->seq};
 
 	if (!g->dead)
 		guard_wire_send(g->fd, &m, NULL, 0);

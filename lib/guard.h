@@ -33,8 +33,11 @@ int guard_start(const char *state_dir, const char *run_id, const struct lock *lo
 void guard_arm(struct guard *g, const struct target_list *targets, int64_t deadline_ns,
 	       void (*done)(void *arg, int r), void *arg);
 /* The guard lets go of a namespace: a held one keeps a dead pod's veth answering. */
-void guard_forget(struct guard *g, uint64_t netns_dev, uint64_t netns_ino);
+void guard_forget(struct guard *g, struct netns_id id);
+/* Everything is reverted: the deadline is off, however long the run goes on measuring. */
+void guard_disarm(struct guard *g);
 pid_t guard_pid(const struct guard *g);
+bool guard_lives(const struct guard *g); /* asked of the kernel, before the loop hears of it */
 /* Tells the guard to leave, without waiting for it. */
 void guard_free(struct guard *g);
 DEFINE_AUTOPTR(guard, guard_free);

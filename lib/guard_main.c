@@ -78,17 +78,12 @@ static void hold(struct watch *w, const struct guard_msg *m, const int *fds)
 		w->deadline_ns = m->deadline_ns;
 }
 
-static bool same(struct netns_id a, struct netns_id b)
-{
-	return a.dev == b.dev && a.ino == b.ino;
-}
-
 static void forget(struct watch *w, struct netns_id id)
 {
 	size_t kept = 0;
 
 	for (size_t i = 0; i < w->n_held; i++) {
-		if (same(w->held[i].id, id))
+		if (netns_same(w->held[i].id, id))
 			close(w->held[i].fd);
 		else
 			w->held[kept++] = w->held[i];
@@ -96,13 +91,13 @@ static void forget(struct watch *w, struct netns_id id)
 	w->n_held = kept;
 }
 
-static int find_held(void *data, uint64_t dev, uint64_t ino, bool *ret_owned)
+static int find_held(void *data, struct netns_id id, bool *ret_owned)
 {
 	const struct watch *w = data;
 
 	*ret_owned = false;
 	for (size_t i = 0; i < w->n_held; i++)
-		if (same(w->held[i].id, (struct netns_id){dev, ino}))
+		if (netns_same(w->held[i].id, id))
 			return w->held[i].fd;
 	return -ENOENT;
 }
@@ -137,6 +132,9 @@ static enum outcome serve(struct watch *w)
 		return STAY;
 	case GUARD_FORGET:
 		forget(w, m.ids[0]);
+		return STAY;
+	case GUARD_DISARM:
+		w->deadline_ns = 0;
 		return STAY;
 	}
 	return LEAVE;
@@ -175,7 +173,7 @@ int guard_main(int argc, char **argv)
 	const struct recover_handles handles = {.find_netns = find_held, .data = &w};
 	autorestoration rest = {0};
 	enum outcome o;
-	int sigfd = detach();
+	int sigfd = detach(), r;
 
 	if (argc <= 3 || sigfd < 0)
 		return 1;
@@ -183,8 +181,12 @@ int guard_main(int argc, char **argv)
 	if (o == LEAVE || !w.journal)
 		return 0;
 	if (o == OWNER_GONE)
-		recover_dead_run(w.journal, w.broker, w.run_id, &handles, "the guard", &rest, NULL);
+		r = recover_dead_run(w.journal, w.broker, w.run_id, &handles, "the guard", &rest, NULL);
 	else
-		recover_run(w.journal, w.broker, w.run_id, &handles, &rest, NULL);
-	return restoration_left(&rest) ? 1 : 0;
+		r = recover_run(w.journal, w.broker, w.run_id, &handles, &rest, NULL);
+	if (r < 0 || restoration_left(&rest))
+		return 1;
+	if (o == OWNER_GONE)
+		lock_forget(w.state_dir, w.run_id);
+	return 0;
 }

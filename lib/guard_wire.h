@@ -6,8 +6,9 @@
  */
 #pragma once
 
+#include "kernel/netns.h"
+
 #include <stddef.h>
-#include <stdint.h>
 
 enum {
 	GUARD_BATCH = 253, /* SCM_MAX_FD of the kernel */
@@ -15,11 +16,7 @@ enum {
 	GUARD_GRACE_MS = 5000,
 };
 
-enum guard_op { GUARD_HELLO, GUARD_HOLD, GUARD_FORGET, GUARD_LEAVE };
-
-struct netns_id {
-	uint64_t dev, ino;
-};
+enum guard_op { GUARD_HELLO, GUARD_HOLD, GUARD_FORGET, GUARD_DISARM, GUARD_LEAVE };
 
 struct guard_msg {
 	uint32_t op, seq;

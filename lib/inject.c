@@ -71,8 +71,7 @@ static void capture_identity(struct injection *in)
 		strlist_add(&in->names, id);
 		*array_push(in->captured, in->n_captured) = (struct captured_target){
 			.target = target_ref(l->items[i]),
-			.netns_dev = l->items[i]->netns_dev,
-			.netns_ino = l->items[i]->netns_ino,
+			.netns_id = l->items[i]->netns_id,
 		};
 	}
 }

@@ -24,7 +24,7 @@ const char *injection_state_name(enum injection_state s);
 /* What a target was when its state was captured: a restarted pod may have other namespaces. */
 struct captured_target {
 	struct target *target; /* referenced */
-	uint64_t netns_dev, netns_ino;
+	struct netns_id netns_id;
 };
 
 struct injection {

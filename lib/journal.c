@@ -18,9 +18,13 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
-enum { SCHEMA_VERSION = 1, BUSY_TIMEOUT_MS = 10000 };
+enum { BUSY_TIMEOUT_MS = 10000 };
 
-static const char schema_sql[] =
+/* Pages that do not fit go to the log early; a run writes each page once, so more buys nothing. */
+#define CACHE_KIB "256"
+
+/* What leads from each format to the next; a new database goes through them all. */
+static const char *const formats[] = {
 	"CREATE TABLE runs(id TEXT PRIMARY KEY, experiment TEXT NOT NULL, state TEXT NOT NULL,"
 	" verdict TEXT, started_ns INTEGER NOT NULL, ended_ns INTEGER NOT NULL DEFAULT 0,"
 	" pid INTEGER NOT NULL, boot_id TEXT NOT NULL, record TEXT);"
@@ -30,7 +34,14 @@ static const char schema_sql[] =
 	" undone_ns INTEGER NOT NULL DEFAULT 0);"
 	"CREATE INDEX undo_by_run ON undo(run_id);"
 	"CREATE INDEX undo_pending ON undo(id) WHERE undone_ns = 0;"
-	"PRAGMA user_version = 1;";
+	"PRAGMA user_version = 1;",
+
+	/* Records of before have no cookie (0), and are known by their number alone. */
+	"ALTER TABLE undo ADD COLUMN netns_cookie INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE undo ADD COLUMN added_ns INTEGER NOT NULL DEFAULT 0;"
+	"PRAGMA user_version = 2;",
+};
+enum { FORMAT = ARRAY_SIZE(formats) };
 
 struct journal {
 	sqlite3 *db;
@@ -143,7 +154,7 @@ static int read_version(struct journal *j, int *ret, struct err *e)
 	return 0;
 }
 
-static int create_schema(struct journal *j, struct err *e)
+static int bring_up_to_date(struct journal *j, struct err *e)
 {
 	int version = 0, r;
 
@@ -151,8 +162,8 @@ static int create_schema(struct journal *j, struct err *e)
 	if (r < 0)
 		return r;
 	r = read_version(j, &version, e); /* another process may have been first */
-	if (r == 0 && version == 0)
-		r = execute(j, schema_sql, "create tables", e);
+	for (; r == 0 && version < FORMAT; version++)
+		r = execute(j, formats[version], "bring tables up to date", e);
 	return end(j, r, e);
 }
 
@@ -163,10 +174,10 @@ static int check_schema(struct journal *j, struct err *e)
 	r = read_version(j, &version, e);
 	if (r < 0)
 		return r;
-	if (version > SCHEMA_VERSION)
+	if (version > FORMAT)
 		return err_set(e, EPROTO, "journal %s was written by a newer brunt (format %d)",
 			       j->path, version);
-	return version == 0 ? create_schema(j, e) : 0;
+	return version < FORMAT ? bring_up_to_date(j, e) : 0;
 }
 
 /* mkdir -p; only root and its like may read what is injected where. */
@@ -207,7 +218,8 @@ int journal_open(const char *state_dir, struct journal **ret, struct err *e)
 	    SQLITE_OK)
 		return fail(j, "open", e);
 	sqlite3_busy_timeout(j->db, BUSY_TIMEOUT_MS);
-	r = execute(j, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;", "open", e);
+	r = execute(j, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
+		       "PRAGMA cache_size=-" CACHE_KIB ";", "open", e);
 	if (r == 0)
 		r = check_schema(j, e);
 	if (r < 0)
@@ -245,7 +257,6 @@ int journal_run_begin(struct journal *j, const char *run_id, const char *experim
 static int insert_undo(struct journal *j, sqlite3_stmt *s, const char *run_id, struct undo *u,
 		       struct err *e)
 {
-	autofree char *data = json_dumps(u->data, JSON_COMPACT);
 	int r;
 
 	sqlite3_reset(s);
@@ -253,10 +264,12 @@ static int insert_undo(struct journal *j, sqlite3_stmt *s, const char *run_id, s
 	bind_text(s, 2, u->fault);
 	bind_text(s, 3, u->target);
 	bind_text(s, 4, u->driver->kind);
-	bind_text(s, 5, data ? data : "{}");
+	bind_text(s, 5, u->data ? u->data : "{}");
 	bind_text(s, 6, u->before);
-	sqlite3_bind_int64(s, 7, (sqlite3_int64)u->netns_dev);
-	sqlite3_bind_int64(s, 8, (sqlite3_int64)u->netns_ino);
+	sqlite3_bind_int64(s, 7, (sqlite3_int64)u->netns_id.dev);
+	sqlite3_bind_int64(s, 8, (sqlite3_int64)u->netns_id.ino);
+	sqlite3_bind_int64(s, 9, (sqlite3_int64)u->netns_id.cookie);
+	sqlite3_bind_int64(s, 10, clock_wall_ns());
 	r = step(j, s, "append", e);
 	if (r == 0)
 		u->id = sqlite3_last_insert_rowid(j->db);
@@ -273,7 +286,7 @@ int journal_append(struct journal *j, const char *run_id, struct undo *undo, siz
 	if (r < 0)
 		return r;
 	r = prepare(j, "INSERT INTO undo(run_id, fault, target, driver, data, before, netns_dev,"
-		       " netns_ino) VALUES(?,?,?,?,?,?,?,?)", &s, e);
+		       " netns_ino, netns_cookie, added_ns) VALUES(?,?,?,?,?,?,?,?,?,?)", &s, e);
 	for (size_t i = 0; r == 0 && i < n; i++)
 		r = insert_undo(j, s, run_id, &undo[i], e);
 	r = end(j, r, e);
@@ -312,12 +325,14 @@ static void read_undo(struct journal *j, sqlite3_stmt *s, struct undo *u)
 	u->fault = column_dup(s, 2);
 	u->target = column_dup(s, 3);
 	u->driver = fault_driver_by_kind((const char *)sqlite3_column_text(s, 4));
-	u->data = json_loads((const char *)sqlite3_column_text(s, 5), 0, NULL);
+	u->data = column_dup(s, 5);
 	u->before = column_dup(s, 6);
-	u->netns_dev = (uint64_t)sqlite3_column_int64(s, 7);
-	u->netns_ino = (uint64_t)sqlite3_column_int64(s, 8);
+	u->netns_id.dev = (uint64_t)sqlite3_column_int64(s, 7);
+	u->netns_id.ino = (uint64_t)sqlite3_column_int64(s, 8);
+	u->netns_id.cookie = (uint64_t)sqlite3_column_int64(s, 9);
 	u->netns_fd = -1;
-	u->earlier_boot = !streq((const char *)sqlite3_column_text(s, 9), j->boot_id);
+	u->earlier_boot = !streq((const char *)sqlite3_column_text(s, 10), j->boot_id);
+	u->added_ns = sqlite3_column_int64(s, 11);
 }
 
 int journal_pending(struct journal *j, const char *run_id, struct undo_list *ret, struct err *e)
@@ -326,7 +341,7 @@ int journal_pending(struct journal *j, const char *run_id, struct undo_list *ret
 	int r;
 
 	r = prepare(j, "SELECT u.id, run_id, fault, target, driver, data, before, netns_dev,"
-		       " netns_ino, boot_id FROM undo u JOIN runs ON runs.id = run_id"
+		       " netns_ino, netns_cookie, boot_id, added_ns FROM undo u JOIN runs ON runs.id = run_id"
 		       " WHERE undone_ns = 0 AND (?1 IS NULL OR run_id = ?1) ORDER BY u.id DESC",
 		    &s, e);
 	if (r < 0)
@@ -337,22 +352,116 @@ int journal_pending(struct journal *j, const char *run_id, struct undo_list *ret
 	return r;
 }
 
-int journal_run_end(struct journal *j, const char *run_id, const char *state, const char *verdict,
-		    const char *record, struct err *e)
+/*
+ * A record of a thousand targets is a megabyte of JSON. As one string it would be there three times
+ * over, here and in SQLite; so its length is counted first, and it is then written piece by piece
+ * into a blob of that length.
+ */
+struct blob_writer {
+	sqlite3_blob *blob;
+	int at;
+	size_t n;
+	char piece[4096];
+};
+
+static int count_bytes(const char *text, size_t len, void *data)
+{
+	*(size_t *)data += len;
+	return 0;
+}
+
+static int flush_piece(struct blob_writer *w)
+{
+	int r = sqlite3_blob_write(w->blob, w->piece, (int)w->n, w->at);
+
+	w->at += (int)w->n;
+	w->n = 0;
+	return r == SQLITE_OK ? 0 : -1;
+}
+
+static int write_bytes(const char *text, size_t len, void *data)
+{
+	struct blob_writer *w = data;
+
+	while (len > 0) {
+		size_t n = MIN_OF(len, sizeof w->piece - w->n);
+
+		memcpy(w->piece + w->n, text, n);
+		w->n += n;
+		text += n;
+		len -= n;
+		if (w->n == sizeof w->piece && flush_piece(w) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* Makes room for the record; *ret_row is where. */
+static int make_room(struct journal *j, const char *run_id, const json_t *record,
+		     sqlite3_int64 *ret_row, struct err *e)
+{
+	autostmt *s = NULL;
+	size_t len = 0;
+	int r;
+
+	json_dump_callback(record, count_bytes, &len, JSON_COMPACT);
+	r = prepare(j, "UPDATE runs SET record = zeroblob(?) WHERE id = ? RETURNING rowid", &s, e);
+	if (r < 0)
+		return r;
+	sqlite3_bind_int64(s, 1, (sqlite3_int64)len);
+	bind_text(s, 2, run_id);
+	r = step(j, s, "write record", e);
+	if (r <= 0)
+		return r < 0 ? r : err_set(e, ENOENT, "no run \"%s\"", run_id);
+	*ret_row = sqlite3_column_int64(s, 0);
+	return 0;
+}
+
+static int write_record(struct journal *j, const char *run_id, const json_t *record, struct err *e)
+{
+	struct blob_writer w = {0};
+	sqlite3_int64 row = 0;
+	int r = 0;
+
+	if (make_room(j, run_id, record, &row, e) < 0)
+		return -e->code;
+	if (sqlite3_blob_open(j->db, "main", "runs", "record", row, 1, &w.blob) != SQLITE_OK)
+		return fail(j, "write record", e);
+	if (json_dump_callback(record, write_bytes, &w, JSON_COMPACT) < 0 || flush_piece(&w) < 0)
+		r = fail(j, "write record", e);
+	if (sqlite3_blob_close(w.blob) != SQLITE_OK && r == 0)
+		r = fail(j, "write record", e);
+	return r;
+}
+
+static int close_run(struct journal *j, const char *run_id, const char *state,
+		     const char *verdict, struct err *e)
 {
 	autostmt *s = NULL;
 	int r;
 
-	r = prepare(j, "UPDATE runs SET state = ?, verdict = ?, record = coalesce(?, record),"
-		       " ended_ns = ? WHERE id = ?", &s, e);
+	r = prepare(j, "UPDATE runs SET state = ?, verdict = ?, ended_ns = ? WHERE id = ?", &s, e);
 	if (r < 0)
 		return r;
 	bind_text(s, 1, state);
 	bind_text(s, 2, verdict);
-	bind_text(s, 3, record);
-	sqlite3_bind_int64(s, 4, clock_wall_ns());
-	bind_text(s, 5, run_id);
+	sqlite3_bind_int64(s, 3, clock_wall_ns());
+	bind_text(s, 4, run_id);
 	return step(j, s, "end run", e);
+}
+
+int journal_run_end(struct journal *j, const char *run_id, const char *state, const char *verdict,
+		    const json_t *record, struct err *e)
+{
+	int r;
+
+	r = begin(j, e);
+	if (r < 0)
+		return r;
+	r = close_run(j, run_id, state, verdict, e);
+	if (r == 0 && record)
+		r = write_record(j, run_id, record, e);
+	return end(j, r, e);
 }
 
 static void read_run(sqlite3_stmt *s, struct run_row *r)
@@ -387,7 +496,7 @@ int journal_runs(struct journal *j, struct run_row **ret, size_t *ret_n, struct 
 	*ret = NULL;
 	*ret_n = 0;
 	r = prepare(j, "SELECT id, experiment, state, verdict, started_ns, ended_ns, pid, boot_id,"
-		       " NULL FROM runs ORDER BY started_ns DESC, rowid DESC", &s, e);
+		       " NULL FROM runs ORDER BY rowid DESC", &s, e);
 	if (r < 0)
 		return r;
 	while ((r = step(j, s, "list runs", e)) > 0)
@@ -403,7 +512,7 @@ int journal_run(struct journal *j, const char *run_id, struct run_row *ret, stru
 
 	r = prepare(j, "SELECT id, experiment, state, verdict, started_ns, ended_ns, pid, boot_id,"
 		       " record FROM runs WHERE substr(id, 1, length(?1)) = ?1"
-		       " ORDER BY id = ?1 DESC, started_ns DESC, rowid DESC", &s, e);
+		       " ORDER BY id = ?1 DESC, rowid DESC", &s, e);
 	if (r < 0)
 		return r;
 	bind_text(s, 1, prefix);
@@ -424,7 +533,7 @@ int journal_prune(struct journal *j, size_t keep, struct err *e)
 {
 #define OLD_RUNS                                                                                   \
 	"(SELECT id FROM runs WHERE state != 'running'"                                            \
-	" AND id NOT IN (SELECT id FROM runs ORDER BY started_ns DESC, rowid DESC LIMIT %1$zu)"    \
+	" AND id NOT IN (SELECT id FROM runs ORDER BY rowid DESC LIMIT %1$zu)"    \
 	" AND id NOT IN (SELECT run_id FROM undo WHERE undone_ns = 0))"
 	autofree char *sql = xasprintf("DELETE FROM undo WHERE run_id IN " OLD_RUNS ";"
 				       "DELETE FROM runs WHERE id IN " OLD_RUNS ";", keep);

@@ -37,8 +37,9 @@ int journal_append(struct journal *j, const char *run_id, struct undo *undo, siz
 int journal_mark_undone(struct journal *j, const int64_t *ids, size_t n, struct err *e);
 /* Records not yet undone, newest first. run_id NULL: of all runs. */
 int journal_pending(struct journal *j, const char *run_id, struct undo_list *ret, struct err *e);
+/* record: as docs/record.md states it; NULL keeps the one that is there. */
 int journal_run_end(struct journal *j, const char *run_id, const char *state, const char *verdict,
-		    const char *record, struct err *e);
+		    const json_t *record, struct err *e);
 /* Newest first, without their records. */
 int journal_runs(struct journal *j, struct run_row **ret, size_t *ret_n, struct err *e);
 /* The run whose id begins with run_id; "" or "latest" is the newest. -ENOENT, -ENOTUNIQ. */

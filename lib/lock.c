@@ -8,7 +8,6 @@
  */
 #include "lock.h"
 
-#include "base/mem.h"
 #include "base/rng.h"
 #include "kernel/pidfd.h"
 
@@ -16,14 +15,18 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <limits.h>
 #include <sys/stat.h>
 
 struct lock {
-	char *dir;  /* STATE_DIR/locks */
-	char *path; /* the run's file */
-	int run_fd, names_fd;
+	char *dir;         /* STATE_DIR/locks */
+	char *path;        /* the run's file */
+	char *machine_dir; /* dir where there is no other */
+	int run_fd, names_fd, machine_fd;
 	json_t *about;
 };
+
+const char *lock_machine_dir_for_tests;
 
 static int ofd(int fd, int cmd, short type, off_t start, off_t len)
 {
@@ -62,7 +65,61 @@ static json_t *process_json(pid_t pid)
 	return json_pack("{s:I, s:I}", "pid", (json_int_t)pid, "start", (json_int_t)start);
 }
 
-static int open_files(struct lock *l, struct err *e)
+static char *machine_dir(void)
+{
+	const char *user = getenv("XDG_RUNTIME_DIR");
+
+	if (lock_machine_dir_for_tests)
+		return xstrdup(lock_machine_dir_for_tests);
+	if (geteuid() == 0)
+		return xstrdup("/run/brunt");
+	return user && *user == '/' ? xasprintf("%s/brunt", user) : NULL;
+}
+
+/* Where a link leads, NULL when it is none. */
+static char *linked_path(const char *link)
+{
+	char path[PATH_MAX];
+	ssize_t n = readlink(link, path, sizeof path);
+
+	return n > 0 && n < (ssize_t)sizeof path ? xstrndup(path, (size_t)n) : NULL;
+}
+
+/* Links of runs whose state directory was removed. */
+static void sweep(const char *dir)
+{
+	DIR *d = opendir(dir);
+	struct dirent *de;
+
+	while (d && (de = readdir(d))) {
+		autofree char *link = xasprintf("%s/%s", dir, de->d_name);
+		struct stat st;
+
+		if (de->d_type == DT_LNK && stat(link, &st) < 0 && errno == ENOENT)
+			unlink(link);
+	}
+	if (d)
+		closedir(d);
+}
+
+static bool open_machine(struct lock *l, const char *run_id)
+{
+	autofree char *dir = machine_dir();
+	autofree char *file = dir ? xasprintf("%s/names", dir) : NULL;
+	autofree char *link = dir ? xasprintf("%s/%s", dir, run_id) : NULL;
+	autofree char *target = realpath(l->path, NULL);
+
+	if (!dir || !target || (mkdir(dir, 0700) < 0 && errno != EEXIST))
+		return false;
+	l->machine_fd = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (l->machine_fd < 0 || (symlink(target, link) < 0 && errno != EEXIST))
+		return false;
+	sweep(dir);
+	l->machine_dir = take(dir);
+	return true;
+}
+
+static int open_files(struct lock *l, const char *run_id, struct err *e)
 {
 	autofree char *names = xasprintf("%s/names", l->dir);
 
@@ -74,7 +131,13 @@ static int open_files(struct lock *l, struct err *e)
 	l->run_fd = open(l->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (l->run_fd < 0)
 		return err_errno(e, errno, "%s", l->path);
-	return 0;
+	if (open_machine(l, run_id))
+		return 0;
+	if (l->machine_fd >= 0)
+		close(l->machine_fd);
+	l->machine_dir = xstrdup(l->dir);
+	l->machine_fd = fcntl(l->names_fd, F_DUPFD_CLOEXEC, 0);
+	return l->machine_fd < 0 ? err_errno(e, errno, "%s", names) : 0;
 }
 
 int lock_new(const char *state_dir, const char *run_id, const char *experiment, struct lock **ret,
@@ -83,10 +146,10 @@ int lock_new(const char *state_dir, const char *run_id, const char *experiment, 
 	autoptr(lock) l = xcalloc(1, sizeof *l);
 	int r;
 
-	l->run_fd = l->names_fd = -1;
+	l->run_fd = l->names_fd = l->machine_fd = -1;
 	l->dir = xasprintf("%s/locks", state_dir);
 	l->path = xasprintf("%s/%s", l->dir, run_id);
-	r = open_files(l, e);
+	r = open_files(l, run_id, e);
 	if (r < 0)
 		return r;
 	r = ofd(l->run_fd, F_OFD_SETLK, F_WRLCK, 0, 0);
@@ -101,6 +164,17 @@ int lock_new(const char *state_dir, const char *run_id, const char *experiment, 
 	return 0;
 }
 
+/* The run's link among the machine's, if it is this run's and not its namesake's. */
+static void unlink_machine(const char *dir, const char *path)
+{
+	autofree char *real = realpath(path, NULL);
+	autofree char *link = xasprintf("%s/%s", dir, strrchr(path, '/') + 1);
+	autofree char *target = linked_path(link);
+
+	if (real && target && streq(real, target))
+		unlink(link);
+}
+
 void lock_free(struct lock *l)
 {
 	if (!l)
@@ -108,37 +182,91 @@ void lock_free(struct lock *l)
 	/* The guard may hold its copy for a moment longer: unlock, do not only close. */
 	lock_drop_names(l);
 	if (l->run_fd >= 0) {
+		if (l->machine_dir)
+			unlink_machine(l->machine_dir, l->path);
 		unlink(l->path);
 		ofd(l->run_fd, F_OFD_SETLK, F_UNLCK, 0, 0);
 		close(l->run_fd);
 	}
 	if (l->names_fd >= 0)
 		close(l->names_fd);
+	if (l->machine_fd >= 0)
+		close(l->machine_fd);
 	json_decref(l->about);
 	free(l->dir);
 	free(l->path);
+	free(l->machine_dir);
 	free(l);
 }
 
-/* The run whose file lists the name, with its experiment; NULL when it cannot be told. */
-static char *find_holder(const struct lock *l, const char *name)
+static bool lists_name(const json_t *about, const char *name)
 {
-	DIR *d = opendir(l->dir);
-	char *found = NULL;
+	const json_t *item;
+	size_t i;
+
+	json_array_foreach(json_object_get(about, "names"), i, item)
+		if (streq(json_string_value(item), name))
+			return true;
+	return false;
+}
+
+/* A run whose lock nobody holds is dead, and so are its names. */
+static json_t *read_live(const char *path)
+{
+	autofd int fd = open(path, O_RDWR | O_CLOEXEC);
+
+	if (fd < 0 || ofd(fd, F_OFD_GETLK, F_WRLCK, 0, 0) == F_UNLCK)
+		return NULL;
+	return json_loadfd(fd, JSON_DISABLE_EOF_CHECK, NULL);
+}
+
+/* Of a link to STATE_DIR/locks/RUN. */
+static char *linked_state_dir(const char *link)
+{
+	char *path = linked_path(link);
+
+	for (int i = 0; path && i < 2; i++)
+		*strrchr(path, '/') = '\0';
+	return path;
+}
+
+/* Says whose the name is, and how to end that run. */
+static void tell_holder(const struct lock *l, const char *path, const char *name, json_t *about,
+			struct err *e)
+{
+	const char *run = strrchr(path, '/') + 1;
+	const char *experiment = json_string_value(json_object_get(about, "experiment"));
+	autofree char *theirs = linked_state_dir(path);
+	autofree char *ours = xasprintf("%s/..", l->dir);
+	autofree char *real = realpath(ours, NULL);
+
+	if (!theirs || (real && streq(theirs, real))) {
+		err_set(e, EBUSY, "%s is held by run %s of experiment %s", name, run, experiment);
+		err_hint(e, "wait for it with --wait, or end it with brunt stop %s", run);
+		return;
+	}
+	err_set(e, EBUSY, "%s is held by run %s of experiment %s, in state directory %s", name, run,
+		experiment, theirs);
+	err_hint(e, "wait for it with --wait, or end it with brunt stop --state-dir %s %s", theirs,
+		 run);
+}
+
+/* False when it cannot be told: the holder has just taken it, or its files are out of sight. */
+static bool find_holder(const struct lock *l, const char *where, const char *name, struct err *e)
+{
+	DIR *d = opendir(where);
+	bool found = false;
 	struct dirent *de;
 
 	while (d && !found && (de = readdir(d))) {
-		autofree char *path = xasprintf("%s/%s", l->dir, de->d_name);
-		json_t *about = json_load_file(path, 0, NULL);
-		json_t *item;
-		size_t i;
+		autofree char *path = xasprintf("%s/%s", where, de->d_name);
+		json_t *about = NULL;
 
-		if (!streq(path, l->path))
-			json_array_foreach(json_object_get(about, "names"), i, item)
-				if (!found && streq(json_string_value(item), name))
-					found = xasprintf("run %s of experiment %s", de->d_name,
-							  json_string_value(json_object_get(
-								  about, "experiment")));
+		if (de->d_name[0] != '.' && !streq(de->d_name, strrchr(l->path, '/') + 1))
+			about = read_live(path);
+		found = lists_name(about, name);
+		if (found)
+			tell_holder(l, path, name, about, e);
 		json_decref(about);
 	}
 	if (d)
@@ -151,16 +279,16 @@ static off_t place_of(const char *name)
 	return (off_t)(rng_stream(name) & (INT64_MAX >> 1));
 }
 
-int lock_name(struct lock *l, const char *name, struct err *e)
+int lock_name(struct lock *l, enum lock_scope scope, const char *name, struct err *e)
 {
-	autofree char *holder = NULL;
-	int r;
+	bool machine = scope == LOCK_MACHINE;
+	int r = ofd(machine ? l->machine_fd : l->names_fd, F_OFD_SETLK, F_WRLCK, place_of(name), 1);
 
-	r = ofd(l->names_fd, F_OFD_SETLK, F_WRLCK, place_of(name), 1);
 	if (busy(r)) {
-		holder = find_holder(l, name);
-		err_set(e, EBUSY, "%s is held by %s", name, holder ? holder : "another run");
-		err_hint(e, "wait for it with --wait, or end it with brunt stop");
+		if (!find_holder(l, machine ? l->machine_dir : l->dir, name, e)) {
+			err_set(e, EBUSY, "%s is held by another run", name);
+			err_hint(e, "wait for it with --wait; brunt status lists the runs");
+		}
 		return -EBUSY;
 	}
 	if (r < 0)
@@ -174,6 +302,7 @@ void lock_drop_names(struct lock *l)
 	if (l->names_fd < 0 || !l->about)
 		return;
 	ofd(l->names_fd, F_OFD_SETLK, F_UNLCK, 0, 0);
+	ofd(l->machine_fd, F_OFD_SETLK, F_UNLCK, 0, 0);
 	json_array_clear(json_object_get(l->about, "names"));
 	write_about(l, NULL);
 }
@@ -188,6 +317,7 @@ void lock_fds(const struct lock *l, int ret[LOCK_FDS])
 {
 	ret[0] = l->run_fd;
 	ret[1] = l->names_fd;
+	ret[2] = l->machine_fd;
 }
 
 void lock_holder_done(struct lock_holder *h)
@@ -240,6 +370,13 @@ int lock_holder_pidfd(pid_t pid, unsigned long long start_time, struct err *e)
 	return take_fd(fd);
 }
 
+bool lock_holder_lives(pid_t pid, unsigned long long start_time)
+{
+	autofd int fd = lock_holder_pidfd(pid, start_time, NULL);
+
+	return fd >= 0 && pidfd_wait(fd, 0) != 1;
+}
+
 int lock_take_over(const char *state_dir, const char *run_id, int *ret_fd, struct err *e)
 {
 	autofree char *path = xasprintf("%s/locks/%s", state_dir, run_id);
@@ -260,6 +397,28 @@ int lock_take_over(const char *state_dir, const char *run_id, int *ret_fd, struc
 void lock_forget(const char *state_dir, const char *run_id)
 {
 	autofree char *path = xasprintf("%s/locks/%s", state_dir, run_id);
+	autofree char *dir = machine_dir();
 
+	if (dir)
+		unlink_machine(dir, path);
 	unlink(path);
+}
+
+void lock_other_state_dirs(const char *state_dir, struct strlist *ret)
+{
+	autofree char *machine = machine_dir();
+	autofree char *ours = realpath(state_dir, NULL);
+	DIR *d = machine ? opendir(machine) : NULL;
+	struct dirent *de;
+
+	while (d && (de = readdir(d))) {
+		autofree char *link = xasprintf("%s/%s", machine, de->d_name);
+		autofree char *theirs = linked_state_dir(link);
+
+		if (theirs && !(ours && streq(ours, theirs)) && !strlist_has(ret, theirs) &&
+		    access(theirs, F_OK) == 0)
+			strlist_add(ret, theirs);
+	}
+	if (d)
+		closedir(d);
 }

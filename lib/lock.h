@@ -6,6 +6,10 @@
  * ("experiment/NAME", "target/...") are bytes of one file, locked at the hash of the name: any
  * number of them costs one descriptor, and the guard keeps them all by holding a copy.
  *
+ * A name is held against the runs of one state directory, or against those of the whole machine.
+ * The latter's file lies in /run/brunt (for a user, in XDG_RUNTIME_DIR), where each run has a link
+ * to its own file; where that cannot be written, the state directory has to do.
+ *
  * Owns:    a struct lock owns its descriptors and its file; lock_free gives everything back
  * Threads: the loop's thread only
  * Errors:  -EBUSY: another run holds the name; the text says which
@@ -13,6 +17,7 @@
 #pragma once
 
 #include "base/err.h"
+#include "base/mem.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -25,13 +30,14 @@ int lock_new(const char *state_dir, const char *run_id, const char *experiment, 
 void lock_free(struct lock *l); /* removes the run's file */
 DEFINE_AUTOPTR(lock, lock_free);
 
+enum lock_scope { LOCK_STATE_DIR, LOCK_MACHINE };
 /* Taking a name twice is no error. */
-int lock_name(struct lock *l, const char *name, struct err *e);
+int lock_name(struct lock *l, enum lock_scope scope, const char *name, struct err *e);
 void lock_drop_names(struct lock *l);
 /* Writes the guard's identity into the run's file, for stop. */
 int lock_set_guard(struct lock *l, pid_t pid, struct err *e);
 /* Descriptors for the guard, borrowed. */
-enum { LOCK_FDS = 2 };
+enum { LOCK_FDS = 3 };
 void lock_fds(const struct lock *l, int ret[LOCK_FDS]);
 
 /* A run as its lock file tells. */
@@ -44,6 +50,8 @@ struct lock_holder {
 void lock_holder_done(struct lock_holder *h);
 int lock_holder_read(const char *state_dir, const char *run_id, struct lock_holder *ret,
 		     struct err *e);
+/* False too for one that has died and was not yet reaped. */
+bool lock_holder_lives(pid_t pid, unsigned long long start_time);
 /* A pidfd of the owner or the guard, or -ESRCH when that process has gone. */
 int lock_holder_pidfd(pid_t pid, unsigned long long start_time, struct err *e);
 
@@ -51,3 +59,9 @@ int lock_holder_pidfd(pid_t pid, unsigned long long start_time, struct err *e);
 int lock_take_over(const char *state_dir, const char *run_id, int *ret_fd, struct err *e);
 /* Removes the file of a run that was taken over. */
 void lock_forget(const char *state_dir, const char *run_id);
+
+/* Other state directories of this machine whose runs hold something. */
+void lock_other_state_dirs(const char *state_dir, struct strlist *ret);
+
+/* Instead of the machine's own folder. */
+extern const char *lock_machine_dir_for_tests;

@@ -46,6 +46,16 @@ void observe_fault(struct injection *in)
 	measure(in);
 }
 
+void observe_foresee(const struct experiment *x, const struct listener *l)
+{
+	const int64_t windows[] = {x->baseline_ns, x->fault_ns, x->recovery_ns};
+	char text[256];
+
+	for (size_t i = 0; i < x->n_slos; i++)
+		if (slo_foresee_too_few(&x->slos[i], windows, text, sizeof text))
+			event_emit(l, (struct event){.type = EVENT_WARNING, .text = text});
+}
+
 char *observe_abort(const struct experiment *x, struct slo *const *slos, int64_t now_ns)
 {
 	for (size_t i = 0; i < x->n_aborts; i++) {
@@ -77,8 +87,7 @@ static bool has(const struct target_list *l, const struct target *t)
 
 static bool still_there(const struct captured_target *c, const struct target_list *chosen)
 {
-	return has(chosen, c->target) && c->target->netns_ino == c->netns_ino &&
-	       c->target->netns_dev == c->netns_dev;
+	return has(chosen, c->target) && netns_same(c->target->netns_id, c->netns_id);
 }
 
 static bool same_list(const struct target_list *a, const struct target_list *b)

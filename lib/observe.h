@@ -11,6 +11,9 @@
 /* Ticks a fault that is on and measures its effect; EVENT_EFFECT when that is first known. */
 void observe_fault(struct injection *in);
 
+/* Warns of SLOs that cannot get the samples they take: said before the time is spent, not after. */
+void observe_foresee(const struct experiment *x, const struct listener *l);
+
 /* The first abort condition that holds, as a sentence ("join: p99 > 5s for 3.00 s"); NULL when
  * none does. slos are in the order of the experiment's. */
 char *observe_abort(const struct experiment *x, struct slo *const *slos, int64_t now_ns);

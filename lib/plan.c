@@ -1,6 +1,7 @@
 #include "plan.h"
 
 #include "base/clock.h"
+#include "base/units.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -17,10 +18,14 @@ int64_t plan_end_ns(const struct experiment *x, const struct fault_spec *spec)
 	return MIN_OF(spec->at_ns + spec->duration_ns, x->fault_ns);
 }
 
-char *plan_target_name(const struct target *t)
+char *plan_target_name(const struct target *t, bool *ret_machine_wide)
 {
-	if (t->netns_ino && !t->host_network)
-		return xasprintf("target/netns/%" PRIu64 ":%" PRIu64, t->netns_dev, t->netns_ino);
+	const struct netns_id *id = &t->netns_id;
+
+	*ret_machine_wide = id->ino && !t->host_network;
+	if (*ret_machine_wide)
+		return xasprintf("target/netns/%" PRIu64 ":%" PRIu64 ":%" PRIu64, id->dev, id->ino,
+				 id->cookie);
 	return xasprintf("target/%s/%s", t->ns, t->name);
 }
 
@@ -47,9 +52,56 @@ void plan_free(struct plan *p)
 	free(p);
 }
 
-int plan_fault_new(const struct fault_spec *spec, const struct target_list *targets,
-		   const struct target_list *peers, const struct fault_env *env,
-		   struct plan_fault **ret, struct err *e)
+static bool overlap_in_time(const struct experiment *x, const struct fault_spec *a,
+			    const struct fault_spec *b)
+{
+	return plan_start_ns(a) < plan_end_ns(x, b) && plan_start_ns(b) < plan_end_ns(x, a);
+}
+
+static bool is_earlier(const struct fault_spec *a, const struct fault_spec *b)
+{
+	int64_t x = plan_start_ns(a), y = plan_start_ns(b);
+
+	return x != y ? x < y : a < b;
+}
+
+/* ordered[i]: the i-th fault's order is known. Answers one more fault, the earliest left. */
+static size_t give_order(const struct experiment *x, bool *ordered, unsigned *orders)
+{
+	size_t next = x->n_faults;
+	bool taken;
+
+	for (size_t i = 0; i < x->n_faults; i++)
+		if (!ordered[i] &&
+		    (next == x->n_faults || is_earlier(&x->faults[i], &x->faults[next])))
+			next = i;
+	do {
+		taken = false;
+		for (size_t i = 0; i < x->n_faults && !taken; i++)
+			taken = ordered[i] && orders[i] == orders[next] &&
+				x->faults[i].driver == x->faults[next].driver &&
+				overlap_in_time(x, &x->faults[i], &x->faults[next]);
+		orders[next] += taken;
+	} while (taken);
+	ordered[next] = true;
+	return next;
+}
+
+unsigned plan_order(const struct experiment *x, const struct fault_spec *spec)
+{
+	autofree bool *ordered = xcalloc(x->n_faults, sizeof *ordered);
+	autofree unsigned *orders = xcalloc(x->n_faults, sizeof *orders);
+	size_t i;
+
+	do
+		i = give_order(x, ordered, orders);
+	while (&x->faults[i] != spec);
+	return orders[i];
+}
+
+int plan_fault_new(const struct experiment *x, const struct fault_spec *spec,
+		   const struct target_list *targets, const struct target_list *peers,
+		   const struct fault_env *env, struct plan_fault **ret, struct err *e)
 {
 	autoptr(plan_fault) pf = xcalloc(1, sizeof *pf);
 	int64_t start = clock_now_ns();
@@ -61,6 +113,7 @@ int plan_fault_new(const struct fault_spec *spec, const struct target_list *targ
 		.params = spec->params,
 		.name = spec->name,
 		.duration_ns = spec->duration_ns,
+		.order = plan_order(x, spec),
 		.env = env,
 	};
 	target_list_copy(&pf->fault.targets, targets);
@@ -157,7 +210,7 @@ static int add_fault(struct plan *p, const struct fault_spec *spec, const struct
 	if (r == 0 && !allow_empty)
 		r = refuse_empty(spec, all, &targets, &peers, e);
 	if (r == 0)
-		r = plan_fault_new(spec, &targets, &peers, env, &pf, e);
+		r = plan_fault_new(p->x, spec, &targets, &peers, env, &pf, e);
 	if (r < 0)
 		return r;
 	pf->n_matched = matched;
@@ -167,8 +220,8 @@ static int add_fault(struct plan *p, const struct fault_spec *spec, const struct
 
 static bool same_target(const struct target *a, const struct target *b)
 {
-	return a == b || (a->netns_ino && a->netns_ino == b->netns_ino &&
-			  a->netns_dev == b->netns_dev && !a->host_network);
+	return a == b || (a->netns_id.ino && netns_same(a->netns_id, b->netns_id) &&
+			  !a->host_network);
 }
 
 static const struct target *shared_target(const struct plan_fault *a, const struct plan_fault *b)
@@ -180,29 +233,47 @@ static const struct target *shared_target(const struct plan_fault *a, const stru
 	return NULL;
 }
 
-static bool overlap_in_time(const struct experiment *x, const struct fault_spec *a,
-			    const struct fault_spec *b)
-{
-	return plan_start_ns(a) < plan_end_ns(x, b) && plan_start_ns(b) < plan_end_ns(x, a);
-}
-
 static int check_pair(const struct experiment *x, const struct plan_fault *a,
 		      const struct plan_fault *b, struct err *e)
 {
 	const struct fault_driver *d = a->spec->driver;
 	const struct target *t;
+	const char *why;
 
-	if (d != b->spec->driver || !overlap_in_time(x, a->spec, b->spec))
+	if (d != b->spec->driver || !d->conflict || !overlap_in_time(x, a->spec, b->spec))
 		return 0;
-	if (d->one_shot || (d->compatible && d->compatible(a->spec->params, b->spec->params)))
-		return 0;
+	why = d->conflict(a->spec->params, b->spec->params);
 	t = shared_target(a, b);
-	if (!t)
+	if (!why || !t)
 		return 0;
-	err_set(e, EBUSY, "fault %s and fault %s cannot be on %s/%s at one time", a->spec->name,
-		b->spec->name, t->ns, t->name);
+	err_set(e, EBUSY, "fault %s and fault %s cannot be on %s/%s at one time: %s", a->spec->name,
+		b->spec->name, t->ns, t->name, why);
 	err_hint(e, "merge them into one fault, or let one end before the other begins");
 	return -EBUSY;
+}
+
+/* Said in the plan of the one that comes later. */
+static void tell_together(const struct experiment *x, struct plan_fault *a, struct plan_fault *b)
+{
+	const struct fault_driver *d = a->spec->driver;
+	int64_t start = MAX_OF(plan_start_ns(a->spec), plan_start_ns(b->spec));
+	int64_t end = MIN_OF(plan_end_ns(x, a->spec), plan_end_ns(x, b->spec));
+	char from[UNITS_TEXT_MAX], to[UNITS_TEXT_MAX];
+	autofree char *op = NULL;
+	const struct target *t;
+	autostr how = {0};
+
+	if (a->fault.order > b->fault.order) {
+		tell_together(x, b, a);
+		return;
+	}
+	t = shared_target(a, b);
+	if (!t || !d->together || d != b->spec->driver || !overlap_in_time(x, a->spec, b->spec))
+		return;
+	d->together(&a->fault, &b->fault, &how);
+	op = xasprintf("from %s to %s with fault %s on %s/%s: %s", units_duration(start, from),
+		       units_duration(end, to), a->spec->name, t->ns, t->name, how.s);
+	strlist_add(&b->ops, op);
 }
 
 static int check_pairs(const struct plan *p, struct err *e)
@@ -213,6 +284,7 @@ static int check_pairs(const struct plan *p, struct err *e)
 
 			if (r < 0)
 				return r;
+			tell_together(p->x, p->faults[i], p->faults[k]);
 		}
 	return 0;
 }

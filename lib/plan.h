@@ -31,9 +31,9 @@ void plan_free(struct plan *p);
 DEFINE_AUTOPTR(plan, plan_free);
 
 /* One fault for given targets; what plan_build makes of each spec. */
-int plan_fault_new(const struct fault_spec *spec, const struct target_list *targets,
-		   const struct target_list *peers, const struct fault_env *env,
-		   struct plan_fault **ret, struct err *e);
+int plan_fault_new(const struct experiment *x, const struct fault_spec *spec,
+		   const struct target_list *targets, const struct target_list *peers,
+		   const struct fault_env *env, struct plan_fault **ret, struct err *e);
 void plan_fault_free(struct plan_fault *pf);
 DEFINE_AUTOPTR(plan_fault, plan_fault_free);
 
@@ -50,9 +50,15 @@ int plan_choose_all(const struct experiment *x, const struct target_list *all, u
 int64_t plan_start_ns(const struct fault_spec *spec);
 int64_t plan_end_ns(const struct experiment *x, const struct fault_spec *spec);
 
+/* The fault's place among those of its kind that overlap it in time: the least that none of them
+ * has, the earlier one first. It follows from the experiment alone, so a target that comes late
+ * finds the same order. */
+unsigned plan_order(const struct experiment *x, const struct fault_spec *spec);
+
 /* The name under which a run holds a target (lock_name): its network namespace where it has one
- * of its own, so that two sources cannot both hold it. The caller frees. */
-char *plan_target_name(const struct target *t);
+ * of its own, which is known on the whole machine, so that no two sources or state directories can
+ * both hold it. The caller frees. */
+char *plan_target_name(const struct target *t, bool *ret_machine_wide);
 /* All targets of all faults, each once. */
 void plan_targets(const struct plan *p, struct target_list *ret);
 

@@ -8,8 +8,6 @@
  */
 #include "recover.h"
 
-#include "kernel/netns.h"
-
 #include <errno.h>
 #include <stdio.h>
 
@@ -68,18 +66,25 @@ const char *restoration_summary(const struct restoration *r, char *buf, size_t s
 	return buf;
 }
 
+static json_t *text_json(const char *text)
+{
+	return text ? json_string(text) : json_null();
+}
+
 json_t *restoration_json(const struct restoration *r)
 {
 	json_t *list = json_array();
 
 	for (size_t i = 0; i < r->n; i++) {
 		const struct restored *row = &r->items[i];
+		json_t *before = text_json(row->before);
+		json_t *after = row->same ? json_incref(before) : text_json(row->after);
 
 		json_array_append_new(list, json_pack(
-			"{s:s, s:s, s:s, s:s, s:s?, s:b, s:s?, s:s?}", "fault", row->fault,
+			"{s:s, s:s, s:s, s:s, s:s?, s:b, s:o, s:o}", "fault", row->fault,
 			"target", row->target, "kind", row->kind, "outcome",
 			outcome_names[row->outcome], "text", row->text, "residue", row->residue,
-			"before", row->before, "after", row->after));
+			"before", before, "after", after));
 	}
 	return list;
 }
@@ -176,16 +181,21 @@ void recover_check(const struct undo *u, struct broker *broker, struct restored 
 	if (!u->before || !u->driver || !u->driver->resnapshot || row->outcome == UNDO_GONE)
 		return;
 	r = u->driver->resnapshot(u, broker, &now, &e);
-	if (r == -ENOENT)
+	if (r == -ENOENT) {
+		row->outcome = UNDO_GONE; /* also when it went in the middle of the revert */
+		set_text(row, e.text);
 		return;
+	}
 	free(row->before);
 	free(row->after);
 	row->before = xstrdup(u->before);
-	row->after = r < 0 ? NULL : str_take(&now);
+	row->after = NULL;
+	row->same = r == 0 && streq(row->before, now.s ? now.s : "");
 	if (r < 0) {
 		row->outcome = UNDO_FAILED;
 		set_text(row, e.text);
-	} else if (!streq(row->before, row->after)) {
+	} else if (!row->same) {
+		row->after = str_take(&now);
 		report_difference(row);
 	}
 }
@@ -224,10 +234,12 @@ char *recover_diff(const char *before, const char *after)
 	return str_take(&b);
 }
 
-static int find_on_machine(void *data, uint64_t dev, uint64_t ino, bool *ret_owned)
+static int find_on_machine(void *data, struct netns_id id, bool *ret_owned)
 {
+	int fd = netns_find(id, NULL);
+
 	*ret_owned = true;
-	return netns_find(dev, ino, NULL);
+	return fd == -ENOENT ? netns_find_held(id) : fd;
 }
 
 /* Fills in handles; those in owned are to be closed. */
@@ -239,15 +251,14 @@ static void find_handles(struct undo_list *l, const struct recover_handles *h, b
 	for (size_t i = 0; i < l->n; i++) {
 		struct undo *u = &l->items[i];
 
-		if (!u->netns_ino || u->earlier_boot)
+		if (!u->netns_id.ino || u->earlier_boot)
 			continue;
 		/* Records of one target follow each other: one look-up serves them all. */
-		if (i > 0 && l->items[i - 1].netns_ino == u->netns_ino &&
-		    l->items[i - 1].netns_dev == u->netns_dev) {
+		if (i > 0 && netns_same(l->items[i - 1].netns_id, u->netns_id)) {
 			u->netns_fd = l->items[i - 1].netns_fd;
 			continue;
 		}
-		u->netns_fd = h->find_netns(h->data, u->netns_dev, u->netns_ino, &owned[i]);
+		u->netns_fd = h->find_netns(h->data, u->netns_id, &owned[i]);
 	}
 }
 
@@ -287,7 +298,7 @@ int recover_run(struct journal *j, struct broker *broker, const char *run_id,
 	return r;
 }
 
-static char *dead_run_record(const char *run_id, const char *experiment, const char *who,
+static json_t *dead_run_record(const char *run_id, const char *experiment, const char *who,
 			     const struct restoration *rest, bool left)
 {
 	char summary[300];
@@ -296,20 +307,17 @@ static char *dead_run_record(const char *run_id, const char *experiment, const c
 			    "brunt recover %s", who,
 			    restoration_summary(rest, summary, sizeof summary), run_id)
 		: xasprintf("the run's process died; %s put everything back", who);
-	json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:o}", "run", run_id, "experiment", experiment,
+
+	return json_pack("{s:s, s:s, s:s, s:s, s:o}", "run", run_id, "experiment", experiment,
 			      "verdict", left ? "not-restored" : "error", "sentence", sentence,
 			      "restoration", restoration_json(rest));
-	char *text = json_dumps(o, JSON_COMPACT);
-
-	json_decref(o);
-	return text;
 }
 
 int recover_dead_run(struct journal *j, struct broker *broker, const char *run_id,
 		     const struct recover_handles *handles, const char *who,
 		     struct restoration *ret, struct err *e)
 {
-	autofree char *record = NULL;
+	json_auto_t *record = NULL;
 	struct run_row row = {0};
 	bool left;
 	int r;

@@ -18,6 +18,7 @@ struct restored {
 	enum undo_outcome outcome;
 	char *text;           /* why it failed, or what somebody else changed */
 	char *before, *after; /* snapshots; NULL: not compared */
+	bool same;            /* after is as before was, and is not kept */
 	bool residue;         /* they differ, and nobody else is known to have made it so */
 };
 
@@ -47,7 +48,7 @@ json_t *restoration_json(const struct restoration *r);
  * NULL looks for it on the machine. The caller holds the run's lock.
  */
 struct recover_handles {
-	int (*find_netns)(void *data, uint64_t dev, uint64_t ino, bool *ret_owned);
+	int (*find_netns)(void *data, struct netns_id id, bool *ret_owned);
 	void *data;
 };
 int recover_run(struct journal *j, struct broker *broker, const char *run_id,

@@ -6,10 +6,14 @@
 #include "report.h"
 
 #include "base/mem.h"
+#include "base/units.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <sys/stat.h>
+#include <string.h>
 
 enum outcome { OUTCOME_PASSED, OUTCOME_FAILURE, OUTCOME_ERROR, OUTCOME_SKIPPED };
 
@@ -46,6 +50,49 @@ static void add_escaped(struct str *b, const char *s)
 	}
 }
 
+bool report_expects_breach(const json_t *slo)
+{
+	return json_is_true(json_object_get(slo, "breach_expected"));
+}
+
+static bool was_breached(const json_t *slo)
+{
+	const json_t *o;
+	size_t i;
+
+	json_array_foreach(json_object_get(slo, "objectives"), i, o)
+		if (streq(text_of(o, "window"), "fault") && streq(text_of(o, "state"), "breached"))
+			return true;
+	return false;
+}
+
+bool report_recovery(const json_t *slo, struct report_recovery *ret)
+{
+	const json_t *within = json_object_get(slo, "recovers_within_ms");
+	const json_t *after = json_object_get(slo, "recovered_after_ms");
+	bool missed = json_is_true(json_object_get(slo, "recovery_breached"));
+	double after_ms = json_number_value(after);
+	char t[UNITS_TEXT_MAX];
+
+	if (!json_is_number(within) && after_ms <= 0 &&
+	    !(json_is_number(after) && was_breached(slo)))
+		return false;
+	*ret = (struct report_recovery){.objective = "time to recover", .state = "measured"};
+	if (json_is_number(within)) {
+		snprintf(ret->objective, sizeof ret->objective, "recovers within %s",
+			 units_duration((int64_t)(json_number_value(within) * 1e6), t));
+		ret->state = missed ? "breached" : json_is_number(after) ? "held" : "inconclusive";
+	}
+	if (after_ms > 0)
+		snprintf(ret->text, sizeof ret->text, "held again after %s",
+			 units_duration((int64_t)(after_ms * 1e6), t));
+	else
+		strcpy(ret->text, json_is_number(after) ? "held at once"
+				  : missed		? "not within the recovery window"
+							: "nothing was measured");
+	return true;
+}
+
 struct suite {
 	struct str cases;
 	size_t n, count[4]; /* by outcome */
@@ -72,6 +119,17 @@ static void add_case(struct suite *s, const char *name, enum outcome outcome, co
 	str_add(&s->cases, "\"/>\n    </testcase>\n");
 }
 
+static void add_recovery(struct suite *s, const json_t *slo)
+{
+	autofree char *name = NULL;
+	struct report_recovery rec;
+
+	if (!report_recovery(slo, &rec) || streq(rec.state, "measured"))
+		return;
+	name = xasprintf("%s: %s", text_of(slo, "name"), rec.objective);
+	add_case(s, name, streq(rec.state, "held") ? OUTCOME_PASSED : OUTCOME_FAILURE, rec.text);
+}
+
 static void add_objectives(struct suite *s, const json_t *record)
 {
 	const json_t *slo, *o;
@@ -79,14 +137,17 @@ static void add_objectives(struct suite *s, const json_t *record)
 
 	json_array_foreach(json_object_get(record, "slos"), i, slo) {
 		json_array_foreach(json_object_get(slo, "objectives"), k, o) {
-			const char *state = text_of(o, "state"), *why = text_of(o, "why");
-			autofree char *name = xasprintf("%s: %s in %s", text_of(slo, "name"),
+			bool unwanted = !report_expects_breach(slo);
+			const char *state = text_of(unwanted ? o : slo, "state"), *why = text_of(o, "why");
+			autofree char *name = xasprintf("%s: %s%s in %s", text_of(slo, "name"),
+							unwanted ? "" : "breach of ",
 							text_of(o, "objective"), text_of(o, "window"));
 
 			/* An objective that could not be told is no pass: a gate must not open. */
 			add_case(s, name, streq(state, "held") ? OUTCOME_PASSED : OUTCOME_FAILURE,
 				 *why ? why : text_of(o, "text"));
 		}
+		add_recovery(s, slo);
 	}
 }
 
@@ -179,6 +240,21 @@ static int write_all(int fd, const char *text)
 		len -= (size_t)n;
 	}
 	return fsync(fd) < 0 && errno != EINVAL && errno != EROFS ? -errno : 0;
+}
+
+int report_check(const char *path, struct err *e)
+{
+	const char *slash = strrchr(path, '/');
+	autofree char *folder = slash ? xstrndup(path, (size_t)(slash - path) + 1) : xstrdup(".");
+	struct stat st;
+
+	if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+		return err_errno(e, EISDIR, "write report %s", path);
+	if (access(folder, W_OK) < 0) {
+		err_errno(e, errno, "write report %s", path);
+		return err_hint(e, "make the folder %s first, or write elsewhere", folder);
+	}
+	return 0;
 }
 
 int report_write(const char *path, const char *text, struct err *e)

@@ -70,9 +70,12 @@ static const struct slo_result *slo_in_state(const struct verdict_facts *f, enum
 	return NULL;
 }
 
+/* The objective to blame; none where its breach was wanted. */
 static const struct objective_result *objective_in_state(const struct slo_result *s,
 							 enum slo_state state)
 {
+	if (state == SLO_BREACHED && s->breach_expected)
+		return NULL;
 	for (size_t i = 0; i < s->n_objectives; i++)
 		if (s->objectives[i].state == state)
 			return &s->objectives[i];
@@ -156,9 +159,10 @@ static bool say_ineffective(const struct verdict_facts *f, struct verdict_result
 		return false;
 	ret->verdict = VERDICT_INEFFECTIVE;
 	snprintf(ret->sentence, sizeof ret->sentence,
-		 "ineffective: %s (%s) was injected and is not felt%s%s; check direction, device and "
-		 "target against the way the traffic takes", v->name, v->effect->requested,
-		 v->effect->measured[0] ? ": " : "", v->effect->measured);
+		 "ineffective: %s (%s) was injected and is not felt%s%s; %s", v->name,
+		 v->effect->requested, v->effect->measured[0] ? ": " : "", v->effect->measured,
+		 v->advice ? v->advice : "check direction, device and target against the way the "
+					 "traffic takes");
 	return true;
 }
 
@@ -232,10 +236,25 @@ static void list_faults(const struct verdict_facts *f, struct str *b)
 	}
 }
 
+/* "2 of 2 SLOs kept", "1 of 2 SLOs kept and 1 breached as expected" */
+static const char *count_slos(const struct verdict_facts *f, char *buf, size_t size)
+{
+	size_t expected = 0;
+	int n;
+
+	for (size_t i = 0; i < f->n_slos; i++)
+		expected += f->slos[i].breach_expected;
+	n = snprintf(buf, size, "%zu of %zu SLOs kept", f->n_slos - expected, f->n_slos);
+	if (expected)
+		snprintf(buf + n, size - (size_t)n, " and %zu breached as expected", expected);
+	return buf;
+}
+
 static void say_passed(const struct verdict_facts *f, struct verdict_result *ret)
 {
 	autostr faults = {0};
 	size_t targets = 0;
+	char slos[120];
 
 	list_faults(f, &faults);
 	for (size_t i = 0; i < f->n_faults; i++)
@@ -251,8 +270,8 @@ static void say_passed(const struct verdict_facts *f, struct verdict_result *ret
 			 faults.s);
 	else
 		snprintf(ret->sentence, sizeof ret->sentence,
-			 "%s: %zu of %zu SLOs kept under %s%s",
-			 ret->narrowly ? "passed, narrowly" : "passed", f->n_slos, f->n_slos, faults.s,
+			 "%s: %s under %s%s", ret->narrowly ? "passed, narrowly" : "passed",
+			 count_slos(f, slos, sizeof slos), faults.s,
 			 ret->narrowly ? ": inside the confidence interval it would have failed, "
 					 "measure longer" : "");
 }

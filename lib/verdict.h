@@ -28,6 +28,7 @@ struct verdict_fault {
 	const char *name;
 	size_t n_targets;
 	const struct effect *effect;
+	const char *advice;  /* what to look at when it is not felt; NULL: the way of the traffic */
 	int64_t let_through; /* packets that an expired lease let pass */
 	bool gate_gone;
 };

@@ -1,13 +1,18 @@
-"""count.py STATUS JUNIT.xml... - the suites' last line, and its exit code
-   count.py --failed JUNIT.xml  - names of the programs that failed, to run once more
+"""count.py STATUS SECONDS LOGS... - what the suites took, and how many tests passed; the exit code
+   count.py --failed JUNIT.xml    - names of the programs that failed, to run once more
 
-Beside each testlog.junit.xml there may be an again.junit.xml: what was run once more, alone, takes
-the place of its first result. A program that died without a verdict counts as one failure: meson's
-own exit status is the second witness.
+LOGS is a build's meson-logs folder. Beside each ROUND.junit.xml in it there may be a
+ROUND-again.junit.xml: what was run once more, alone, takes the place of its first result. A program
+that died without a verdict counts as one failure: meson's own exit status is the second witness.
 """
+import collections
+import glob
+import json
 import os
 import sys
 import xml.etree.ElementTree as ET
+
+AGAIN = "-again.junit.xml"
 
 
 def outcome(case):
@@ -27,23 +32,58 @@ def failed(path):
     print(" ".join(sorted({name.split(" / ")[-1] for name in bad})))
 
 
-def total(status, paths):
-    count = {"passed": 0, "failed": 0, "skipped": 0}
-    for path in paths:
+def final_results(folder):
+    """Of each round of a build, {program: outcomes}, the second run of a program instead of the first."""
+    for path in glob.glob(f"{folder}/*.junit.xml"):
+        if path.endswith(AGAIN):
+            continue
         results = programs(path)
-        again = os.path.join(os.path.dirname(path), "again.junit.xml")
+        again = path.replace(".junit.xml", AGAIN)
         if os.path.exists(again):
-            results.update(programs(again))
-        for tests in results.values():
-            for verdict in tests:
-                count[verdict] += 1
+            # A name of one suite may also run a program of another.
+            results.update({k: v for k, v in programs(again).items() if k in results})
+        yield results
+
+
+def total(status, folders):
+    count = {"passed": 0, "failed": 0, "skipped": 0}
+    for folder in folders:
+        for results in final_results(folder):
+            for tests in results.values():
+                for verdict in tests:
+                    count[verdict] += 1
     if status and not count["failed"]:
         count["failed"] = 1
     print("{passed} passed, {failed} failed, {skipped} skipped".format(**count))
     return 1 if count["failed"] or not count["passed"] else 0
 
 
+def durations(folder):
+    """(suite, program, seconds) of every program of a build that ran."""
+    build = os.path.basename(os.path.dirname(os.path.abspath(folder)))
+    for path in glob.glob(f"{folder}/*.junit.xml"):
+        with open(path.replace(".junit.xml", ".json"), encoding="utf-8") as f:
+            for line in f:
+                test = json.loads(line)
+                suites, program = test["name"].split(" / ")
+                yield f"{build} {suites.split(':')[1].split('+')[0]}", program, test["duration"]
+
+
+def print_times(seconds, folders):
+    rows = [row for folder in folders for row in durations(folder)]
+    suites = collections.Counter()
+    for suite, _, took in rows:
+        suites[suite] += took
+    print(f"{seconds} s altogether; a suite's programs, some of which ran beside each other, took")
+    for suite, took in suites.most_common():
+        print(f"  {took:6.1f} s  {suite}")
+    print("the slowest ten programs:")
+    for suite, program, took in sorted(rows, key=lambda r: -r[2])[:10]:
+        print(f"  {took:6.1f} s  {program} ({suite})")
+
+
 if sys.argv[1] == "--failed":
     failed(sys.argv[2])
 else:
-    sys.exit(total(int(sys.argv[1]), sys.argv[2:]))
+    print_times(int(sys.argv[2]), sys.argv[3:])
+    sys.exit(total(int(sys.argv[1]), sys.argv[3:]))

@@ -78,11 +78,13 @@ class Pair:
             ip("netns", "add", self.b)
             ip("-n", self.a, "link", "add", "ea", "type", "veth", "peer", "name", "eb",
                "netns", self.b)
+            # Up before they have addresses: else the first neighbour solicitation is lost.
+            for ns, dev in ((self.a, "ea"), (self.b, "eb")):
+                ip("-n", ns, "link", "set", "lo", "up")
+                ip("-n", ns, "link", "set", dev, "up")
             for ns, dev, host in ((self.a, "ea", 1), (self.b, "eb", 2)):
                 ip("-n", ns, "addr", "add", f"10.99.0.{host}/24", "dev", dev)
                 ip("-n", ns, "addr", "add", f"fd99::{host}/64", "dev", dev, "nodad")
-                ip("-n", ns, "link", "set", "lo", "up")
-                ip("-n", ns, "link", "set", dev, "up")
             harness.wait_for(lambda: self.ping(count=1) and self.ping("fd99::2", count=1),
                              "the pair to answer")
         except BaseException:

@@ -5,9 +5,11 @@ A skip names the leg that covers the same thing: self.skipTest("no netem here; l
 """
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest
 
@@ -50,6 +52,24 @@ class TapResult(unittest.TestResult):
         self._fail(test, err)
 
 
+def patient(test):
+    """Marks a class or a test that waits most of its time, and whose figures leave room.
+
+    PATIENT_JOBS of a file's patient tests run beside each other, each group in a process of its own
+    (what they name by os.getpid() is theirs); then the other tests run, one at a time. A file with a
+    line PATIENT = True is patient altogether, and may run beside other programs too (tests/run).
+    """
+    test.patient = True
+    return test
+
+
+def alone(test):
+    """Marks a test of a patient class that measures finely or wants the whole machine."""
+    test.patient = False
+    return test
+
+
+PATIENT_JOBS = 3
 IN_LAB = os.uname().nodename == "uml"  # inside User Mode Linux (tests/lab/uml.py)
 
 
@@ -69,8 +89,71 @@ def main():
     print("TAP version 13")
     print(f"1..{suite.countTestCases()}", flush=True)
     result = TapResult()
-    suite.run(result)
-    sys.exit(0 if result.wasSuccessful() else 1)
+    tests = list(flat(suite))
+    beside = [] if names else [t for t in tests if is_patient(t)]
+    passed = run_beside(beside, result) if beside else True
+    unittest.TestSuite(t for t in tests if t not in beside).run(result)
+    sys.exit(0 if result.wasSuccessful() and passed else 1)
+
+
+def flat(suite):
+    for test in suite:
+        yield from flat(test) if isinstance(test, unittest.TestSuite) else [test]
+
+
+def is_patient(test):
+    method = getattr(test, test._testMethodName)
+    default = getattr(sys.modules["__main__"], "PATIENT", False)
+    return getattr(method, "patient", getattr(test, "patient", default))
+
+
+def run_beside(tests, result):
+    """Runs tests in PATIENT_JOBS processes and relays what they report; true when all passed."""
+    deal = [tests[i::PATIENT_JOBS] for i in range(min(PATIENT_JOBS, len(tests)))]
+    lock, outcomes = threading.Lock(), []
+
+    def work(hand):
+        names = [t.id().replace("__main__.", "") for t in hand]
+        with subprocess.Popen([sys.executable, sys.argv[0], *names], stdout=subprocess.PIPE,
+                              text=True) as proc:
+            reported = relay_tap(proc.stdout, lock, result)
+        with lock:
+            if proc.returncode and not reported["not ok"]:
+                result.testsRun += 1
+                print(f"not ok {result.testsRun} - {names[0]} and beside it: exit {proc.returncode}")
+            outcomes.append(proc.returncode == 0)
+
+    threads = [threading.Thread(target=work, args=(hand,)) for hand in deal]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    return all(outcomes)
+
+
+def relay_tap(lines, lock, result):
+    """Prints another process's verdicts under the next numbers of our own, each with its text."""
+    count = {"ok": 0, "not ok": 0}
+    verdict, block = None, []
+
+    def flush():
+        """The number is given as the line is printed: TAP wants them in order."""
+        with lock:
+            if verdict:
+                result.testsRun += 1
+                print(f"{verdict[1]} {result.testsRun} - {verdict[2]}")
+            print("".join(block), end="", flush=True)
+
+    for line in lines:
+        found = re.match(r"(ok|not ok) \d+ - (.*)", line)
+        if found:
+            flush()
+            verdict, block = found, []
+            count[found[1]] += 1
+        elif not re.match(r"TAP version|1\.\.", line):
+            block.append(line)
+    flush()
+    return count
 
 
 def wait_for(condition, what, timeout=60.0):

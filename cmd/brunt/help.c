@@ -3,6 +3,8 @@
 #include "options.h"
 #include "verbs.h"
 
+#include "../../lib/base/explain.h"
+
 void help_overview(struct str *ret)
 {
 	const struct verb *const *verbs;
@@ -24,7 +26,8 @@ void help_verb(const struct verb *v, struct str *ret)
 	const struct option_row *rows;
 	size_t n;
 
-	str_addf(ret, "Usage: brunt %s %s\n\n%s\n", v->name, v->usage, v->doc);
+	str_addf(ret, "Usage: brunt %s%s%s\n\n", v->name, *v->usage ? " " : "", v->usage);
+	explain_paragraphs(v->doc, ret);
 	if (v->subs)
 		str_add(ret, "\nVerbs:\n");
 	for (const struct verb *const *sub = v->subs; sub && *sub; sub++)

@@ -13,6 +13,7 @@
 #include "../../lib/journal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 
@@ -87,10 +88,18 @@ static int no_such_sub(const struct verb *v, const char *name, struct err *e)
 	return EXIT_USAGE;
 }
 
+/* Guard and lab supervisor leave this directory. */
+static char *absolute(const char *path)
+{
+	autofree char *here = *path == '/' ? NULL : getcwd(NULL, 0);
+
+	return here ? xasprintf("%s/%s", here, path) : xstrdup(path);
+}
+
 static int run_verb(const struct verb *v, int argc, char **argv, struct err *e)
 {
 	autofree void *opts = xcalloc(1, v->options_size);
-	autofree char *state_dir = NULL;
+	autofree char *state_dir = NULL, *default_dir = NULL;
 	struct globals g = {0};
 	struct strlist args = {0};
 	bool help = false;
@@ -107,12 +116,59 @@ static int run_verb(const struct verb *v, int argc, char **argv, struct err *e)
 		code = EXIT_PASSED;
 	} else {
 		if (!g.state_dir)
-			g.state_dir = state_dir = journal_default_dir();
+			g.state_dir = default_dir = journal_default_dir();
+		g.state_dir = state_dir = absolute(g.state_dir);
 		g.color = isatty(STDOUT_FILENO) && !g.no_color && !getenv("NO_COLOR");
-		code = v->run(&g, opts, &args, e);
+		code = sandbox_enter(v->sandbox, e) < 0 ? EXIT_ERROR : v->run(&g, opts, &args, e);
 	}
 	options_done(v, opts, &args);
 	return flush_stdout(code, e);
+}
+
+/* A descriptor that was closed by whoever started us would go to the next file opened, the journal
+ * perhaps, and messages into that. Open for reading, so that output still fails. */
+static void hold_standard_streams(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0)
+			open("/dev/null", O_RDONLY);
+}
+
+static bool is_common_option(const char *arg, bool *ret_takes_value)
+{
+	size_t n;
+	const struct option_row *rows = options_global(&n);
+
+	for (size_t i = 0; i < n; i++) {
+		const char letter[] = {'-', rows[i].letter, '\0'};
+		size_t len = strlen(rows[i].name);
+		bool whole = streq(arg, rows[i].name) || (rows[i].letter && streq(arg, letter));
+
+		*ret_takes_value = whole && rows[i].arg;
+		if (whole || (rows[i].arg && strncmp(arg, rows[i].name, len) == 0 && arg[len] == '='))
+			return true;
+	}
+	return false;
+}
+
+/* "brunt -q --state-dir D lab ps" is "brunt lab ps -q --state-dir D", as with kubectl. */
+static void move_verb_to_front(int argc, char **argv)
+{
+	const struct verb *v;
+	int at = 1, n = 1;
+	bool value;
+
+	while (at < argc && is_common_option(argv[at], &value))
+		at += 1 + value;
+	if (at == 1 || at >= argc || !(v = verb_find(argv[at])))
+		return;
+	n += v->subs && at + 1 < argc && verb_find_sub(v, argv[at + 1]);
+	for (int i = 0; i < n; i++) {
+		char *word = argv[at + i];
+
+		memmove(argv + 2 + i, argv + 1 + i, (size_t)(at - 1) * sizeof *argv);
+		argv[1 + i] = word;
+	}
 }
 
 int main(int argc, char **argv)
@@ -121,6 +177,7 @@ int main(int argc, char **argv)
 	struct err e = {0};
 	int code;
 
+	hold_standard_streams();
 	for (size_t i = 0; argc > 1 && roles[i].name; i++)
 		if (streq(argv[1], roles[i].name))
 			return roles[i].main(argc, argv);
@@ -132,6 +189,7 @@ int main(int argc, char **argv)
 		return EXIT_USAGE;
 	}
 	signal(SIGPIPE, SIG_IGN);
+	move_verb_to_front(argc, argv);
 	if (streq(argv[1], "--help") || streq(argv[1], "-h"))
 		argv[1] = "help";
 	else if (streq(argv[1], "--version") || streq(argv[1], "-V"))

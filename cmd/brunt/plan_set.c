@@ -3,8 +3,7 @@
 #include <stdio.h>
 
 struct printer {
-	bool json;
-	struct err *e;
+	enum output output;
 };
 
 static const char *text_of(const json_t *o, const char *key)
@@ -36,15 +35,15 @@ static void after_plan(void *data, const struct engine *en)
 	const struct err *why = engine_error(en);
 	size_t i;
 
-	if (why && p->e)
-		*p->e = *why;
+	if (why) {
+		fprintf(stderr, "brunt: %s: %s\n", engine_experiment(en), why->text);
+		if (why->hint[0])
+			fprintf(stderr, "next step: %s\n", why->hint);
+	}
 	if (!plan)
 		return;
-	if (p->json) {
-		json_dumpf(plan, stdout, JSON_INDENT(2));
-		putchar('\n');
+	if (output_data(p->output, plan))
 		return;
-	}
 	printf("experiment %s: blast radius %lld target%s\n", text_of(plan, "experiment"),
 	       (long long)json_integer_value(json_object_get(plan, "targets")),
 	       json_integer_value(json_object_get(plan, "targets")) == 1 ? "" : "s");
@@ -53,9 +52,9 @@ static void after_plan(void *data, const struct engine *en)
 }
 
 int plan_set(const struct globals *g, const struct experiment_set *set,
-	     const struct engine_options *o, const char *output, struct err *e)
+	     const struct engine_options *o, enum output output, struct err *e)
 {
-	struct printer p = {.json = streq(output, "json"), .e = e};
+	struct printer p = {.output = output};
 	const struct session_hooks hooks = {.after = after_plan, .data = &p};
 	int code = session_run(set, o, 0, &hooks, e);
 

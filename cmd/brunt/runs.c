@@ -1,5 +1,7 @@
 #include "runs.h"
 
+#include <stdio.h>
+
 int runs_named(struct journal *j, const struct strlist *args, struct strlist *ret, struct err *e)
 {
 	for (size_t i = 0; i < args->n; i++) {
@@ -27,4 +29,24 @@ int runs_unfinished(struct journal *j, struct strlist *ret, struct err *e)
 	}
 	free(rows);
 	return r;
+}
+
+bool runs_has_ended(struct journal *j, const char *id)
+{
+	struct run_row row = {0};
+	bool ended = journal_run(j, id, &row, NULL) == 0 && !streq(row.state, "running") &&
+		     !streq(row.state, "not-restored");
+
+	if (ended)
+		printf("run %s has ended already (%s), nothing is left of it\n", id,
+		       row.verdict ? row.verdict : row.state);
+	run_row_done(&row);
+	return ended;
+}
+
+void runs_note_failure(struct err *e, const struct err *failure)
+{
+	if (e->code)
+		fprintf(stderr, "brunt: %s\n", e->text);
+	*e = *failure;
 }

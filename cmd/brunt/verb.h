@@ -7,6 +7,7 @@
 
 #include "../../lib/base/err.h"
 #include "../../lib/base/mem.h"
+#include "../../lib/kernel/sandbox.h"
 
 #include <stdbool.h>
 
@@ -46,6 +47,7 @@ struct verb {
 	size_t options_size;
 	bool hidden;
 	bool args_verbatim; /* options end at the first argument */
+	enum sandbox_role sandbox; /* entered before run */
 	/* NULL-terminated: the next word chooses one of these ("lab up"); no run of its own. */
 	const struct verb *const *subs;
 	/* opts points to the verb's options struct; args are what is left. Returns an exit code;

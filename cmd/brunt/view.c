@@ -13,6 +13,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <systemd/sd-event.h>
 
 enum { REDRAW_MSEC = 250, SPARK_CELLS = 20, NAME_MAX_CELLS = 18 };
@@ -38,6 +39,9 @@ static const char *paint(const struct view *v, const char *code)
 #define RED "\033[31m"
 #define GREEN "\033[32m"
 #define PLAIN "\033[0m"
+/* A line that is longer than a narrow terminal is cut: wrapped, it would be two to go back over. */
+#define WRAP_OFF "\033[?7l"
+#define WRAP_ON "\033[?7h"
 
 /* ---- events -------------------------------------------------------------------------------- */
 
@@ -78,6 +82,27 @@ static bool describe(const struct view *v, const struct event *ev, char *buf, si
 	}
 }
 
+/* What must not scroll away unread. */
+static bool is_grave(const struct event *ev)
+{
+	return ev->type == EVENT_WARNING || ev->type == EVENT_RESIDUE;
+}
+
+static void clear_block(struct view *v)
+{
+	if (v->lines)
+		printf("\033[%uA\033[J", v->lines);
+	v->lines = 0;
+}
+
+/* The block is drawn again below it. */
+static void print_above(struct view *v, const char *line)
+{
+	clear_block(v);
+	printf("%s\n", line);
+	fflush(stdout);
+}
+
 static void on_event(void *data, const struct event *ev)
 {
 	struct view *v = data;
@@ -85,9 +110,11 @@ static void on_event(void *data, const struct event *ev)
 
 	if (!describe(v, ev, line, sizeof line))
 		return;
-	if (v->live)
+	if (v->live && is_grave(ev))
+		print_above(v, line);
+	else if (v->live)
 		snprintf(v->last, sizeof v->last, "%s", line);
-	else if (!v->quiet || ev->type == EVENT_WARNING || ev->type == EVENT_RESIDUE)
+	else if (!v->quiet || is_grave(ev))
 		fprintf(stderr, "%7.1f s  %s\n",
 			(double)(ev->at_ns - v->start_ns) / NSEC_PER_SEC, line);
 }
@@ -143,6 +170,34 @@ static void end_line(struct str *out, unsigned *lines)
 	(*lines)++;
 }
 
+/* Lines that the block may have: what scrolls out of the screen cannot be drawn over. */
+static unsigned most_lines(void)
+{
+	struct winsize w;
+
+	return ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_row > 3 ? w.ws_row - 1u : 23;
+}
+
+/* Faults and SLOs, as many as there is room for above the last line. */
+static void draw_rows(const struct view *v, const struct engine_now *now, struct str *out,
+		      unsigned *lines)
+{
+	size_t n = now->n_faults + now->n_slos, room = most_lines() - 2;
+	size_t shown = n > room ? room - 1 : n;
+
+	for (size_t i = 0; i < shown; i++) {
+		if (i < now->n_faults)
+			draw_fault(v, now, i, out);
+		else
+			draw_slo(v, now, i - now->n_faults, out);
+		end_line(out, lines);
+	}
+	if (shown < n) {
+		str_addf(out, "  and %zu more", n - shown);
+		end_line(out, lines);
+	}
+}
+
 static void draw(struct view *v)
 {
 	struct engine_now now = {0};
@@ -151,6 +206,7 @@ static void draw(struct view *v)
 	unsigned lines = 0;
 
 	engine_now(v->en, &now);
+	str_add(&out, WRAP_OFF);
 	if (v->lines)
 		str_addf(&out, "\033[%uA", v->lines);
 	str_addf(&out, "%s%s%s", paint(v, BOLD), now.phase ? now.phase : "", paint(v, PLAIN));
@@ -161,17 +217,10 @@ static void draw(struct view *v)
 					left));
 	str_addf(&out, "  %sCtrl-C puts everything back%s", paint(v, DIM), paint(v, PLAIN));
 	end_line(&out, &lines);
-	for (size_t i = 0; i < now.n_faults; i++) {
-		draw_fault(v, &now, i, &out);
-		end_line(&out, &lines);
-	}
-	for (size_t i = 0; i < now.n_slos; i++) {
-		draw_slo(v, &now, i, &out);
-		end_line(&out, &lines);
-	}
+	draw_rows(v, &now, &out, &lines);
 	str_addf(&out, "  %s%.70s%s", paint(v, DIM), v->last, paint(v, PLAIN));
 	end_line(&out, &lines);
-	str_add(&out, "\033[J");
+	str_add(&out, "\033[J" WRAP_ON);
 	v->lines = lines;
 	fputs(out.s, stdout);
 	fflush(stdout);
@@ -220,9 +269,7 @@ int view_attach(struct view *v, const struct engine *en, struct sd_event *loop, 
 void view_finish(struct view *v)
 {
 	v->timer = sd_event_source_disable_unref(v->timer);
-	if (v->lines)
-		printf("\033[%uA\033[J", v->lines);
-	v->lines = 0;
+	clear_block(v);
 	v->en = NULL;
 	fflush(stdout);
 }

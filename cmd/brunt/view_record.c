@@ -6,6 +6,8 @@
 #include "table.h"
 #include "view.h"
 
+#include "../../lib/report.h"
+
 #include <stdio.h>
 
 static const char *text_of(const json_t *o, const char *key)
@@ -68,15 +70,29 @@ static void faults_table(const struct globals *g, const json_t *record)
 		table_print(t);
 }
 
-static void objective_row(struct table *t, const char *slo, const json_t *o)
+static void objective_row(struct table *t, const json_t *slo, const json_t *o)
 {
 	const char *state = text_of(o, "state"), *why = text_of(o, "why");
 	bool narrowly = json_is_true(json_object_get(o, "narrowly"));
-	autofree char *verdict = xasprintf("%s%s", state, narrowly ? ", narrowly" : "");
-	const char *cells[] = {slo, text_of(o, "window"), text_of(o, "objective"),
+	bool wanted = report_expects_breach(slo) && streq(state, "breached");
+	autofree char *verdict = xasprintf("%s%s%s", state, narrowly ? ", narrowly" : "",
+					   wanted ? ", as expected" : "");
+	const char *cells[] = {text_of(slo, "name"), text_of(o, "window"), text_of(o, "objective"),
 			       *why ? why : text_of(o, "text"), verdict};
 
-	table_row(t, cells, color_of(state));
+	table_row(t, cells, color_of(wanted ? "held" : report_expects_breach(slo) ? "" : state));
+}
+
+static void recovery_row(struct table *t, const json_t *slo)
+{
+	struct report_recovery rec;
+
+	if (report_recovery(slo, &rec)) {
+		const char *cells[] = {text_of(slo, "name"), "recovery", rec.objective, rec.text,
+				       rec.state};
+
+		table_row(t, cells, color_of(rec.state));
+	}
 }
 
 static void slos_table(const struct globals *g, const json_t *record)
@@ -87,9 +103,11 @@ static void slos_table(const struct globals *g, const json_t *record)
 	autoptr(table) t = table_new(g, headings);
 	size_t i, k;
 
-	json_array_foreach(slos, i, s)
+	json_array_foreach(slos, i, s) {
 		json_array_foreach(json_object_get(s, "objectives"), k, o)
-			objective_row(t, text_of(s, "name"), o);
+			objective_row(t, s, o);
+		recovery_row(t, s);
+	}
 	if (json_array_size(slos))
 		table_print(t);
 }
@@ -110,6 +128,8 @@ void view_record(const struct globals *g, const json_t *record)
 	const char *verdict = text_of(record, "verdict");
 	bool narrowly = json_is_true(json_object_get(record, "narrowly"));
 	bool good = streq(verdict, "passed");
+	bool tables = json_array_size(json_object_get(record, "faults")) ||
+		      json_array_size(json_object_get(record, "slos"));
 
 	faults_table(g, record);
 	if (json_array_size(json_object_get(record, "faults")) &&
@@ -117,7 +137,7 @@ void view_record(const struct globals *g, const json_t *record)
 		putchar('\n');
 	slos_table(g, record);
 	residue_lines(record);
-	printf("%s%s%s: %s%s%s\n", json_array_size(json_object_get(record, "faults")) ? "\n" : "",
+	printf("%s%s%s: %s%s%s\n", tables ? "\n" : "",
 	       text_of(record, "experiment"), g->color ? (good ? "\033[32m" : "\033[31m") : "",
 	       verdict, narrowly ? ", narrowly" : "", g->color ? "\033[0m" : "");
 	printf("%s\n", text_of(record, "sentence"));

@@ -7,10 +7,11 @@
 
 enum { WIDTH = 92 };
 
-/* Breaks text at spaces; every line begins with indent spaces and prefix. */
-static void add_wrapped(struct str *b, const char *text, int indent, const char *prefix)
+/* Breaks text at spaces; every line begins with indent spaces and prefix, those after the first
+ * with hang spaces more. */
+static void add_hanging(struct str *b, const char *text, int indent, int hang, const char *prefix)
 {
-	while (*text) {
+	for (; *text; indent += hang, hang = 0) {
 		size_t room = WIDTH - indent - strlen(prefix), len = strlen(text);
 
 		if (len > room) {
@@ -21,6 +22,29 @@ static void add_wrapped(struct str *b, const char *text, int indent, const char 
 		}
 		str_addf(b, "%*s%s%.*s\n", indent, "", prefix, (int)len, text);
 		text += len + strspn(text + len, " ");
+	}
+}
+
+static void add_wrapped(struct str *b, const char *text, int indent, const char *prefix)
+{
+	add_hanging(b, text, indent, 0, prefix);
+}
+
+void explain_paragraphs(const char *text, struct str *ret)
+{
+	const char *end;
+
+	for (;; text = end + 2) {
+		autofree char *one = NULL;
+
+		end = strstr(text, "\n\n");
+		one = end ? xstrndup(text, (size_t)(end - text)) : xstrdup(text);
+		for (char *c = one; (c = strchr(c, '\n'));)
+			*c = ' ';
+		add_wrapped(ret, one, 0, "");
+		if (!end)
+			return;
+		str_add(ret, "\n");
 	}
 }
 
@@ -140,7 +164,7 @@ static void add_row(struct str *b, const char *name, const char *facts, const ch
 {
 	autofree char *line = xasprintf("%s  %s", name, facts);
 
-	add_wrapped(b, line, 2, "");
+	add_hanging(b, line, 2, 8, "");
 	if (doc)
 		add_wrapped(b, doc, 6, "");
 	str_add(b, "\n");

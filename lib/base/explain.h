@@ -15,5 +15,8 @@ int explain_field(const struct schema *schema, const char *path, struct str *ret
  * in_template, stands as it is; the rest is commented out. */
 void explain_template(const struct schema *schema, int indent, struct str *ret);
 
+/* Adds text as paragraphs of 92 columns: an empty line parts them, other line ends are blanks. */
+void explain_paragraphs(const char *text, struct str *ret);
+
 /* Adds text as comment lines, `indent` spaces deep. */
 void explain_comment(const char *text, int indent, struct str *ret);

@@ -332,7 +332,8 @@ static int bind_variant(const struct field *f, const struct yaml_node *node, voi
 			struct field_ctx *ctx)
 {
 	const struct field inlined = {.name = "", .type = FIELD_VARIANT, .variant = f->variant};
-	const struct schema only = {.name = f->name, .fields = &inlined, .n_fields = 1};
+	const struct schema only = {
+		.name = f->name, .fields = &inlined, .n_fields = 1, .unknown = f->unknown};
 	struct bind b = {.schema = &only, .node = node, .ctx = ctx};
 	autofree char *all = variant_names(f);
 	struct variant v;

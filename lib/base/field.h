@@ -97,6 +97,7 @@ struct field {
 	const struct schema *sub; /* FIELD_OBJECT, FIELD_LIST */
 	/* FIELD_VARIANT: the i-th row; false after the last. */
 	bool (*variant)(size_t i, struct variant *ret);
+	char *(*unknown)(const char *name); /* FIELD_VARIANT: as in a schema */
 	size_t count_offset;      /* FIELD_LIST: offset of the size_t count */
 	size_t present_offset;    /* 0: none (offset 0 is never a present flag) */
 	int (*parse)(const struct yaml_node *node, void *storage, struct field_ctx *ctx);

@@ -3,6 +3,7 @@
 #include "mem.h"
 
 #include <ctype.h>
+#include <stdbool.h>
 
 size_t suggest_distance(const char *a, const char *b, size_t limit)
 {
@@ -34,6 +35,12 @@ size_t suggest_distance(const char *a, const char *b, size_t limit)
 	return MIN_OF(ret, limit + 1);
 }
 
+/* Two letters that lack in "use" may still make it "usage"; two others make another word of "any". */
+static bool is_another_word(size_t len, const char *candidate, size_t distance)
+{
+	return distance > 1 && len < 5 && strlen(candidate) <= len;
+}
+
 const char *suggest_nearest(const char *name, const char *const *candidates, size_t n)
 {
 	/* A third of the letters may be wrong; longer texts are not compared at all. */
@@ -45,7 +52,7 @@ const char *suggest_nearest(const char *name, const char *const *candidates, siz
 	for (size_t i = 0; i < n; i++) {
 		size_t d = suggest_distance(name, candidates[i], best);
 
-		if (d < best) {
+		if (d < best && !is_another_word(len, candidates[i], d)) {
 			best = d;
 			ret = candidates[i];
 		}

@@ -7,11 +7,9 @@
 #include "delay_engine.h"
 
 #include "../base/mem.h"
-#include "../kernel/bpf.h"
 #include "../kernel/role.h"
 #include "delay_proto.h"
 #include "delay_tap.h"
-#include "return.skel.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -30,7 +28,7 @@ struct delay_engine {
 	int sock, pidfd;
 	pid_t pid;
 	bool offloads;
-	struct return_bpf *bpf;
+	struct return_path *back;
 	struct delay_shared *shared;
 	bool used[DELAY_PATHS_MAX];
 	uint32_t n_paths; /* ids below this one may be in use */
@@ -104,18 +102,6 @@ static void fill_params(struct delay_request *rq, const struct delay_params *p)
 		rq->params.table = NULL;
 }
 
-static int load_programs(struct delay_engine *en, uint16_t token, struct err *e)
-{
-	bpf_quiet();
-	en->bpf = return_bpf__open();
-	if (!en->bpf)
-		return err_errno(e, errno, "open the delay device's BPF programs");
-	en->bpf->rodata->return_token = token;
-	if (return_bpf__load(en->bpf) < 0)
-		return err_errno(e, errno, "load the delay device's BPF programs");
-	return 0;
-}
-
 static int share_memory(struct delay_engine *en, int *ret_fd, struct err *e)
 {
 	autofd int fd = memfd_create("brunt-delay", MFD_CLOEXEC);
@@ -160,7 +146,7 @@ int delay_engine_start(const struct delay_params *p, const struct delay_lease *l
 	rq->op = DELAY_OP_START;
 	rq->lease = *lease;
 	fill_params(rq, p);
-	if (load_programs(en, token, &mine) == 0 && spawn(en, &mine) == 0)
+	if (return_path_load(token, &en->back, &mine) == 0 && spawn(en, &mine) == 0)
 		ask(en, rq, lease->map_fd, &mine);
 	if (mine.code) {
 		if (e)
@@ -184,10 +170,6 @@ static int find_free(const struct delay_engine *en, uint32_t *ret_id, struct err
 int delay_engine_add(struct delay_engine *en, struct broker *broker, const struct delay_path *path,
 		     uint32_t *ret_id, int *ret_ifindex, struct err *e)
 {
-	const struct delay_tap_programs progs = {
-		.mark_fd = bpf_program__fd(en->bpf->progs.return_mark),
-		.admit_fd = bpf_program__fd(en->bpf->progs.return_admit),
-	};
 	autofree struct delay_request *rq = xcalloc(1, sizeof *rq);
 	autofd int tap = -1;
 	uint32_t id = 0;
@@ -195,7 +177,7 @@ int delay_engine_add(struct delay_engine *en, struct broker *broker, const struc
 
 	if (find_free(en, &id, e) < 0)
 		return -ENOSPC;
-	r = delay_tap_make(broker, path, &progs, en->offloads, &tap, &ifindex, e);
+	r = delay_tap_make(broker, path, en->back, en->offloads, &tap, &ifindex, e);
 	if (r < 0)
 		return r;
 	rq->op = DELAY_OP_ADD;
@@ -294,6 +276,6 @@ void delay_engine_stop(struct delay_engine *en)
 	end_process(en);
 	if (en->shared)
 		munmap(en->shared, sizeof *en->shared);
-	return_bpf__destroy(en->bpf);
+	return_path_free(en->back);
 	free(en);
 }

@@ -121,16 +121,21 @@ static int read_lines(FILE *f, struct reading *rd, struct err *e)
 int delay_samples_read(const char *path, int64_t unit_ns, struct delay_bins *ret, struct err *e)
 {
 	struct reading rd = {.bins = ret, .unit_ns = unit_ns};
-	FILE *f = fopen(path, "re");
 	struct stat st;
+	FILE *f;
 	int r;
 
+	/* Asked before it is opened: a FIFO would block until somebody writes, a device never ends. */
+	if (stat(path, &st) < 0)
+		return err_errno(e, errno, "open");
+	if (!S_ISREG(st.st_mode))
+		return err_set(e, EINVAL, "not a regular file");
+	if (st.st_size > MAX_BYTES)
+		return err_set(e, EFBIG, "larger than 64 MiB");
+	f = fopen(path, "re");
 	if (!f)
 		return err_errno(e, errno, "open");
-	if (fstat(fileno(f), &st) == 0 && st.st_size > MAX_BYTES)
-		r = err_set(e, EFBIG, "larger than 64 MiB");
-	else
-		r = read_lines(f, &rd, e);
+	r = read_lines(f, &rd, e);
 	fclose(f);
 	return r;
 }

@@ -7,7 +7,7 @@
 #include "delay_tap.h"
 
 #include "../kernel/broker.h"
-#include "../kernel/netlink.h"
+#include "../kernel/link.h"
 
 #include <errno.h>
 #include <linux/if.h>
@@ -15,8 +15,6 @@
 #include <linux/if_ether.h>
 #include <linux/if_link.h>
 #include <linux/if_tun.h>
-#include <linux/pkt_cls.h>
-#include <linux/tc_act/tc_mirred.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
@@ -79,7 +77,6 @@ static void add_attributes(struct netlink_batch *batch, const struct delay_path 
 {
 	struct ifinfomsg ifi = {.ifi_index = tap};
 	struct nl_msg *msg = netlink_request(RTM_NEWLINK, 0, &ifi, sizeof ifi);
-	struct nlattr *spec, *inet6;
 
 	if (device->type == ARPHRD_ETHER)
 		nla_put(msg, IFLA_ADDRESS, ETH_ALEN, device->addr);
@@ -89,83 +86,8 @@ static void add_attributes(struct netlink_batch *batch, const struct delay_path 
 	if (path->tap_alias)
 		nla_put_string(msg, IFLA_IFALIAS, path->tap_alias);
 	netlink_batch_add(batch, msg, 0, "%s: set link attributes", path->tap_name);
-
-	/* A kernel without IPv6 refuses this one. */
-	msg = netlink_request(RTM_NEWLINK, 0, &ifi, sizeof ifi);
-	spec = nla_nest_start(msg, IFLA_AF_SPEC);
-	inet6 = nla_nest_start(msg, AF_INET6);
-	nla_put_u8(msg, IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE);
-	nla_nest_end(msg, inet6);
-	nla_nest_end(msg, spec);
-	netlink_batch_add(batch, msg, EAFNOSUPPORT, "%s: no IPv6 address", path->tap_name);
-}
-
-static void add_clsact(struct netlink_batch *batch, const char *name, int tap)
-{
-	struct tcmsg tc = {
-		.tcm_ifindex = tap,
-		.tcm_parent = TC_H_CLSACT,
-		.tcm_handle = TC_H_MAKE(TC_H_CLSACT, 0),
-	};
-	struct nl_msg *msg = netlink_request(RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, &tc, sizeof tc);
-
-	nla_put_string(msg, TCA_KIND, "clsact");
-	netlink_batch_add(batch, msg, 0, "%s: add qdisc clsact", name);
-}
-
-static void put_redirect(struct nl_msg *msg, int ifindex, enum delay_direction direction)
-{
-	struct tc_mirred m = {
-		.action = TC_ACT_STOLEN,
-		.eaction = direction == DELAY_FROM ? TCA_INGRESS_REDIR : TCA_EGRESS_REDIR,
-		.ifindex = ifindex,
-	};
-	struct nlattr *actions = nla_nest_start(msg, TCA_BPF_ACT), *first, *options;
-
-	first = nla_nest_start(msg, 1);
-	nla_put_string(msg, TCA_ACT_KIND, "mirred");
-	options = nla_nest_start(msg, TCA_ACT_OPTIONS | NLA_F_NESTED);
-	nla_put(msg, TCA_MIRRED_PARMS, sizeof m, &m);
-	nla_nest_end(msg, options);
-	nla_nest_end(msg, first);
-	nla_nest_end(msg, actions);
-}
-
-/* With path, its packets are redirected to the device; without, prog_fd itself decides. */
-static void add_filter(struct netlink_batch *batch, const char *name, int tap, uint32_t hook,
-		       int prog_fd, const struct delay_path *path)
-{
-	struct tcmsg tc = {
-		.tcm_ifindex = tap,
-		.tcm_parent = TC_H_MAKE(TC_H_CLSACT, hook),
-		.tcm_info = TC_H_MAKE(1 << 16, htons(ETH_P_ALL)),
-	};
-	struct nl_msg *msg = netlink_request(RTM_NEWTFILTER, NLM_F_CREATE | NLM_F_EXCL, &tc,
-					     sizeof tc);
-	struct nlattr *options;
-
-	nla_put_string(msg, TCA_KIND, "bpf");
-	options = nla_nest_start(msg, TCA_OPTIONS);
-	nla_put_u32(msg, TCA_BPF_FD, prog_fd);
-	nla_put_string(msg, TCA_BPF_NAME, path ? "brunt_return" : "brunt_admit");
-	if (path)
-		put_redirect(msg, path->ifindex, path->direction);
-	else
-		nla_put_u32(msg, TCA_BPF_FLAGS, TCA_BPF_FLAG_ACT_DIRECT);
-	nla_nest_end(msg, options);
-	netlink_batch_add(batch, msg, 0, "%s: add filter %s", name, path ? "return" : "admit");
-}
-
-static void add_up(struct netlink_batch *batch, const char *name, int tap)
-{
-	struct ifinfomsg ifi = {
-		.ifi_index = tap,
-		.ifi_flags = IFF_UP | IFF_NOARP,
-		.ifi_change = IFF_UP | IFF_NOARP,
-	};
-
-	netlink_batch_add(batch, netlink_request(RTM_NEWLINK, 0, &ifi, sizeof ifi), 0,
-			  "%s: set link up", name);
+	netlink_batch_add(batch, link_msg_no_ipv6(tap), EAFNOSUPPORT, "%s: no IPv6 address",
+			  path->tap_name);
 }
 
 static int set_offloads(int fd, const char *name, struct err *e)
@@ -179,7 +101,7 @@ static int set_offloads(int fd, const char *name, struct err *e)
 }
 
 int delay_tap_make(struct broker *b, const struct delay_path *path,
-		   const struct delay_tap_programs *progs, bool offloads, int *ret_fd,
+		   const struct return_path *back, bool offloads, int *ret_fd,
 		   int *ret_ifindex, struct err *e)
 {
 	struct link_facts device, tap;
@@ -197,10 +119,10 @@ int delay_tap_make(struct broker *b, const struct delay_path *path,
 	if (ask_link(path->nl, 0, path->tap_name, &tap, e) < 0)
 		return err_wrap(e, "%s", path->tap_name);
 	add_attributes(&batch, path, tap.ifindex, &device);
-	add_clsact(&batch, path->tap_name, tap.ifindex);
-	add_filter(&batch, path->tap_name, tap.ifindex, TC_H_MIN_EGRESS, progs->admit_fd, NULL);
-	add_filter(&batch, path->tap_name, tap.ifindex, TC_H_MIN_INGRESS, progs->mark_fd, path);
-	add_up(&batch, path->tap_name, tap.ifindex);
+	return_path_attach(back, &(struct return_device){tap.ifindex, path->tap_name, path->ifindex,
+							 path->direction == DELAY_FROM},
+			   &batch);
+	netlink_batch_add(&batch, link_msg_up(tap.ifindex), 0, "%s: set link up", path->tap_name);
 	if (netlink_batch_run(path->nl, &batch, e) < 0)
 		return err_wrap(e, "delay device");
 	*ret_fd = take_fd(fd);

@@ -9,12 +9,9 @@
 #pragma once
 
 #include "delay_engine.h"
-
-struct delay_tap_programs {
-	int mark_fd, admit_fd; /* bpf/return.bpf.c */
-};
+#include "return_path.h"
 
 /* offloads false: frames arrive in MTU size with complete checksums. */
 int delay_tap_make(struct broker *b, const struct delay_path *path,
-		   const struct delay_tap_programs *progs, bool offloads, int *ret_fd,
+		   const struct return_path *back, bool offloads, int *ret_fd,
 		   int *ret_ifindex, struct err *e);

@@ -50,8 +50,20 @@ void undo_list_done(struct undo_list *l)
 		free(u->target);
 		free(u->before);
 		free(u->run_id);
-		json_decref(u->data);
+		free(u->data);
 	}
 	free(l->items);
 	*l = (struct undo_list){0};
+}
+
+void undo_set_json(struct undo *u, json_t *data)
+{
+	free(u->data);
+	u->data = json_dumps(data, JSON_COMPACT);
+	json_decref(data);
+}
+
+json_t *undo_json(const struct undo *u)
+{
+	return u->data ? json_loads(u->data, 0, NULL) : NULL;
 }

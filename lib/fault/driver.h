@@ -80,18 +80,21 @@ struct fault_env {
 	const struct vantage *vantage; /* NULL: brunt's own namespace */
 };
 
-/* One record of what must be undone on one target. data is the driver's own JSON object. */
+/* One record of what must be undone on one target. data is the driver's own JSON object, as text:
+ * there is one for each of maybe thousands of targets, all through the run. */
 struct undo {
 	int64_t id;        /* journal's; 0 before it is committed */
 	char *fault;       /* fault_spec.name */
 	char *target;      /* namespace/name */
 	const struct fault_driver *driver;
-	json_t *data;      /* owned */
+	char *data;        /* owned */
 	char *before;      /* snapshot before the fault, for the residue check; owned */
-	uint64_t netns_dev, netns_ino; /* 0: no network namespace involved */
+	struct netns_id netns_id; /* zero: no network namespace involved */
 	int netns_fd;      /* borrowed: a live handle if the reverting process has one, else -1 */
-	char *run_id;      /* set by the journal when it reads a record */
-	bool earlier_boot; /* set by the journal: the machine has been rebooted since */
+	/* Set by the journal when it reads a record: */
+	char *run_id;
+	int64_t added_ns;  /* CLOCK_REALTIME; 0: by an older brunt, which did not say */
+	bool earlier_boot; /* the machine has been rebooted since */
 };
 
 struct undo_list {
@@ -99,6 +102,9 @@ struct undo_list {
 	size_t n;
 };
 void undo_list_done(struct undo_list *l);
+void undo_set_json(struct undo *u, json_t *data); /* takes data */
+/* data as an object that the caller drops; NULL when it is damaged. */
+json_t *undo_json(const struct undo *u);
 
 enum undo_outcome {
 	UNDO_REVERTED, /* as it was before */
@@ -129,6 +135,7 @@ struct fault {
 	const void *params; /* of the spec; borrowed */
 	const char *name;
 	int64_t duration_ns;
+	unsigned order; /* its place among the run's faults of this kind that overlap it in time */
 	const struct fault_env *env;
 	struct target_list targets; /* chosen */
 	struct target_list peers;   /* chosen by `target:`, empty if none */
@@ -140,12 +147,17 @@ struct fault {
 struct fault_driver {
 	const char *kind;  /* "NetworkChaos" */
 	const char *field; /* "networkChaos": its key in an Experiment's faults[] */
+	const char *advice; /* what to look at when the fault is not felt; NULL: the traffic's way */
 	const char *api_version;
 	const struct schema *schema;
 	/* `target:` selection inside params, NULL when the kind has none */
 	const struct selection *(*peer_selection)(const void *params);
-	/* True when two faults of this kind with these params may hold one target at one time. */
-	bool (*compatible)(const void *a, const void *b);
+	/* Why two faults of this kind with these params cannot hold one target at one time; NULL when
+	 * they can. Without the function any two can. */
+	const char *(*conflict)(const void *a, const void *b);
+	/* What becomes of a target that two planned faults of this kind hold at one time; a is the
+	 * one of the lower order. For the plan; may be NULL. */
+	void (*together)(const struct fault *a, const struct fault *b, struct str *ret);
 	bool one_shot; /* done at once, nothing to revert: pod-kill */
 	/* ops gets one line per kernel operation ("eth0 in live/room-0: add qdisc clsact"). */
 	int (*plan)(struct fault *f, struct strlist *ops, struct err *e);
@@ -167,8 +179,8 @@ struct fault_driver {
 			  struct err *e);
 	/* NULL: what inject read back is all the proof there is (a killed process). */
 	int (*effect)(struct fault *f, struct effect *ret, struct err *e);
-	/* For `status`: what is left of the kernel lease of a record, 0 when it has run out.
-	 * NULL: this kind has none. */
+	/* For `status`: what is left of the kernel lease of a record, 0 when it has run out or
+	 * nothing of the fault is there. -ENOENT: the target is gone. NULL: this kind has none. */
 	int (*lease_left)(const struct undo *undo, struct broker *broker, int64_t *ret_ns,
 			  struct err *e);
 	/* Counters and driver-specific facts for the record; *ret is a new object. */

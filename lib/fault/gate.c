@@ -30,7 +30,7 @@ struct gate {
 	struct gate_control *control;   /* mapped */
 	struct gate_counters *counters; /* mapped */
 	size_t n_slots;
-	struct gate_program programs[GATE_STAGES][N_DIRECTIONS];
+	struct gate_program programs[GATE_PROGRAMS][N_DIRECTIONS];
 	int64_t clock_shift_ns;
 	struct peers peers;
 	uint32_t next_set; /* number of the next port set */
@@ -74,7 +74,7 @@ static int map_memory(struct gate *g, struct err *e)
 	g->control = map_array(g->skel->maps.gate_control, sizeof *g->control,
 			       PROT_READ | PROT_WRITE);
 	g->counters = map_array(g->skel->maps.gate_counters, g->n_slots * sizeof *g->counters,
-				PROT_READ);
+				PROT_READ | PROT_WRITE);
 	if (!g->control || !g->counters)
 		return err_errno(e, errno, "map the gate's memory");
 	return 0;
@@ -100,12 +100,13 @@ static int read_clock(struct gate *g, struct err *e)
 
 static int describe_programs(struct gate *g, struct err *e)
 {
-	struct bpf_program *const progs[GATE_STAGES][N_DIRECTIONS] = {
+	struct bpf_program *const progs[GATE_PROGRAMS][N_DIRECTIONS] = {
 		[GATE_DROP] = {g->skel->progs.gate_drop_out, g->skel->progs.gate_drop_in},
 		[GATE_DELAY] = {g->skel->progs.gate_delay_out, g->skel->progs.gate_delay_in},
+		[GATE_CLEAR] = {g->skel->progs.gate_clear, g->skel->progs.gate_clear},
 	};
 
-	for (int stage = 0; stage < GATE_STAGES; stage++)
+	for (int stage = 0; stage < GATE_PROGRAMS; stage++)
 		for (int in = 0; in < N_DIRECTIONS; in++) {
 			struct gate_program *p = &g->programs[stage][in];
 
@@ -130,6 +131,7 @@ static void configure(struct gate *g, const struct gate_config *c)
 	g->control->loss_after_pass = after_pass;
 	g->control->protocols = c->protocols;
 	g->control->peers_only = c->peers_only;
+	g->control->order = c->order;
 	store(&g->control->hard_end_ns, (uint64_t)(end + g->clock_shift_ns));
 }
 
@@ -227,6 +229,16 @@ static void close_control(struct gate_control *c)
 void gate_close(struct gate *g)
 {
 	close_control(g->control);
+}
+
+void gate_close_slot(struct gate *g, size_t slot)
+{
+	store(&g->counters[slot].closed, 1);
+}
+
+void gate_exempt(struct gate *g, size_t slot, uint64_t flow)
+{
+	store(&g->counters[slot].exempt, flow);
 }
 
 static void stop_thread(struct gate *g)

@@ -30,6 +30,7 @@ struct gate_config {
 	uint32_t correlation_ppm; /* of a loss with the one before */
 	uint32_t protocols;       /* GATE_TCP | ...; 0: all */
 	bool peers_only;
+	unsigned order;           /* below GATE_ORDERS: its place among overlapping faults */
 	int64_t hard_end_ns;      /* 0: one day from now */
 };
 
@@ -45,7 +46,7 @@ int gate_load(const struct gate_config *config, struct gate **ret, struct err *e
 void gate_free(struct gate *g);
 DEFINE_AUTOPTR(gate, gate_free);
 
-/* stage: GATE_DROP or GATE_DELAY. */
+/* stage: GATE_DROP, GATE_DELAY or GATE_CLEAR. */
 const struct gate_program *gate_program(const struct gate *g, int stage, bool ingress);
 
 /* Makes the gate match exactly these peers, without a moment in which it matches fewer than both
@@ -56,6 +57,11 @@ int gate_set_peers(struct gate *g, const struct peers *peers, struct err *e);
 int gate_arm(struct gate *g, int64_t lease_ns, struct err *e);
 /* The panic switch: one store; no packet is touched from here on, whoever renews. */
 void gate_close(struct gate *g);
+
+/* The same for one attachment, while the fault goes on at the others. */
+void gate_close_slot(struct gate *g, size_t slot);
+/* The one flow (GATE_EXEMPT) that passes this attachment untouched. */
+void gate_exempt(struct gate *g, size_t slot, uint64_t flow);
 
 void gate_counters(const struct gate *g, size_t slot, struct gate_counters *ret);
 int64_t gate_clock_shift(const struct gate *g); /* the gate's clock minus this process's */

@@ -156,13 +156,32 @@ int memory_group_restore_memsw(const struct memory_group *g, const json_t *saved
 			    strtoull(value, NULL, 10) >= V1_UNLIMITED ? "-1" : value, e);
 }
 
-int memory_group_restore(const struct memory_group *g, const json_t *saved, struct err *e)
+static bool is_written(const struct memory_group *g, bool high, const char *file)
+{
+	return g->cg.version == 1 || streq(file, high ? "memory.high" : "memory.max");
+}
+
+const char *memory_group_changed(const struct memory_group *g, bool high, const json_t *saved)
+{
+	for (const char *const *file = g->cg.version == 1 ? v1_saved : v2_saved; *file; file++) {
+		const char *was = json_string_value(json_object_get(saved, *file));
+		autostr now = {0};
+
+		if (was && !is_written(g, high, *file) &&
+		    cgroup_read(&g->cg, *file, &now, NULL) == 0 && !streq(now.s, was))
+			return *file;
+	}
+	return NULL;
+}
+
+int memory_group_restore(const struct memory_group *g, bool high, const json_t *saved,
+			 struct err *e)
 {
 	for (const char *const *file = g->cg.version == 1 ? v1_saved : v2_saved; *file; file++) {
 		const char *value = json_string_value(json_object_get(saved, *file));
 		int r;
 
-		if (!value)
+		if (!value || !is_written(g, high, *file))
 			continue;
 		/* Reads as a huge number, and is taken only as -1. */
 		if (g->cg.version == 1 && strtoull(value, NULL, 10) >= V1_UNLIMITED)
@@ -187,4 +206,18 @@ int memory_group_snapshot(const struct memory_group *g, struct str *ret, struct 
 		str_addf(ret, "%s %s: %s\n", g->cg.path, *file, value.s);
 	}
 	return 0;
+}
+
+void memory_group_lines(const char *snapshot, const char *path, struct str *ret)
+{
+	size_t n = path ? strlen(path) : 0;
+
+	for (const char *p = snapshot; n && p && *p;) {
+		size_t len = strcspn(p, "\n");
+
+		len += p[len] == '\n';
+		if (strncmp(p, path, n) == 0 && p[n] == ' ')
+			str_addn(ret, p, len);
+		p += len;
+	}
 }

@@ -34,15 +34,22 @@ int memory_group_counts(const struct memory_group *g, struct memory_counts *ret,
 /* Shrinks the limit (v2: memory.max, or memory.high), memsw after it. -EBUSY changes nothing. */
 int memory_group_shrink(const struct memory_group *g, bool high, uint64_t bytes, struct err *e);
 
-/* The limits as they are, to put back; and putting them back, memsw before limit. */
+/* The limits as they are; and putting back those that memory_group_shrink writes, memsw before
+ * limit. */
 int memory_group_save(const struct memory_group *g, json_t **ret, struct err *e);
-int memory_group_restore(const struct memory_group *g, const json_t *saved, struct err *e);
+int memory_group_restore(const struct memory_group *g, bool high, const json_t *saved,
+			 struct err *e);
+/* The first saved file that shrinking leaves alone and that says something else by now, or NULL. */
+const char *memory_group_changed(const struct memory_group *g, bool high, const json_t *saved);
 /* v1's memory+swap alone, for when somebody else took over the other. -ENOENT: not accounted. */
 int memory_group_memsw(const struct memory_group *g, uint64_t *ret);
 int memory_group_restore_memsw(const struct memory_group *g, const json_t *saved, struct err *e);
 
 /* Every file that a fault may touch, "path file: value" a line. */
 int memory_group_snapshot(const struct memory_group *g, struct str *ret, struct err *e);
+
+/* The lines of a snapshot that are about the group of this path. */
+void memory_group_lines(const char *snapshot, const char *path, struct str *ret);
 
 /* The group of a saved path; -ENOENT when it is gone or was made anew. */
 int memory_group_find(const char *path, int version, uint64_t ino, struct memory_group *ret);

@@ -13,6 +13,7 @@
 #include "../base/clock.h"
 #include "../base/units.h"
 #include "memory_group.h"
+#include "memory_undo.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -64,10 +65,15 @@ static void free_size(void *storage)
 static int check_params(const void *obj, const struct yaml_node *node, struct field_ctx *ctx)
 {
 	const struct memory_params *p = obj;
+	int r = 0;
 
 	if (p->steps > 1 && p->over_ns == 0)
-		return field_error(ctx, node, "steps", "steps needs the field over: in which time?");
-	return 0;
+		r = field_error(ctx, node, "steps", "steps needs the field over: in which time?");
+	if (p->steps == 1 && p->over_ns)
+		r = field_error(ctx, node, "over", "only goes with steps: in how many?");
+	if (p->size_bytes && yaml_get(node, "of"))
+		r = field_error(ctx, node, "of", "only goes with a percentage: size is %s", p->size);
+	return r;
 }
 
 #define OFFSET(f) offsetof(struct memory_params, f)
@@ -261,8 +267,10 @@ static int memory_plan(struct fault *f, struct strlist *ops, struct err *e)
 		if (r < 0)
 			return err_wrap(e, "%s/%s", t->ns, t->name);
 		if (ops->n == before)
-			return err_set(e, ESRCH, "%s/%s has no process, so no memory to limit", t->ns,
-				       t->name);
+			return err_set(e, ESRCH, names->n
+						       ? "%s/%s runs none of the containers in containerNames"
+						       : "%s/%s has no process, so no memory to limit",
+				       t->ns, t->name);
 	}
 	st = f->state;
 	if (st->n)
@@ -324,7 +332,7 @@ static int memory_prepare(struct fault *f, struct err *e)
 		for (size_t k = 0; r == 0 && k < st->n; k++)
 			if (st->items[k].target == f->targets.items[i])
 				r = record_group(f, &st->items[k], groups, e);
-		u->data = json_pack("{s:o}", "groups", groups);
+		undo_set_json(u, json_pack("{s:o}", "groups", groups));
 	}
 	return r;
 }
@@ -424,99 +432,6 @@ static int memory_inject(struct fault *f, struct err *e)
 	return r;
 }
 
-/* ---- revert ---------------------------------------------------------------------------------- */
-
-static bool wrote(const json_t *record, uint64_t value)
-{
-	const json_t *rung;
-	size_t i;
-
-	json_array_foreach(json_object_get(record, "wrote"), i, rung)
-		if ((uint64_t)json_integer_value(rung) == value)
-			return true;
-	return false;
-}
-
-static int find_group(const json_t *record, struct memory_group *ret)
-{
-	return memory_group_find(json_string_value(json_object_get(record, "path")),
-				 (int)json_integer_value(json_object_get(record, "version")),
-				 (uint64_t)json_integer_value(json_object_get(record, "ino")), ret);
-}
-
-/* What the saved files say the limit was; UINT64_MAX for none. */
-static uint64_t saved_limit(const json_t *record, const struct memory_group *g, bool high)
-{
-	const char *file = g->cg.version == 1 ? "memory.limit_in_bytes"
-			   : high             ? "memory.high"
-					      : "memory.max";
-	const char *text = json_string_value(json_object_get(json_object_get(record, "saved"), file));
-
-	return text && !streq(text, "max") ? strtoull(text, NULL, 10) : UINT64_MAX;
-}
-
-/* Somebody else set the limit; memory+swap may still be ours to put back. */
-static int revert_memsw(const json_t *record, const struct memory_group *g, struct err *e)
-{
-	uint64_t now;
-
-	if (memory_group_memsw(g, &now) < 0 || !wrote(record, now))
-		return 0;
-	return memory_group_restore_memsw(g, json_object_get(record, "saved"), e);
-}
-
-static enum undo_outcome revert_group(const json_t *record, char *text, size_t size)
-{
-	bool high = json_is_true(json_object_get(record, "high"));
-	enum undo_outcome outcome = UNDO_REVERTED;
-	struct memory_group g;
-	struct err e = {0};
-	uint64_t now;
-
-	if (find_group(record, &g) < 0)
-		return UNDO_GONE;
-	if (memory_group_limit(&g, high, &now, &e) < 0) {
-		outcome = UNDO_FAILED;
-	} else if (wrote(record, now)) {
-		if (memory_group_restore(&g, json_object_get(record, "saved"), &e) < 0)
-			outcome = UNDO_FAILED;
-	} else if (now != saved_limit(record, &g, high) &&
-		   !(g.cg.version == 1 && now == UINT64_MAX)) {
-		outcome = revert_memsw(record, &g, &e) < 0 ? UNDO_FAILED : UNDO_FOREIGN;
-		if (outcome == UNDO_FOREIGN)
-			err_set(&e, EEXIST, "%s: somebody set the limit to %" PRIu64 " bytes meanwhile; left",
-				g.cg.path, now);
-	}
-	if (e.code)
-		snprintf(text, size, "%s", e.text);
-	memory_group_done(&g);
-	return outcome;
-}
-
-static void revert_record(const struct undo *u, struct undo_result *ret)
-{
-	/* The worse outcome of several groups stands for all; gone only when all are. */
-	static const int rank[] = {[UNDO_GONE] = 0, [UNDO_REVERTED] = 1, [UNDO_FOREIGN] = 2,
-				   [UNDO_FAILED] = 3};
-	const json_t *group;
-	size_t i;
-
-	*ret = (struct undo_result){.outcome = UNDO_GONE};
-	json_array_foreach(json_object_get(u->data, "groups"), i, group) {
-		enum undo_outcome o = revert_group(group, ret->text, sizeof ret->text);
-
-		ret->outcome = rank[o] > rank[ret->outcome] ? o : ret->outcome;
-	}
-}
-
-static int memory_revert(const struct undo *undo, size_t n, struct broker *broker,
-			 struct undo_result *results, struct err *e)
-{
-	for (size_t i = 0; i < n; i++)
-		revert_record(&undo[i], &results[i]);
-	return 0;
-}
-
 /* ---- snapshot -------------------------------------------------------------------------------- */
 
 static int memory_snapshot(struct fault *f, const struct target *t, struct str *ret, struct err *e)
@@ -528,26 +443,6 @@ static int memory_snapshot(struct fault *f, const struct target *t, struct str *
 		if (st->items[i].target == t)
 			r = memory_group_snapshot(&st->items[i].group, ret, e);
 	return r;
-}
-
-static int memory_resnapshot(const struct undo *u, struct broker *broker, struct str *ret,
-			     struct err *e)
-{
-	const json_t *record;
-	size_t i;
-
-	json_array_foreach(json_object_get(u->data, "groups"), i, record) {
-		struct memory_group g;
-		int r = find_group(record, &g);
-
-		if (r < 0)
-			return err_set(e, ENOENT, "the control group is gone");
-		r = memory_group_snapshot(&g, ret, e);
-		memory_group_done(&g);
-		if (r < 0)
-			return r;
-	}
-	return 0;
 }
 
 /* ---- effect, report -------------------------------------------------------------------------- */
@@ -622,10 +517,11 @@ static void memory_release(struct fault *f)
 	f->state = NULL;
 }
 
-/* Two squeezes of one group would each take the other's value for a stranger's. */
-static bool memory_compatible(const void *a, const void *b)
+static const char *memory_conflict(const void *a, const void *b)
 {
-	return false;
+	(void)a;
+	(void)b;
+	return "a memory group has one limit, and each would take the other's value for a stranger's";
 }
 
 static int memory_doctor(struct broker *broker, struct capability_list *ret, struct err *e)
@@ -634,7 +530,8 @@ static int memory_doctor(struct broker *broker, struct capability_list *ret, str
 	autofree char *name = xasprintf("brunt-doctor-%d", (int)getpid());
 	struct memory_group g = {0};
 	struct err why = {0};
-	uint64_t limit = 0;
+	uint64_t limit = 0, high = 0;
+	bool high_ok = false;
 	bool ok = cgroup_own("memory", &parent, &why) == 0 &&
 		  cgroup_make(&parent, name, &scratch, &why) == 0;
 
@@ -642,6 +539,8 @@ static int memory_doctor(struct broker *broker, struct capability_list *ret, str
 		g.cg = scratch;
 		ok = memory_group_shrink(&g, false, 64 << 20, &why) == 0 &&
 		     memory_group_limit(&g, false, &limit, &why) == 0 && limit == 64 << 20;
+		high_ok = scratch.version == 2 && memory_group_shrink(&g, true, 32 << 20, &why) == 0 &&
+			  memory_group_limit(&g, true, &high, &why) == 0 && high == 32 << 20;
 		cgroup_remove(&scratch, NULL);
 	}
 	capability_add(ret, "MemoryChaos", "limit", true, ok,
@@ -649,9 +548,11 @@ static int memory_doctor(struct broker *broker, struct capability_list *ret, str
 						 : "set and read back on cgroup v2"
 			  : why.text,
 		       "mount the memory controller and run as root");
-	capability_add(ret, "MemoryChaos", "high", false, ok && scratch.version == 2,
-		       scratch.version == 2 ? "memory.high is there" : "the memory controller is on v1",
-		       "boot with a unified cgroup hierarchy");
+	capability_add(ret, "MemoryChaos", "high", false, high_ok,
+		       high_ok		      ? "set and read back on cgroup v2"
+		       : scratch.version == 1 ? "the memory controller is on cgroup v1"
+					      : why.text,
+		       "boot with a unified cgroup hierarchy: systemd.unified_cgroup_hierarchy=1");
 	cgroup_done(&scratch);
 	cgroup_done(&parent);
 	return 0;
@@ -661,8 +562,9 @@ const struct fault_driver memory_limit = {
 	.kind = "MemoryChaos",
 	.field = "memoryChaos",
 	.api_version = "brunt.dev/v1alpha1",
+	.advice = "ask for a smaller size, of: usage, or put load on the targets",
 	.schema = &memory_schema,
-	.compatible = memory_compatible,
+	.conflict = memory_conflict,
 	.plan = memory_plan,
 	.snapshot = memory_snapshot,
 	.prepare = memory_prepare,

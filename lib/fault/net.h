@@ -18,10 +18,12 @@
 #include "names.h"
 #include "net_params.h"
 #include "peers.h"
+#include "return_path.h"
 
 enum {
 	NET_PREF_DROP = 1,
-	NET_PREF_DELAY = 2,
+	NET_PREF_DELAY = 2, /* of order 0, and GATE_CLEAR's the next; then come those of order 1 */
+	NET_HANDLE_CLSACT = 0x10000000, /* bit in a filter's handle: the run made the clsact below it */
 	NET_HANDLE_ROOT = 0x10000,  /* 1: of the delay device's qdisc */
 	NET_HANDLE_LIMIT = 0x20000, /* 2: of the token bucket below it */
 	NET_NAME_MAX = 120,         /* of a filter, of a device's alias; cut off */
@@ -31,13 +33,16 @@ enum {
 #define NET_NAME_PREFIX "brunt:"
 #define NET_NAME_RUN NET_NAME_PREFIX "%.60s:"
 
-enum net_backend { NET_BACKEND_NONE, NET_BACKEND_IFB, NET_BACKEND_NETEM, NET_BACKEND_ENGINE };
+enum net_backend { NET_BACKEND_NONE, NET_BACKEND_PAIR, NET_BACKEND_NETEM, NET_BACKEND_ENGINE };
 
-/* A delay device and where its packets come from. */
+/*
+ * A delay device: where the packets of one direction go, and come back from. With the engine it is a
+ * TAP. Else both are the ends of one veth pair: what goes into one end waits in its qdisc and
+ * arrives at the other, so each end returns the other direction's packets.
+ */
 struct net_device {
-	bool used; /* to be made; false too for the second direction of one for both */
-	char name[IFNAMSIZ];
-	int ifindex;      /* chosen for an IFB, given by the kernel for a TAP */
+	char name[IFNAMSIZ]; /* "": there is none */
+	int ifindex;      /* chosen for a veth, given by the kernel for a TAP */
 	uint32_t path_id; /* of the delay engine */
 };
 
@@ -47,10 +52,13 @@ struct net_port {
 	int ifindex;
 	char name[IFNAMSIZ];
 	bool ethernet;
-	bool clsact_there;  /* before the fault */
+	uint8_t address[LINK_ADDRESS];
+	unsigned mtu;
+	bool clsact_there;  /* before the run */
+	bool clsact_ours;   /* made by another fault of this run, still on */
 	bool legacy_ingress; /* an `ingress` qdisc holds the gate instead */
 	size_t slot;        /* of NET_OUT; NET_IN is the next */
-	/* By direction; with one device for both, NET_IN's is a copy of NET_OUT's. */
+	uint32_t handle;    /* of its filters */
 	struct net_device device[NET_DIRECTIONS];
 };
 
@@ -59,7 +67,7 @@ struct net_probe;
 struct net_site {
 	struct target *target; /* the first of those that share the namespace; referenced */
 	char *id;              /* its id, or several joined by "+" */
-	uint64_t dev, ino;
+	struct netns_id netns_id;
 	struct netlink *nl;
 	struct net_port *ports;
 	size_t n_ports;
@@ -78,6 +86,7 @@ struct net_state {
 	uint32_t filter_handle;
 	unsigned group;
 	struct gate *gate;
+	struct return_path *back; /* of a pair; the engine has its own */
 	struct delay_engine *engine;
 	struct names *names;
 	struct peers peers; /* as the gate has them */
@@ -116,6 +125,23 @@ static inline struct net_state *net_state_of(const struct fault *f)
 	return f->state;
 }
 
+/* stage: GATE_DROP, GATE_DELAY or GATE_CLEAR. */
+static inline int net_pref(const struct fault *f, int stage)
+{
+	return stage == GATE_DROP ? NET_PREF_DROP
+				  : NET_PREF_DELAY + 2 * (int)f->order + (stage == GATE_CLEAR);
+}
+
+static inline bool net_has_pair(const struct net_state *st)
+{
+	return st->backend == NET_BACKEND_PAIR || st->backend == NET_BACKEND_NETEM;
+}
+
+static inline bool net_makes_clsact(const struct net_port *port)
+{
+	return !port->clsact_there && !port->legacy_ingress;
+}
+
 static inline bool net_has_direction(const struct net_params *p, int direction)
 {
 	return direction == NET_OUT ? net_egress(p) : net_ingress(p);
@@ -132,7 +158,7 @@ static inline bool net_has_direction(const struct net_params *p, int direction)
 
 /* net_backend.c: what carries the delay */
 struct net_kernel {
-	bool tried, ifb, netem, netem_seed, tbf, gate, tun;
+	bool tried, pair, netem, netem_seed, tbf, gate, tun;
 	char why[192]; /* the first refusal */
 };
 /* Tried once in a scratch namespace, then remembered. */
@@ -148,6 +174,10 @@ void net_delay_params(const struct fault *f, struct delay_params *ret);
 /* net_preflight.c: what would hide the gate, or be hidden by it */
 int net_preflight(const struct fault *f, struct net_site *site, struct net_port *port,
 		  struct err *e);
+
+/* Once more right before the records are made. */
+int net_preflight_again(const struct fault *f, struct net_site *site, struct net_port *port,
+			struct err *e);
 
 /* net_peers.c */
 int net_resolve_peers(const struct fault *f, struct peers *ret, struct err *e);

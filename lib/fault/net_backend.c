@@ -12,7 +12,7 @@
 #include <errno.h>
 #include <stdio.h>
 
-enum { PROBE_IFINDEX = GATE_IFINDEX_BASE | 1 };
+enum { PROBE_IFINDEX = GATE_IFINDEX_BASE | 1, PROBE_PEER };
 
 /* One request; what went wrong first is kept for doctor and refusals. */
 static bool try(struct netlink *nl, struct net_kernel *k, const char *what, struct nl_msg *msg)
@@ -33,6 +33,18 @@ static struct nl_msg *probe_tbf(void)
 
 	return tc_msg_tbf(PROBE_IFINDEX, TC_H_ROOT, NET_HANDLE_LIMIT,
 			  NLM_F_CREATE | NLM_F_REPLACE, &tbf);
+}
+
+static struct nl_msg *probe_pair(void)
+{
+	const struct link_pair pair = {
+		.name = {"probe0", "probe1"},
+		.index = {PROBE_IFINDEX, PROBE_PEER},
+		.address = {2, 'b', 'r', 'u', 'n', 't'},
+		.mtu = 1500,
+	};
+
+	return link_msg_add_pair(&pair);
 }
 
 static void try_netem(struct netlink *nl, struct net_kernel *k)
@@ -95,8 +107,8 @@ const struct net_kernel *net_kernel(struct broker *b)
 		return &k;
 	}
 	try_tun(b, netns, &k);
-	k.ifb = try(nl, &k, "add IFB device", link_msg_add_ifb("probe", PROBE_IFINDEX, 0));
-	if (!k.ifb)
+	k.pair = try(nl, &k, "add veth pair", probe_pair());
+	if (!k.pair)
 		return &k;
 	try_netem(nl, &k);
 	k.tbf = try(nl, &k, "add qdisc tbf", probe_tbf());
@@ -110,15 +122,15 @@ static int choose_delay(const struct fault *f, const struct net_kernel *k,
 	const char *wanted = f->env->net_backend ? f->env->net_backend : "auto";
 
 	if (streq(wanted, "netem") && !k->netem) {
-		err_set(e, EOPNOTSUPP, "this kernel has no netem behind an IFB (%s)", k->why);
-		return err_hint(e, "load the modules sch_netem and ifb, or use --net-backend "
+		err_set(e, EOPNOTSUPP, "this kernel has no netem (%s)", k->why);
+		return err_hint(e, "load the modules sch_netem and veth, or use --net-backend "
 				   "engine");
 	}
 	*ret = k->netem && !streq(wanted, "engine") ? NET_BACKEND_NETEM : NET_BACKEND_ENGINE;
 	if (*ret == NET_BACKEND_ENGINE && !k->tun) {
-		err_set(e, EOPNOTSUPP, "this kernel has neither netem behind an IFB (%s) nor TAP "
-				       "devices", k->why);
-		return err_hint(e, "load the modules sch_netem and ifb, or tun");
+		err_set(e, EOPNOTSUPP, "this kernel has neither netem (%s) nor TAP devices",
+			k->why);
+		return err_hint(e, "load the modules sch_netem and veth, or tun");
 	}
 	return 0;
 }
@@ -134,11 +146,11 @@ int net_choose_backend(const struct fault *f, enum net_backend *ret, struct err 
 	k = net_kernel(f->env->broker);
 	if (net_limits(p) && !k->tbf) {
 		err_set(e, EOPNOTSUPP, "this kernel cannot limit a rate (%s)", k->why);
-		return err_hint(e, "load the modules ifb and sch_tbf");
+		return err_hint(e, "load the modules veth and sch_tbf");
 	}
 	if (net_delays(p))
 		return choose_delay(f, k, ret, e);
-	*ret = NET_BACKEND_IFB;
+	*ret = NET_BACKEND_PAIR;
 	return 0;
 }
 
@@ -265,29 +277,4 @@ void net_batch_qdiscs(const struct fault *f, const struct net_port *port, int di
 					     NLM_F_CREATE | NLM_F_REPLACE, &tbf),
 				  0, "%s: add qdisc tbf", dev->name);
 	}
-}
-
-int net_doctor(struct broker *broker, struct capability_list *ret, struct err *e)
-{
-	static const char area[] = "NetworkChaos";
-	const struct net_kernel *k = net_kernel(broker);
-
-	(void)e;
-	capability_add(ret, area, "gate (BPF at clsact, mirred)", true, k->gate,
-		       k->gate ? "loaded, attached and read back" : k->why,
-		       "needs CONFIG_BPF_SYSCALL, NET_CLS_BPF, NET_ACT_MIRRED and CAP_BPF");
-	capability_add(ret, area, "IFB devices", false, k->ifb,
-		       k->ifb ? "added in a scratch namespace" : k->why,
-		       "modprobe ifb numifbs=0 (rates and netem go through an IFB)");
-	capability_add(ret, area, "rate and bandwidth (TBF)", true, k->tbf,
-		       k->tbf ? "added on an IFB" : k->why, "modprobe sch_tbf");
-	capability_add(ret, area, "delay by netem", !k->tun, k->netem,
-		       k->netem_seed ? "added and read back, replays by seed"
-		       : k->netem    ? "added and read back; not replayable before Linux 6.7"
-				     : k->why,
-		       "modprobe sch_netem (brunt's own delay engine does it meanwhile)");
-	capability_add(ret, area, "delay by brunt's engine (TAP)", !k->netem, k->tun,
-		       k->tun ? "TAP made in a scratch namespace" : "no TAP device",
-		       "modprobe tun, and give access to /dev/net/tun");
-	return 0;
 }

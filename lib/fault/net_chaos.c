@@ -74,14 +74,26 @@ static const struct selection *peer_selection(const void *params)
 	return p->target_given ? &p->target : NULL;
 }
 
-/* One packet meets one delay device: the first gate that matches takes it. Losses go before. */
-static bool compatible(const void *a, const void *b)
+static void add_stage(struct str *ret, bool has, const char *what, const struct fault *f)
 {
-	const struct net_params *x = a, *y = b;
-	bool x_device = net_delays(x) || net_limits(x), y_device = net_delays(y) || net_limits(y);
+	if (has)
+		str_addf(ret, "%s the %s of %s", ret->len ? ", then" : "a packet that matches both meets",
+			 what, f->name);
+}
 
-	return !x_device || !y_device ||
-	       (!(net_egress(x) && net_egress(y)) && !(net_ingress(x) && net_ingress(y)));
+/* Any two can: their gates form a chain (gate.bpf.c). */
+static void together(const struct fault *a, const struct fault *b, struct str *ret)
+{
+	const struct net_params *x = a->params, *y = b->params;
+
+	if (!(net_egress(x) && net_egress(y)) && !(net_ingress(x) && net_ingress(y))) {
+		str_addf(ret, "one is for packets sent, the other for packets received");
+		return;
+	}
+	add_stage(ret, net_drops(x), "loss", a);
+	add_stage(ret, net_drops(y), "loss", b);
+	add_stage(ret, net_delays(x) || net_limits(x), "delay device", a);
+	add_stage(ret, net_delays(y) || net_limits(y), "delay device", b);
 }
 
 const struct fault_driver net_chaos = {
@@ -90,7 +102,7 @@ const struct fault_driver net_chaos = {
 	.api_version = "chaos-mesh.org/v1alpha1",
 	.schema = &net_schema,
 	.peer_selection = peer_selection,
-	.compatible = compatible,
+	.together = together,
 	.plan = net_plan,
 	.snapshot = net_snapshot,
 	.prepare = net_prepare,

@@ -2,13 +2,18 @@
  * Is the fault felt? Two witnesses must agree: the gate's counters say that packets met it, and
  * probes whose packets match it say what that did to them. Counters alone prove a loss, which the
  * gate itself decides, but never a delay.
+ *
+ * A probe is compared with the control that was sent beside it and that this fault alone let pass:
+ * a fault that begins or ends on the same target meanwhile changes both alike.
  */
 #include "../base/clock.h"
 #include "../base/units.h"
 #include "net.h"
+#include "net_felt.h"
 #include "net_probe.h"
 
 #include <linux/neighbour.h>
+#include <math.h>
 #include <poll.h>
 #include <stdio.h>
 
@@ -76,9 +81,18 @@ static int add_attr(const struct nlmsghdr *h, size_t header, int type, struct ca
 	return 0;
 }
 
-static int add_gateway(const struct nlmsghdr *h, void *data)
+/* Gateways, and hosts with a route of their own: behind a tunnel nobody is a neighbour. IPv6 has
+ * such routes for the namespace's own addresses, too, made by the kernel. */
+static int add_route(const struct nlmsghdr *h, void *data)
 {
-	return add_attr(h, sizeof(struct rtmsg), RTA_GATEWAY, data);
+	const struct rtmsg *r = nlmsg_data(h);
+	bool host = r->rtm_dst_len == (r->rtm_family == AF_INET ? 32 : 128);
+
+	if (r->rtm_type != RTN_UNICAST)
+		return 0;
+	if (host && (r->rtm_family == AF_INET || r->rtm_protocol != RTPROT_KERNEL))
+		add_attr(h, sizeof *r, RTA_DST, data);
+	return add_attr(h, sizeof *r, RTA_GATEWAY, data);
 }
 
 static int add_neighbour(const struct nlmsghdr *h, void *data)
@@ -122,7 +136,7 @@ static struct net_probe *new_probe(const struct fault *f, const struct net_site 
 			net_probe_add(c.probe, p);
 	}
 	netlink_ask(site->nl, netlink_request(RTM_GETROUTE, NLM_F_DUMP, &route, sizeof route),
-		    "list routes", add_gateway, &c, NULL);
+		    "list routes", add_route, &c, NULL);
 	netlink_ask(site->nl,
 		    netlink_request(RTM_GETNEIGH, NLM_F_DUMP, &neighbour, sizeof neighbour),
 		    "list neighbours", add_neighbour, &c, NULL);
@@ -162,7 +176,18 @@ static size_t unanswered(struct net_state *st)
 	return n;
 }
 
-/* The answers came while the journal was written, except where nobody answers. */
+/* From here on the probe's controls are let pass. */
+static void settle(const struct net_state *st, const struct net_site *site)
+{
+	if (net_probe_is_settled(site->probe) || !net_probe_settle(site->probe))
+		return;
+	net_foreach_port(site, port)
+		for (int d = NET_OUT; d < NET_DIRECTIONS; d++)
+			gate_exempt(st->gate, port->slot + (size_t)d, net_probe_flow(site->probe));
+}
+
+/* The answers came while the journal was written, except where nobody answers, or late because of
+ * another fault: those probes settle when they do. */
 void net_probe_baseline_done(struct fault *f)
 {
 	struct net_state *st = net_state_of(f);
@@ -171,26 +196,25 @@ void net_probe_baseline_done(struct fault *f)
 	while (unanswered(st) && clock_now_ns() < end)
 		poll(NULL, 0, 5);
 	net_foreach_site(st, site)
-		if (site->probe && !net_probe_settle(site->probe)) {
-			net_probe_free(site->probe);
-			site->probe = NULL;
-		}
+		if (site->probe)
+			settle(st, site);
 }
 
 void net_probe_tick(struct fault *f)
 {
-	net_foreach_site(net_state_of(f), site)
+	struct net_state *st = net_state_of(f);
+
+	net_foreach_site(st, site)
 		if (site->probe) {
 			net_probe_read(site->probe);
+			settle(st, site);
 			net_probe_send(site->probe);
 		}
 }
 
 /* All probed sites taken together. */
 struct felt {
-	uint64_t sent, answered, duplicates;
-	int64_t *rtt_ns, *base_ns;
-	size_t n_rtt, n_base;
+	struct net_probe_result probes; /* its samples are owned */
 	struct gate_counters gate;
 	uint64_t matched;
 	uint64_t overlimits;
@@ -198,8 +222,7 @@ struct felt {
 
 static void felt_done(struct felt *t)
 {
-	free(t->rtt_ns);
-	free(t->base_ns);
+	free(t->probes.added_ns);
 }
 
 static int64_t longest_delay(const struct fault *f)
@@ -215,16 +238,24 @@ static int64_t longest_delay(const struct fault *f)
 
 static void gather_probe(struct felt *t, const struct net_probe *probe, int64_t patience_ns)
 {
-	const struct net_probe_result *base = net_probe_baseline(probe);
-	struct net_probe_result now = net_probe_now(probe, patience_ns);
+	struct net_probe_result now = net_probe_now(probe, patience_ns), *sum = &t->probes;
 
-	t->sent += now.sent;
-	t->answered += now.answered;
-	t->duplicates += now.duplicates;
-	for (size_t i = 0; i < now.n_rtt; i++)
-		*array_push(t->rtt_ns, t->n_rtt) = now.rtt_ns[i];
-	for (size_t i = 0; base && i < base->n_rtt; i++)
-		*array_push(t->base_ns, t->n_base) = base->rtt_ns[i];
+	for (int kind = 0; kind < NET_PROBE_KINDS; kind++) {
+		sum->count[kind].sent += now.count[kind].sent;
+		sum->count[kind].answered += now.count[kind].answered;
+		sum->count[kind].duplicates += now.count[kind].duplicates;
+	}
+	for (size_t i = 0; i < now.n_added; i++)
+		*array_push(sum->added_ns, sum->n_added) = now.added_ns[i];
+}
+
+static bool is_device_of(const struct net_site *site, int ifindex)
+{
+	net_foreach_port(site, port)
+		for (int d = NET_OUT; d < NET_DIRECTIONS; d++)
+			if (port->device[d].ifindex == ifindex)
+				return true;
+	return false;
 }
 
 static void gather_limits(const struct fault *f, struct net_site *site, struct felt *t)
@@ -235,8 +266,7 @@ static void gather_limits(const struct fault *f, struct net_site *site, struct f
 	    tc_qdiscs_list(site->nl, 0, &q, NULL) < 0)
 		return;
 	for (size_t i = 0; i < q.n; i++)
-		if (q.items[i].handle == NET_HANDLE_LIMIT &&
-		    ((unsigned)q.items[i].ifindex & GATE_IFINDEX_MASK) == GATE_IFINDEX_BASE)
+		if (q.items[i].handle == NET_HANDLE_LIMIT && is_device_of(site, q.items[i].ifindex))
 			t->overlimits += q.items[i].overlimits + q.items[i].drops;
 }
 
@@ -271,26 +301,30 @@ static void add_text(struct effect *ret, const char *fmt, ...)
 	va_end(ap);
 }
 
+static void add_answers(const struct felt *t, struct effect *ret)
+{
+	add_text(ret, "%llu of %llu probes answered",
+		 (unsigned long long)t->probes.count[NET_PROBE_FELT].answered,
+		 (unsigned long long)t->probes.count[NET_PROBE_FELT].sent);
+}
+
 static enum effect_state feel_delay(const struct fault *f, struct felt *t, struct effect *ret)
 {
 	const struct net_params *p = net_params_of(f);
-	const struct net_state *st = net_state_of(f);
-	int64_t one_way = st->table.n ? delay_table_at(&st->table, st->table.n / 2)
-				      : p->delay.latency_ns;
-	int64_t wanted = one_way * (net_egress(p) + net_ingress(p));
+	struct net_asked asked = net_asked_delay(p, &net_state_of(f)->table);
 	char text[UNITS_TEXT_MAX];
 	int64_t added;
 
-	if (t->n_rtt < MIN_PROBES || !t->n_base) {
-		add_text(ret, "%llu of %llu probes answered", (unsigned long long)t->answered,
-			 (unsigned long long)t->sent);
+	if (t->probes.n_added < MIN_PROBES) {
+		add_answers(t, ret);
 		return EFFECT_UNKNOWN;
 	}
-	added = net_probe_quantile(t->rtt_ns, t->n_rtt, 0.5) -
-		net_probe_quantile(t->base_ns, t->n_base, 0.5);
+	added = net_probe_quantile(t->probes.added_ns, t->probes.n_added, 0.5);
 	add_text(ret, "RTT %s%s (p50 of %zu probes)", added < 0 ? "-" : "+",
-		 units_duration(added < 0 ? -added : added, text), t->n_rtt);
-	return added * 2 >= wanted && t->matched ? EFFECT_MEASURED : EFFECT_NONE;
+		 units_duration(added < 0 ? -added : added, text), t->probes.n_added);
+	return !t->matched ? EFFECT_NONE
+			   : net_delay_felt(&asked, net_egress(p) + net_ingress(p), t->probes.added_ns,
+					    t->probes.n_added, 0);
 }
 
 static enum effect_state feel_loss(const struct fault *f, const struct felt *t,
@@ -303,12 +337,25 @@ static enum effect_state feel_loss(const struct fault *f, const struct felt *t,
 	add_text(ret, "%.3g %% of %llu packets lost", met ? 100.0 * (double)t->gate.dropped /
 								  (double)met : 0,
 		 (unsigned long long)met);
-	if (p->action == NET_PARTITION && t->sent)
-		add_text(ret, "%llu of %llu probes answered", (unsigned long long)t->answered,
-			 (unsigned long long)t->sent);
+	if (p->action == NET_PARTITION && t->probes.count[NET_PROBE_FELT].sent)
+		add_answers(t, ret);
 	if (t->gate.dropped)
 		return EFFECT_MEASURED;
 	return (double)met * chance >= MIN_LOSSES ? EFFECT_NONE : EFFECT_UNKNOWN;
+}
+
+/* More than what happened to the controls, and more than chance would make of it. */
+static uint64_t excess(uint64_t probes, uint64_t controls)
+{
+	double more = (double)probes - (double)controls;
+
+	return more > 3 * sqrt(2 * (double)controls) ? (uint64_t)more : 0;
+}
+
+static uint64_t unanswered_probes(const struct felt *t, int kind)
+{
+	return t->probes.count[kind].sent -
+	       MIN_OF(t->probes.count[kind].answered, t->probes.count[kind].sent);
 }
 
 /* Duplicates and damage: the engine counts them; netem does not, but probes see them. */
@@ -318,7 +365,10 @@ static enum effect_state feel_damage(const struct fault *f, const struct felt *t
 	const struct net_params *p = net_params_of(f);
 	const struct net_state *st = net_state_of(f);
 	bool dup = net_wants(p, NET_DUPLICATE, p->duplicate.ppm);
-	uint64_t n = dup ? t->duplicates : t->sent - MIN_OF(t->answered, t->sent);
+	uint64_t n = dup ? excess(t->probes.count[NET_PROBE_FELT].duplicates,
+				  t->probes.count[NET_PROBE_CONTROL].duplicates)
+			 : excess(unanswered_probes(t, NET_PROBE_FELT),
+				  unanswered_probes(t, NET_PROBE_CONTROL));
 	struct delay_counters c = {0};
 
 	if (st->engine) {

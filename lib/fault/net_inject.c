@@ -18,7 +18,7 @@ static const int64_t default_lease_ns = 2 * NSEC_PER_SEC;
 int net_snapshot(struct fault *f, const struct target *t, struct str *ret, struct err *e)
 {
 	net_foreach_site(net_state_of(f), site)
-		if (site->dev == t->netns_dev && site->ino == t->netns_ino)
+		if (netns_same(site->netns_id, t->netns_id))
 			return netdump(site->nl, ret, e);
 	return err_set(e, ENOENT, "%s/%s is no target of this fault", t->ns, t->name);
 }
@@ -42,6 +42,7 @@ static int load_gate(const struct fault *f, struct net_state *st, struct err *e)
 		.correlation_ppm = p->action == NET_PARTITION ? 0 : p->loss.correlation_ppm,
 		.protocols = protocol_bits(p),
 		.peers_only = net_has_peers(p),
+		.order = f->order,
 		.hard_end_ns = f->env->hard_end_ns,
 	};
 
@@ -64,9 +65,8 @@ static void add_undo(struct fault *f, const struct net_site *site)
 	u->fault = xstrdup(f->name);
 	u->target = target_id(site->target);
 	u->driver = f->driver;
-	u->data = net_record_to_json(&r);
-	u->netns_dev = site->dev;
-	u->netns_ino = site->ino;
+	undo_set_json(u, net_record_to_json(&r));
+	u->netns_id = site->netns_id;
 	u->netns_fd = site->target->netns_fd;
 }
 
@@ -76,25 +76,53 @@ int net_prepare(struct fault *f, struct err *e)
 
 	if (load_gate(f, st, e) < 0)
 		return -e->code;
+	if (net_has_pair(st) &&
+	    return_path_load((uint16_t)(GATE_TOKEN + f->order), &st->back, e) < 0)
+		return -e->code;
+	net_foreach_site(st, site)
+		net_foreach_port(site, port)
+			if (net_preflight_again(f, site, port, e) < 0)
+				return err_wrap(e, "%s in %s", port->name, site->id);
 	net_foreach_site(st, site)
 		add_undo(f, site);
 	net_probe_start(f);
 	return 0;
 }
 
-static void batch_device(const struct fault *f, const struct net_port *port, int d,
-			 struct netlink_batch *b)
+/* Up as the last: no packet meets a half-made device. */
+static void batch_pair(const struct net_state *st, const struct net_port *port,
+		       struct netlink_batch *b)
 {
-	const struct net_state *st = net_state_of(f);
-	const struct net_device *dev = &port->device[d];
+	const struct net_device *out = &port->device[NET_OUT], *in = &port->device[NET_IN];
+	struct link_pair pair = {
+		.name = {out->name, in->name},
+		.index = {out->ifindex, in->ifindex},
+		.mtu = port->mtu,
+		.group = st->group,
+	};
 
-	if (st->backend != NET_BACKEND_ENGINE) {
-		netlink_batch_add(b, link_msg_add_ifb(dev->name, dev->ifindex, st->group), 0,
-				  "add device %s", dev->name);
+	/* Received packets are "for this host" at the pair exactly when they were at the port. */
+	memcpy(pair.address, port->address, sizeof pair.address);
+	netlink_batch_add(b, link_msg_add_pair(&pair), 0, "add devices %s, %s", out->name, in->name);
+	for (int d = NET_OUT; d < NET_DIRECTIONS; d++) {
+		const struct net_device *dev = &port->device[d];
+
 		netlink_batch_add(b, link_msg_set_alias(dev->ifindex, st->filter_name), 0,
 				  "name device %s", dev->name);
+		netlink_batch_add(b, link_msg_no_ipv6(dev->ifindex), EAFNOSUPPORT,
+				  "%s: no IPv6 address", dev->name);
+		return_path_attach(st->back,
+				   &(struct return_device){dev->ifindex, dev->name, port->ifindex,
+							   .to_ingress = d == NET_OUT},
+				   b);
 	}
-	net_batch_qdiscs(f, port, d, b);
+}
+
+static void batch_up(const struct net_port *port, struct netlink_batch *b)
+{
+	for (int d = NET_OUT; d < NET_DIRECTIONS; d++)
+		netlink_batch_add(b, link_msg_up(port->device[d].ifindex), 0, "%s: set link up",
+				  port->device[d].name);
 }
 
 static void batch_filter(const struct fault *f, const struct net_port *port, int d, int stage,
@@ -104,8 +132,8 @@ static void batch_filter(const struct fault *f, const struct net_port *port, int
 	const struct tc_bpf filter = {
 		.ifindex = port->ifindex,
 		.ingress = d == NET_IN,
-		.pref = stage == GATE_DROP ? NET_PREF_DROP : NET_PREF_DELAY,
-		.handle = st->filter_handle,
+		.pref = (uint16_t)net_pref(f, stage),
+		.handle = port->handle,
 		.prog_fd = gate_program(st->gate, stage, d == NET_IN)->fd,
 		.name = st->filter_name,
 		.class_id = (uint32_t)port->slot + (uint32_t)d,
@@ -121,18 +149,24 @@ static void batch_port(const struct fault *f, const struct net_port *port,
 {
 	const struct net_params *p = net_params_of(f);
 
+	if (net_has_pair(net_state_of(f)))
+		batch_pair(net_state_of(f), port, b);
 	net_foreach_direction(p, d)
-		if (port->device[d].used)
-			batch_device(f, port, d, b);
+		if (*port->device[d].name)
+			net_batch_qdiscs(f, port, d, b);
+	if (net_has_pair(net_state_of(f)))
+		batch_up(port, b);
 	/* Another fault of this run may have made it meanwhile. */
-	if (!port->clsact_there && !port->legacy_ingress)
+	if (net_makes_clsact(port))
 		netlink_batch_add(b, tc_msg_add_clsact(port->ifindex), EEXIST,
 				  "%s: add qdisc clsact", port->name);
 	net_foreach_direction(p, d) {
 		if (net_drops(p))
 			batch_filter(f, port, d, GATE_DROP, b);
-		if (*port->device[d].name)
-			batch_filter(f, port, d, GATE_DELAY, b);
+		if (!*port->device[d].name)
+			continue;
+		batch_filter(f, port, d, GATE_CLEAR, b);
+		batch_filter(f, port, d, GATE_DELAY, b);
 	}
 }
 
@@ -225,9 +259,9 @@ static int read_qdiscs(const struct fault *f, struct net_site *site, struct err 
 		net_foreach_direction(p, d) {
 			const struct net_device *dev = &port->device[d];
 
-			if (dev->used && net_limits(p) && !tc_qdisc_find(&found, dev->ifindex, "tbf"))
+			if (net_limits(p) && !tc_qdisc_find(&found, dev->ifindex, "tbf"))
 				return err_set(e, ENOENT, "%s: no tbf after adding it", dev->name);
-			if (dev->used && st->backend == NET_BACKEND_NETEM &&
+			if (st->backend == NET_BACKEND_NETEM &&
 			    !tc_qdisc_find(&found, dev->ifindex, "netem"))
 				return err_set(e, ENOENT, "%s: no netem after adding it",
 					       dev->name);
@@ -261,7 +295,7 @@ static int start_engine(struct fault *f, struct net_state *st, struct err *e)
 	struct delay_params p;
 
 	net_delay_params(f, &p);
-	return delay_engine_start(&p, &lease, GATE_TOKEN, &st->engine, e);
+	return delay_engine_start(&p, &lease, (uint16_t)(GATE_TOKEN + f->order), &st->engine, e);
 }
 
 int net_inject(struct fault *f, struct err *e)

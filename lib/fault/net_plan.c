@@ -28,7 +28,7 @@ static bool join_site(struct net_state *st, const struct target *t)
 	net_foreach_site(st, site) {
 		autofree char *id = NULL, *joined = NULL;
 
-		if (site->dev != t->netns_dev || site->ino != t->netns_ino)
+		if (!netns_same(site->netns_id, t->netns_id))
 			continue;
 		id = target_id(t);
 		joined = xasprintf("%s+%s", site->id, id);
@@ -67,6 +67,8 @@ static int find_ports(const struct fault *f, struct net_state *st, struct net_si
 		port = array_push(site->ports, site->n_ports);
 		port->ifindex = l->index;
 		port->ethernet = link_is_ethernet(l);
+		port->mtu = l->mtu;
+		memcpy(port->address, l->address, sizeof port->address);
 		memcpy(port->name, l->name, sizeof port->name);
 		port->slot = st->n_slots;
 		st->n_slots += NET_DIRECTIONS;
@@ -84,33 +86,23 @@ static int find_ports(const struct fault *f, struct net_state *st, struct net_si
 static void name_devices(const struct fault *f, struct net_state *st, struct net_site *site,
 			 const struct links *links)
 {
-	const struct net_params *p = net_params_of(f);
-	bool one_for_both = !net_limits(p) && st->backend != NET_BACKEND_ENGINE;
 	uint64_t start = rng_mix(rng_stream(st->filter_name));
 	unsigned n = 0;
 
-	net_foreach_port(site, port) {
-		struct net_device *first = NULL;
-
-		net_foreach_direction(p, d) {
+	net_foreach_port(site, port)
+		for (int d = NET_OUT; d < NET_DIRECTIONS; d++) {
 			struct net_device *dev = &port->device[d];
 			unsigned low;
 
-			if (first && one_for_both) {
-				*dev = *first;
-				dev->used = false;
+			if (!net_has_pair(st) && !net_has_direction(net_params_of(f), d))
 				continue;
-			}
 			do
 				low = (unsigned)(start + n++) & ~GATE_IFINDEX_MASK;
 			while (link_by_index(links, (int)(GATE_IFINDEX_BASE | low)));
-			dev->used = true;
 			dev->ifindex = (int)(GATE_IFINDEX_BASE | low);
 			snprintf(dev->name, sizeof dev->name, "brunt%04x%04x",
 				 (unsigned)(start >> 32) & 0xffff, low);
-			first = dev;
 		}
-	}
 }
 
 static int look_at(const struct fault *f, struct net_state *st, struct net_site *site,
@@ -123,6 +115,7 @@ static int look_at(const struct fault *f, struct net_state *st, struct net_site 
 	net_foreach_port(site, port) {
 		if (net_preflight(f, site, port, e) < 0)
 			return err_wrap(e, "%s in %s", port->name, site->id);
+		port->handle = st->filter_handle | (net_makes_clsact(port) ? NET_HANDLE_CLSACT : 0);
 	}
 	if (st->backend != NET_BACKEND_NONE)
 		name_devices(f, st, site, &links);
@@ -142,10 +135,10 @@ static int add_site(const struct fault *f, struct net_state *st, struct target *
 	site = array_push(st->sites, st->n_sites);
 	site->target = target_ref(t);
 	site->id = target_id(t);
-	site->dev = t->netns_dev;
-	site->ino = t->netns_ino;
+	site->netns_id = t->netns_id;
 	if (netlink_open(f->env->broker, t->netns_fd, NETLINK_ROUTE, &site->nl, e) < 0)
 		return err_wrap(e, "%s", site->id);
+	site->netns_id.cookie = netns_cookie(netlink_fd(site->nl));
 	return look_at(f, st, site, e);
 }
 
@@ -153,7 +146,7 @@ static void name_fault(const struct fault *f, struct net_state *st)
 {
 	snprintf(st->filter_name, sizeof st->filter_name, NET_NAME_RUN "%.48s", f->env->run_id,
 		 f->name);
-	/* Two faults of a run share a preference; their handles tell them apart. */
+	/* Two faults of a run may share a preference; their handles tell them apart. */
 	st->filter_handle = (uint32_t)(rng_stream(st->filter_name) & 0x0fffffff) | 1;
 	st->group = GATE_IFINDEX_BASE | (st->filter_handle & ~GATE_IFINDEX_MASK);
 }
@@ -163,8 +156,8 @@ static void name_backend(const struct fault *f, struct net_state *st)
 	const struct net_params *p = net_params_of(f);
 	static const char *const names[] = {
 		[NET_BACKEND_NONE] = "gate",
-		[NET_BACKEND_IFB] = "gate, IFB",
-		[NET_BACKEND_NETEM] = "gate, IFB with netem",
+		[NET_BACKEND_PAIR] = "gate, veth pair",
+		[NET_BACKEND_NETEM] = "gate, veth pair with netem",
 		[NET_BACKEND_ENGINE] = "gate, TAP with delay engine",
 	};
 
@@ -210,19 +203,21 @@ static void describe_port(const struct fault *f, const struct net_site *site,
 		autofree char *op_ = xasprintf("%s: " fmt, where, ##__VA_ARGS__);                  \
 		strlist_add(ops, op_);                                                             \
 	} while (0)
-	if (!port->clsact_there && !port->legacy_ingress)
+	if (net_makes_clsact(port))
 		OP("add qdisc clsact");
+	for (int d = NET_OUT; d < NET_DIRECTIONS; d++)
+		if (*port->device[d].name)
+			OP("add device %s (%s)", port->device[d].name, st->backend_text);
 	net_foreach_direction(p, d) {
-		const struct net_device *dev = &port->device[d];
-
-		if (dev->used)
-			OP("add device %s (%s)", dev->name, st->backend_text);
 		if (net_drops(p))
-			OP("add BPF filter at %s, pref %u handle %#x, direct action",
-			   hooks[d], NET_PREF_DROP, st->filter_handle);
-		if (*dev->name)
-			OP("add BPF filter at %s, pref %u handle %#x, redirect to %s", hooks[d],
-			   NET_PREF_DELAY, st->filter_handle, dev->name);
+			OP("add BPF filter at %s, pref %d handle %#x, direct action",
+			   hooks[d], NET_PREF_DROP, port->handle);
+		if (!*port->device[d].name)
+			continue;
+		OP("add BPF filter at %s, pref %d handle %#x, redirect to %s", hooks[d],
+		   net_pref(f, GATE_DELAY), port->handle, port->device[d].name);
+		OP("add BPF filter at %s, pref %d handle %#x, for what comes back", hooks[d],
+		   net_pref(f, GATE_CLEAR), port->handle);
 	}
 #undef OP
 }
@@ -258,6 +253,11 @@ int net_plan(struct fault *f, struct strlist *ops, struct err *e)
 	if (net_delay_table(p, &st->table, e) < 0 || net_choose_backend(f, &st->backend, e) < 0 ||
 	    start_names(f, st, e) < 0)
 		return -e->code;
+	if (st->backend != NET_BACKEND_NONE && f->order >= GATE_ORDERS) {
+		err_set(e, E2BIG, "is number %u of the network faults that overlap in time; a packet "
+			"can pass %d", f->order + 1, GATE_ORDERS);
+		return err_hint(e, "let some end before others begin, or merge some by action: netem");
+	}
 	st->seeded = st->backend != NET_BACKEND_NETEM || net_kernel(f->env->broker)->netem_seed;
 	name_backend(f, st);
 	f->backend = st->backend_text;
@@ -277,6 +277,7 @@ void net_release(struct fault *f)
 	if (!st)
 		return;
 	delay_engine_stop(st->engine);
+	return_path_free(st->back);
 	gate_free(st->gate);
 	names_free(st->names);
 	peers_done(&st->peers);

@@ -5,17 +5,16 @@
  *   legacy `ingress` qdisc  excludes clsact: the gate can share it for received packets only
  *   filters before ours     may end the classification before the gate sees a packet
  *   TCX programs            run before clsact and may end it for good
- *   later ingress filters,  are skipped by the kernel for packets that return from an IFB: a
- *   netdev hooks            fault must not open somebody's firewall
+ *
+ * What comes after the gate, filters and nftables' netdev hooks, sees every packet when it has come
+ * back from its delay device.
  */
 #include "net.h"
 
+#include "../kernel/bpf.h"
 #include "../kernel/broker.h"
 
 #include <errno.h>
-#include <linux/netfilter.h>
-#include <linux/netfilter/nf_tables.h>
-#include <linux/netfilter/nfnetlink.h>
 #include <stdio.h>
 
 static const char *const hook_names[] = {"egress", "ingress"};
@@ -32,6 +31,23 @@ static bool is_this_runs(const struct fault *f, const struct tc_filter *filter)
 	return strncmp(filter->name, prefix, strlen(prefix)) == 0;
 }
 
+/* A clsact that another fault of this run made goes with the last of them, whoever that is. */
+static int find_clsact(const struct fault *f, struct net_site *site, struct net_port *port,
+		       struct err *e)
+{
+	for (int ingress = 0; ingress < 2; ingress++) {
+		autofilters found = {0};
+
+		if (tc_filters_list(site->nl, port->ifindex, TC_PARENT(ingress), &found, e) < 0)
+			return -e->code;
+		for (size_t i = 0; i < found.n; i++)
+			port->clsact_ours |= is_this_runs(f, &found.items[i]) &&
+					     (found.items[i].handle & NET_HANDLE_CLSACT);
+	}
+	port->clsact_there = !port->clsact_ours;
+	return 0;
+}
+
 static int check_qdiscs(const struct fault *f, struct net_site *site, struct net_port *port,
 			struct err *e)
 {
@@ -39,7 +55,8 @@ static int check_qdiscs(const struct fault *f, struct net_site *site, struct net
 
 	if (tc_qdiscs_list(site->nl, port->ifindex, &qdiscs, e) < 0)
 		return -e->code;
-	port->clsact_there = tc_qdisc_find(&qdiscs, port->ifindex, "clsact");
+	if (tc_qdisc_find(&qdiscs, port->ifindex, "clsact") && find_clsact(f, site, port, e) < 0)
+		return -e->code;
 	port->legacy_ingress = tc_qdisc_find(&qdiscs, port->ifindex, "ingress");
 	if (!port->legacy_ingress || !net_egress(net_params_of(f)))
 		return 0;
@@ -73,34 +90,14 @@ static int check_filter(const struct fault *f, const struct tc_filter *filter, i
 	return err_hint(e, "move that filter to a preference above %d", last_pref);
 }
 
-static int check_later(const struct net_state *st, const struct fault *f,
-		       const struct tc_filters *filters, struct err *e)
-{
-	char text[224];
-
-	if (st->backend != NET_BACKEND_IFB && st->backend != NET_BACKEND_NETEM)
-		return 0;
-	for (size_t i = 0; i < filters->n; i++) {
-		const struct tc_filter *later = &filters->items[i];
-
-		if (is_this_runs(f, later))
-			continue;
-		err_set(e, EBUSY,
-			"packets received through an IFB would skip the %s at ingress",
-			describe_filter(later, text, sizeof text));
-		return err_hint(e, "use direction: to, or --net-backend engine for a delay");
-	}
-	return 0;
-}
-
 static int check_filters(const struct fault *f, struct net_site *site, struct net_port *port,
 			 int direction, struct err *e)
 {
 	const struct net_state *st = net_state_of(f);
-	int last = st->backend == NET_BACKEND_NONE ? NET_PREF_DROP : NET_PREF_DELAY;
+	int last = st->backend == NET_BACKEND_NONE ? NET_PREF_DROP : net_pref(f, GATE_CLEAR);
 	autofilters filters = {0};
 
-	if (!port->clsact_there && !port->legacy_ingress)
+	if (!port->clsact_there && !port->clsact_ours && !port->legacy_ingress)
 		return 0;
 	if (tc_filters_list(site->nl, port->ifindex, TC_PARENT(direction == NET_IN), &filters,
 			    e) < 0)
@@ -108,57 +105,33 @@ static int check_filters(const struct fault *f, struct net_site *site, struct ne
 	for (size_t i = 0; i < filters.n; i++)
 		if (check_filter(f, &filters.items[i], last, direction, e) < 0)
 			return -e->code;
-	return direction == NET_IN ? check_later(st, f, &filters, e) : 0;
+	return 0;
 }
 
 static int check_tcx(const struct fault *f, struct net_site *site, struct net_port *port,
 		     int direction, struct err *e)
 {
-	int n = broker_count_tcx(f->env->broker, site->target->netns_fd, port->ifindex,
-				 direction == NET_IN, e);
+	int id = broker_first_tcx(f->env->broker, site->target->netns_fd, port->ifindex,
+				  direction == NET_IN, e);
+	char name[16];
 
-	if (n <= 0)
-		return n;
-	err_set(e, EBUSY, "%d TCX program%s at %s come%s before the gate and may hide packets",
-		n, n > 1 ? "s" : "", hook_names[direction], n > 1 ? "" : "s");
-	return err_hint(e, "bpftool net show dev %s names them", port->name);
+	if (id <= 0)
+		return id;
+	bpf_program_name((uint32_t)id, name);
+	err_set(e, EBUSY, "TCX program %d%s%s%s at %s comes before the gate and may hide packets",
+		id, *name ? " (" : "", name, *name ? ")" : "", hook_names[direction]);
+	return err_hint(e, "detach it for the time of the fault; bpftool prog show id %d tells whose "
+			   "it is", id);
 }
 
-/* nftables chains at a device's ingress hook run after tc, and not at all for an IFB's packets. */
-static int count_netdev_chain(const struct nlmsghdr *h, void *data)
+/* A veth's frames begin with an Ethernet header; what has none needs a TUN. */
+static int check_kind(const struct fault *f, const struct net_port *port, struct err *e)
 {
-	struct nlattr *hook =
-		nlmsg_find_attr((struct nlmsghdr *)h, sizeof(struct nfgenmsg), NFTA_CHAIN_HOOK);
-	struct nlattr *number =
-		hook ? nla_find(nla_data(hook), nla_len(hook), NFTA_HOOK_HOOKNUM) : NULL;
-
-	*(int *)data += number && nla_get_u32(number) == htonl(NF_NETDEV_INGRESS);
-	return 0;
-}
-
-static int check_netdev_hooks(const struct fault *f, struct net_site *site, struct err *e)
-{
-	const struct net_state *st = net_state_of(f);
-	const struct nfgenmsg g = {.nfgen_family = NFPROTO_NETDEV};
-	autoptr(netlink) nl = NULL;
-	int n = 0, r;
-
-	if (st->backend != NET_BACKEND_IFB && st->backend != NET_BACKEND_NETEM)
+	if (port->ethernet || !net_has_pair(net_state_of(f)))
 		return 0;
-	/* A kernel without netfilter has no such hooks. */
-	if (netlink_open(f->env->broker, site->target->netns_fd, NETLINK_NETFILTER, &nl, NULL) < 0)
-		return 0;
-	r = netlink_ask(nl,
-			netlink_request(NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETCHAIN, NLM_F_DUMP,
-					&g, sizeof g),
-			"list nftables chains", count_netdev_chain, &n, e);
-	if (r == -EAGAIN)
-		return check_netdev_hooks(f, site, e);
-	if (r < 0 || n == 0)
-		return r == -EINVAL || r == -EOPNOTSUPP ? 0 : r;
-	err_set(e, EBUSY, "packets received through an IFB would skip %d nftables netdev chain%s",
-		n, n > 1 ? "s" : "");
-	return err_hint(e, "use direction: to, or --net-backend engine for a delay");
+	err_set(e, EOPNOTSUPP, "has no Ethernet header, which the veth pair that carries this fault "
+		"needs");
+	return err_hint(e, "name another device, or use --net-backend engine for a delay");
 }
 
 int net_preflight(const struct fault *f, struct net_site *site, struct net_port *port,
@@ -166,10 +139,45 @@ int net_preflight(const struct fault *f, struct net_site *site, struct net_port 
 {
 	const struct net_params *p = net_params_of(f);
 
-	if (check_qdiscs(f, site, port, e) < 0)
+	if (check_kind(f, port, e) < 0 || check_qdiscs(f, site, port, e) < 0)
 		return -e->code;
 	net_foreach_direction(p, d)
 		if (check_filters(f, site, port, d, e) < 0 || check_tcx(f, site, port, d, e) < 0)
 			return -e->code;
-	return net_ingress(p) ? check_netdev_hooks(f, site, e) : 0;
+	return 0;
+}
+
+static int count_this_runs(const struct fault *f, const struct net_site *site,
+			   const struct net_port *port, size_t *ret, struct err *e)
+{
+	*ret = 0;
+	for (int ingress = 0; ingress < 2; ingress++) {
+		autofilters filters = {0};
+
+		if (tc_filters_list(site->nl, port->ifindex, TC_PARENT(ingress), &filters, e) < 0)
+			return -e->code;
+		for (size_t i = 0; i < filters.n; i++)
+			*ret += is_this_runs(f, &filters.items[i]);
+	}
+	return 0;
+}
+
+/*
+ * The plan is as old as the baseline is long. A clsact qdisc that came since is another fault's of
+ * this run, which leaves it to whoever ends last, or somebody else's, whom it must outlive.
+ */
+int net_preflight_again(const struct fault *f, struct net_site *site, struct net_port *port,
+			struct err *e)
+{
+	bool was_there = port->clsact_there;
+	size_t ours;
+
+	if (net_preflight(f, site, port, e) < 0)
+		return -e->code;
+	if (was_there || !port->clsact_there)
+		return 0;
+	if (count_this_runs(f, site, port, &ours, e) < 0)
+		return -e->code;
+	port->clsact_there = ours == 0;
+	return 0;
 }

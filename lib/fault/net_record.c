@@ -3,14 +3,15 @@
 #include <errno.h>
 #include <stdio.h>
 
-static void add_filter(const struct fault *f, struct net_record_port *p, int direction, int stage)
+static void add_filter(const struct fault *f, const struct net_port *port, int direction, int stage,
+		       struct net_record_port *p)
 {
 	const struct net_state *st = net_state_of(f);
 	struct net_record_filter *filter = &p->filters[p->n_filters++];
 
 	filter->ingress = direction == NET_IN;
-	filter->pref = stage == GATE_DROP ? NET_PREF_DROP : NET_PREF_DELAY;
-	filter->handle = st->filter_handle;
+	filter->pref = net_pref(f, stage);
+	filter->handle = port->handle;
 	memcpy(filter->tag, gate_program(st->gate, stage, filter->ingress)->tag,
 	       sizeof filter->tag);
 }
@@ -23,15 +24,19 @@ static void fill_port(const struct fault *f, const struct net_port *port,
 
 	memcpy(p->name, port->name, sizeof p->name);
 	p->ifindex = port->ifindex;
-	p->clsact_made = !port->clsact_there && !port->legacy_ingress;
+	p->clsact_made = net_makes_clsact(port);
 	net_foreach_direction(params, d) {
+		if (net_drops(params))
+			add_filter(f, port, d, GATE_DROP, p);
+		if (!*port->device[d].name)
+			continue;
+		add_filter(f, port, d, GATE_DELAY, p);
+		add_filter(f, port, d, GATE_CLEAR, p);
+	}
+	for (int d = NET_OUT; d < NET_DIRECTIONS; d++) {
 		const struct net_device *dev = &port->device[d];
 
-		if (net_drops(params))
-			add_filter(f, p, d, GATE_DROP);
-		if (*dev->name)
-			add_filter(f, p, d, GATE_DELAY);
-		if (!dev->used)
+		if (!*dev->name)
 			continue;
 		memcpy(p->devices[p->n_devices].name, dev->name, sizeof dev->name);
 		p->devices[p->n_devices++].tap = st->backend == NET_BACKEND_ENGINE;

@@ -20,11 +20,11 @@ struct net_record_port {
 	char name[IFNAMSIZ];
 	int ifindex;
 	bool clsact_made;
-	struct net_record_filter filters[NET_DIRECTIONS * GATE_STAGES];
+	struct net_record_filter filters[NET_DIRECTIONS * GATE_PROGRAMS];
 	size_t n_filters;
 	struct {
 		char name[IFNAMSIZ];
-		bool tap; /* else an IFB */
+		bool tap; /* else one end of a veth pair */
 	} devices[NET_DIRECTIONS];
 	size_t n_devices;
 };

@@ -2,6 +2,7 @@
  * The fields of NetworkChaos and the rules between them: Chaos Mesh's, and brunt's own percentiles,
  * histogramFrom, order, protocol and action rate.
  */
+#include "../base/diag.h"
 #include "../base/units.h"
 #include "net_params.h"
 #include "peers.h"
@@ -121,6 +122,19 @@ static const struct field delay_fields[] = {
 		"keep: none overtakes, each waits for those before it."},
 };
 
+/* Percentiles that fall, or a histogram that cannot be read, are found before a run. */
+static int check_shape(const struct net_delay *d, const struct yaml_node *node,
+		       struct field_ctx *ctx)
+{
+	struct net_params p = {.delay = *d};
+	struct delay_table table = {0};
+	struct err e = {0};
+
+	if (d->latency_given || net_delay_table(&p, &table, &e) == 0)
+		return 0;
+	return field_error(ctx, node, d->histogram_from ? "histogramFrom" : "percentiles", "%s", e.text);
+}
+
 static int check_delay(const void *obj, const struct yaml_node *node, struct field_ctx *ctx)
 {
 	const struct net_delay *d = obj;
@@ -138,7 +152,7 @@ static int check_delay(const void *obj, const struct yaml_node *node, struct fie
 	if (d->jitter_ns > d->latency_ns)
 		return field_error(ctx, node, "jitter",
 				   "is larger than latency: delays cannot be negative");
-	return 0;
+	return check_shape(d, node, ctx);
 }
 
 static const struct schema delay_schema = {
@@ -333,6 +347,51 @@ static int check_objects(const struct net_params *p, const struct yaml_node *nod
 	return r;
 }
 
+static bool delays_nothing(const struct net_delay *d)
+{
+	return d->given && d->latency_given && d->latency_ns == 0;
+}
+
+/* A part that is there and asks for nothing. */
+static unsigned idle_objects(const struct net_params *p)
+{
+	return (delays_nothing(&p->delay) ? HAS_DELAY : 0) |
+	       (p->loss.given && !p->loss.ppm ? HAS_LOSS : 0) |
+	       (p->duplicate.given && !p->duplicate.ppm ? HAS_DUPLICATE : 0) |
+	       (p->corrupt.given && !p->corrupt.ppm ? HAS_CORRUPT : 0);
+}
+
+/* netem may have parts that are 0, as Chaos Mesh's dashboard writes them, but not only such. */
+static int check_does_something(const struct net_params *p, const struct yaml_node *node,
+				struct field_ctx *ctx)
+{
+	unsigned given = given_objects(p) & allowed[p->action];
+	const char *action = action_names[p->action];
+	autofree char *place = NULL;
+
+	if (!given || given != (given & idle_objects(p)))
+		return 0;
+	if (p->action == NET_NETEM)
+		return field_error(ctx, node, NULL, "every part is 0: nothing would happen to a packet");
+	place = xasprintf("%s.%s", action, p->action == NET_DELAY ? "latency" : action);
+	return field_error(ctx, node, place, "0 would do nothing to a packet");
+}
+
+/* The kernel's IFNAMSIZ bounds the name of a device. */
+static int check_device(const char *device, const char *field, const struct yaml_node *node,
+			struct field_ctx *ctx)
+{
+	if (!device)
+		return 0;
+	if (!*device || strlen(device) > 15 || strpbrk(device, "/: \t\n"))
+		return field_error(ctx, node, field, "\"%s\" is not the name of a network device (1 to 15 "
+				   "characters without blanks, '/' and ':')", device);
+	if (streq(device, "lo"))
+		return field_error(ctx, node, field, "traffic on loopback is untouched: name another "
+				   "device, or leave it out");
+	return 0;
+}
+
 static int peer_error(struct field_ctx *ctx, const struct yaml_node *node, size_t i,
 		      const struct err *e)
 {
@@ -355,7 +414,11 @@ static int check_peers(const struct net_params *p, const struct yaml_node *node,
 		struct err e = {0};
 		struct peer peer;
 
-		if (peer_parse(p->external_targets.items[i], &peer, &name, &e) < 0)
+		if (peer_parse(p->external_targets.items[i], &peer, &name, &e) == 0 && peer.port &&
+		    p->protocol == NET_ICMP)
+			err_set(&e, EINVAL, "\"%s\": protocol icmp has no ports",
+				p->external_targets.items[i]);
+		if (e.code)
 			r = peer_error(ctx, list && i < list->n ? list->items[i] : node, i, &e);
 	}
 	if (p->target_device && !p->target_given)
@@ -366,16 +429,23 @@ static int check_peers(const struct net_params *p, const struct yaml_node *node,
 static int check(const void *obj, const struct yaml_node *node, struct field_ctx *ctx)
 {
 	const struct net_params *p = obj;
-	int a = check_objects(p, node, ctx), b = check_peers(p, node, ctx);
+	size_t before = ctx->diags->n;
 
-	return a < 0 ? a : b;
+	if (check_objects(p, node, ctx) == 0)
+		check_does_something(p, node, ctx);
+	check_peers(p, node, ctx);
+	check_device(p->device, "device", node, ctx);
+	check_device(p->target_device, "targetDevice", node, ctx);
+	return ctx->diags->n > before ? -EINVAL : 0;
 }
 
 const struct schema net_schema = {
 	.name = "NetworkChaos",
 	.doc = "Delays, loses, damages or limits the packets of its targets, in the directions and "
 	       "with the peers that are given. ARP and IPv6 neighbour discovery always pass; "
-	       "traffic on loopback is untouched.",
+	       "traffic on loopback is untouched. Faults that overlap on a target add up, each in "
+	       "its own time: a packet meets all their losses first, then each one's delay, "
+	       "duplication, damage and rate in turn.",
 	.size = sizeof(struct net_params),
 	.fields = fields,
 	.n_fields = ARRAY_SIZE(fields),

@@ -11,7 +11,6 @@
 #include "../base/clock.h"
 #include "../kernel/broker.h"
 #include "../kernel/netdump.h"
-#include "../kernel/netns.h"
 #include "net_record.h"
 
 #include <errno.h>
@@ -63,28 +62,40 @@ static void fail_foreign(struct undo_result *r, const char *fmt, ...)
 	fail(r, UNDO_FOREIGN, text);
 }
 
-/* The namespace of a record: the live handle, or what is found by identity. */
+/* The namespace with a record's number: the live handle, or what is found on the machine. */
 static int open_netns(const struct undo *u, int *ret_owned, struct err *e)
 {
-	uint64_t dev, ino;
+	struct netns_id id;
 
 	*ret_owned = -1;
 	if (u->earlier_boot)
 		return err_set(e, ENOENT, "the machine has been rebooted since");
-	if (u->netns_fd >= 0 && netns_identity(u->netns_fd, &dev, &ino, NULL) == 0 &&
-	    dev == u->netns_dev && ino == u->netns_ino)
+	if (u->netns_fd >= 0 && netns_identity(u->netns_fd, &id, NULL) == 0 &&
+	    netns_same(id, u->netns_id))
 		return u->netns_fd;
-	*ret_owned = netns_find(u->netns_dev, u->netns_ino, e);
+	*ret_owned = netns_find(u->netns_id, e);
 	return *ret_owned;
 }
 
+/* A stranger may have been given the number of a target that died: its cookie tells. */
 static int open_namespace(const struct undo *u, struct broker *broker, struct netlink **ret,
 			  struct err *e)
 {
 	autofd int owned = -1;
+	autoptr(netlink) nl = NULL;
+	struct netns_id found = u->netns_id;
 	int fd = open_netns(u, &owned, e);
 
-	return fd < 0 ? fd : netlink_open(broker, fd, NETLINK_ROUTE, ret, e);
+	if (fd < 0)
+		return fd;
+	if (netlink_open(broker, fd, NETLINK_ROUTE, &nl, e) < 0)
+		return -e->code;
+	found.cookie = netns_cookie(netlink_fd(nl));
+	if (!netns_same(found, u->netns_id))
+		return err_set(e, ENOENT, "network namespace %llu is gone; another one has its number",
+			       (unsigned long long)found.ino);
+	*ret = take(nl);
+	return 0;
 }
 
 static const struct tc_filter *find_filter(const struct tc_filters *l,
@@ -146,7 +157,7 @@ static int undo_filters(const struct job *job, const struct net_record_port *p, 
 /* A device between its making and its naming has no alias yet; its own name is proof enough. */
 static bool device_is_ours(const struct link *l, const char *name)
 {
-	return streq(l->kind, "ifb") && (streq(l->alias, name) || !l->alias[0]) &&
+	return streq(l->kind, "veth") && (streq(l->alias, name) || !l->alias[0]) &&
 	       ((unsigned)l->index & GATE_IFINDEX_MASK) == GATE_IFINDEX_BASE;
 }
 
@@ -260,10 +271,11 @@ static int undo_port(const struct job *job, const struct net_record_port *p,
 		r = undo_filters(job, p, false, &filters, e);
 		if (r == 0)
 			r = undo_filters(job, p, true, &filters, e);
-		if (r == 0)
-			r = netlink_batch_run(job->nl, &filters, e);
 	}
+	/* The closed gates still take the tokens off what comes back, so they go after it. */
 	drain(job, p, links);
+	if (r == 0)
+		r = netlink_batch_run(job->nl, &filters, e);
 	if (r == 0)
 		r = undo_devices(job, p, links, &devices, e);
 	if (r == 0)
@@ -314,8 +326,9 @@ static void work_in_parallel(struct jobs *jobs)
 
 static void open_job(const struct undo *u, struct broker *broker, struct job *job)
 {
+	json_auto_t *data = undo_json(u);
 	struct err e = {0};
-	int r = net_record_from_json(u->data, &job->record, &e);
+	int r = net_record_from_json(data, &job->record, &e);
 
 	job->drain_until_ns = clock_now_ns() + drain_ns;
 	*job->result = (struct undo_result){.outcome = UNDO_REVERTED};
@@ -362,9 +375,13 @@ int net_resnapshot(const struct undo *undo, struct broker *broker, struct str *r
 {
 	autoptr(netlink) nl = NULL;
 
+	int r;
+
 	if (open_namespace(undo, broker, &nl, e) < 0)
 		return -e->code;
-	return netdump(nl, ret, e);
+	r = netdump(nl, ret, e);
+	/* Of something in the namespace, not of the namespace. */
+	return r == -ENOENT ? err_set(e, EAGAIN, "something vanished while it was listed") : r;
 }
 
 /* The first filter of the record that is still there leads to the gate. */
@@ -390,15 +407,13 @@ static int lease_at(struct netlink *nl, const struct net_record *r, int64_t *ret
 
 int net_lease_left(const struct undo *undo, struct broker *broker, int64_t *ret_ns, struct err *e)
 {
+	json_auto_t *data = undo_json(undo);
 	autoptr(netlink) nl = NULL;
 	autorecord r = {0};
-	int n;
 
 	*ret_ns = 0;
-	if (net_record_from_json(undo->data, &r, e) < 0)
+	if (net_record_from_json(data, &r, e) < 0 ||
+	    open_namespace(undo, broker, &nl, e) < 0)
 		return -e->code;
-	n = open_namespace(undo, broker, &nl, e);
-	if (n == -ENOENT)
-		return 0;
-	return n < 0 ? n : lease_at(nl, &r, ret_ns, e);
+	return lease_at(nl, &r, ret_ns, e);
 }

@@ -59,17 +59,17 @@ static void watch_lease(const struct fault *f, struct net_state *st)
 	st->expired_seen = expired;
 }
 
-static bool has_filters(struct net_site *site, const struct net_state *st, int ifindex,
-			bool ingress, size_t wanted)
+static bool has_filters(struct net_site *site, const struct net_state *st,
+			const struct net_port *port, bool ingress, size_t wanted)
 {
 	autofilters found = {0};
 	struct err e = {0};
 	size_t n = 0;
 
-	if (tc_filters_list(site->nl, ifindex, TC_PARENT(ingress), &found, &e) < 0)
+	if (tc_filters_list(site->nl, port->ifindex, TC_PARENT(ingress), &found, &e) < 0)
 		return false;
 	for (size_t i = 0; i < found.n; i++)
-		n += found.items[i].handle == st->filter_handle &&
+		n += found.items[i].handle == port->handle &&
 		     streq(found.items[i].name, st->filter_name);
 	return n >= wanted;
 }
@@ -81,9 +81,9 @@ static bool gate_is_there(const struct fault *f, struct net_site *site)
 
 	net_foreach_port(site, port)
 		net_foreach_direction(p, d) {
-			size_t wanted = (size_t)net_drops(p) + (*port->device[d].name != '\0');
+			size_t wanted = (size_t)net_drops(p) + (*port->device[d].name ? 2 : 0);
 
-			if (!has_filters(site, st, port->ifindex, d == NET_IN, wanted))
+			if (!has_filters(site, st, port, d == NET_IN, wanted))
 				return false;
 		}
 	return true;
@@ -104,7 +104,6 @@ static void leave_paths(const struct fault *f, const struct net_site *site)
 
 static void let_go(const struct fault *f, struct net_site *site)
 {
-	leave_paths(f, site);
 	site->gone = true;
 	netlink_close(site->nl);
 	site->nl = NULL;
@@ -130,8 +129,10 @@ static void watch_gates(const struct fault *f, struct net_state *st)
 static void watch_targets(const struct fault *f, struct net_state *st)
 {
 	net_foreach_site(st, site)
-		if (!site->gone && site->target->netns_fd < 0)
+		if (!site->gone && site->target->netns_fd < 0) {
+			leave_paths(f, site);
 			let_go(f, site);
+		}
 }
 
 static int take_peers(struct fault *f, struct net_state *st, struct peers *now, struct err *e)
@@ -199,18 +200,24 @@ int net_tick(struct fault *f, struct err *e)
 static bool lists_site(const struct target_list *l, const struct net_site *site)
 {
 	for (size_t i = 0; i < l->n; i++)
-		if (l->items[i]->netns_dev == site->dev && l->items[i]->netns_ino == site->ino)
+		if (netns_same(l->items[i]->netns_id, site->netns_id))
 			return true;
 	return false;
 }
 
+/* What its devices hold must come back while the filters that take the tokens off still stand. */
 static int revert_site(struct fault *f, const struct net_site *site, struct err *e)
 {
+	const struct net_state *st = net_state_of(f);
+
+	net_foreach_port(site, port)
+		for (int d = NET_OUT; d < NET_DIRECTIONS; d++)
+			gate_close_slot(st->gate, port->slot + (size_t)d);
+	leave_paths(f, site);
 	for (size_t i = 0; i < f->undo.n; i++) {
 		struct undo_result r = {0};
 
-		if (f->undo.items[i].netns_dev != site->dev ||
-		    f->undo.items[i].netns_ino != site->ino)
+		if (!netns_same(f->undo.items[i].netns_id, site->netns_id))
 			continue;
 		net_revert_open_gate(&f->undo.items[i], f->env->broker, &r);
 		if (r.outcome == UNDO_FAILED)
@@ -333,6 +340,9 @@ int net_report(struct fault *f, json_t **ret, struct err *e)
 	if (st->engine)
 		json_array_append_new(notes, json_string("mark, priority and socket of delayed "
 							 "packets are lost on the way"));
+	if (net_has_pair(st))
+		json_array_append_new(notes, json_string("the priority of packets that went through "
+							 "the veth pair is lost on the way"));
 	*ret = json_pack("{s:s, s:s, s:I, s:o, s:I, s:o}", "requested", what, "backend",
 			 st->backend_text, "peers", (json_int_t)st->peers.n, "targets", sites,
 			 "idleTargets", (json_int_t)idle, "notes", notes);

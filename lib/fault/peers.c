@@ -92,7 +92,7 @@ int peer_parse_address(const char *text, struct peer *ret, struct err *e)
 	if (slash)
 		prefix = shift + parse_number(slash, 128 - shift);
 	if (slash && prefix < shift)
-		return err_set(e, EINVAL, "\"%s\" has a prefix length outside 0..%d", text,
+		return err_set(e, ERANGE, "\"%s\" has a prefix length outside 0..%d", text,
 			       128 - shift);
 	p.prefix = (uint8_t)prefix;
 	mask_host_bits(&p);
@@ -113,14 +113,15 @@ static bool is_name(const char *s)
 	return true;
 }
 
-/* Splits ":port" off text in place; a bare IPv6 address has none. 0 when there is no port. */
+/* Splits ":port" off text in place; a bare IPv6 address and a URL have none. 0 when there is no
+ * port. */
 static int split_port(char *text)
 {
 	char *close = text[0] == '[' ? strchr(text, ']') : NULL;
 	char *colon = close ? close + 1 : strchr(text, ':');
 	int port;
 
-	if (!close && (!colon || strchr(colon + 1, ':')))
+	if (!close && (!colon || strchr(colon + 1, ':') || strchr(colon, '/')))
 		return 0;
 	if (close && *colon != ':' && *colon)
 		return -1;
@@ -136,15 +137,16 @@ static int split_port(char *text)
 int peer_parse(const char *text, struct peer *ret, char **ret_name, struct err *e)
 {
 	autofree char *host = xstrdup(text);
-	int port = split_port(host);
+	int port = split_port(host), r;
 
 	*ret_name = NULL;
 	if (port < 0)
 		return err_set(e, EINVAL, "\"%s\" has a port outside 1..65535", text);
-	if (peer_parse_address(host, ret, e) == 0) {
+	r = peer_parse_address(host, ret, e);
+	if (r == 0)
 		ret->port = (uint16_t)port;
-		return 0;
-	}
+	if (r == 0 || r == -ERANGE)
+		return r;
 	if (!is_name(host))
 		return err_set(e, EINVAL,
 			       "\"%s\" is not an IP address, CIDR or name (want \"10.0.0.1\", "

@@ -125,7 +125,9 @@ static int plan_target(const struct fault *f, const struct target *t, struct str
 		strlist_add(ops, op);
 	}
 	if (ops->n == before)
-		return err_set(e, ESRCH, "%s/%s has no process of its own to kill", t->ns, t->name);
+		return err_set(e, ESRCH, params_of(f)->common.selection.container_names.n
+					       ? "%s/%s runs none of the containers in containerNames"
+					       : "%s/%s has no process of its own to kill", t->ns, t->name);
 	return 0;
 }
 
@@ -272,11 +274,11 @@ static void describe(const struct pod_kill *k, char *buf, size_t size)
 	if (t.restarted == k->n)
 		str_addf(&s, ", restarted after %s", units_duration(t.slowest_restart_ns, restart));
 	else
-		str_addf(&s, ", restarted %zu", t.restarted);
+		str_addf(&s, ", restarted %zu of %zu", t.restarted, k->n);
 	if (t.ready == k->n)
 		str_addf(&s, ", ready after %s", units_duration(t.slowest_ready_ns, ready));
 	else
-		str_addf(&s, ", ready %zu", t.ready);
+		str_addf(&s, ", ready %zu of %zu", t.ready, k->n);
 	snprintf(buf, size, "%s", s.s);
 }
 
@@ -346,12 +348,6 @@ static void pod_kill_release(struct fault *f)
 	f->state = NULL;
 }
 
-/* The same pod may be killed again later in the window. */
-static bool pod_kill_compatible(const void *a, const void *b)
-{
-	return true;
-}
-
 static int pod_kill_doctor(struct broker *broker, struct capability_list *ret, struct err *e)
 {
 	struct err why = {0};
@@ -379,8 +375,8 @@ const struct fault_driver pod_kill = {
 	.kind = "PodChaos",
 	.field = "podChaos",
 	.api_version = "chaos-mesh.org/v1alpha1",
+	.advice = "look at what the targets' containers were doing",
 	.schema = &pod_kill_schema,
-	.compatible = pod_kill_compatible,
 	.one_shot = true,
 	.plan = pod_kill_plan,
 	.inject = pod_kill_inject,

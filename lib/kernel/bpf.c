@@ -34,6 +34,17 @@ const char *bpf_last_warning(void)
 	return last_warning;
 }
 
+void bpf_program_name(uint32_t prog_id, char ret[16])
+{
+	struct bpf_prog_info info = {0};
+	uint32_t len = sizeof info;
+	autofd int fd = bpf_prog_get_fd_by_id(prog_id);
+
+	ret[0] = '\0';
+	if (fd >= 0 && bpf_obj_get_info_by_fd(fd, &info, &len) == 0)
+		snprintf(ret, 16, "%s", info.name);
+}
+
 int bpf_program_info(int prog_fd, uint32_t *ret_id, uint8_t ret_tag[8], struct err *e)
 {
 	struct bpf_prog_info info = {0};

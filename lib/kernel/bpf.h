@@ -11,6 +11,8 @@
 void bpf_quiet(void);
 const char *bpf_last_warning(void); /* "" when there was none since bpf_quiet */
 
+/* Of a program by id; "" when it cannot be read. */
+void bpf_program_name(uint32_t prog_id, char ret[16]);
 int bpf_program_info(int prog_fd, uint32_t *ret_id, uint8_t ret_tag[8], struct err *e);
 
 /* The map of that name used by the program with this id: an fd. -ENOENT: program or map gone. */

@@ -7,7 +7,6 @@
 
 #include "../base/mem.h"
 #include "broker_wire.h"
-#include "netns.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -91,12 +90,12 @@ void broker_stop(struct broker *b)
 
 static void describe_netns(int fd, char *buf, size_t len)
 {
-	uint64_t dev, ino;
+	struct netns_id id;
 
-	if (fd < 0 || netns_identity(fd, &dev, &ino, NULL) < 0)
+	if (fd < 0 || netns_identity(fd, &id, NULL) < 0)
 		snprintf(buf, len, "brunt's own network namespace");
 	else
-		snprintf(buf, len, "network namespace %llu", (unsigned long long)ino);
+		snprintf(buf, len, "network namespace %llu", (unsigned long long)id.ino);
 }
 
 /* The fd of the answer, or its value when it has none. */
@@ -127,6 +126,16 @@ int broker_socket(struct broker *b, int netns_fd, int domain, int type, int prot
 		.op = BROKER_SOCKET, .a = domain, .b = type, .c = protocol};
 
 	return ask(b, netns_fd, &q, "make a socket", e);
+}
+
+int broker_netns_cookie(struct broker *b, int netns_fd, struct netns_id *id, struct err *e)
+{
+	autofd int fd = broker_socket(b, netns_fd, AF_UNIX, SOCK_DGRAM, 0, e);
+
+	if (fd < 0)
+		return fd;
+	id->cookie = netns_cookie(fd);
+	return 0;
 }
 
 static int ask_tun(struct broker *b, int netns_fd, const char *name, int flag, struct err *e)
@@ -170,7 +179,7 @@ int broker_scratch(struct broker *b, struct err *e)
 	return ask(b, -1, &q, "make a scratch network namespace", e);
 }
 
-int broker_count_tcx(struct broker *b, int netns_fd, int ifindex, bool ingress, struct err *e)
+int broker_first_tcx(struct broker *b, int netns_fd, int ifindex, bool ingress, struct err *e)
 {
 	const struct broker_request q = {.op = BROKER_TCX, .a = ifindex, .b = ingress};
 

@@ -12,6 +12,7 @@
 #pragma once
 
 #include "../base/err.h"
+#include "netns.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -25,6 +26,9 @@ int broker_main(int argc, char **argv);
 int broker_start(struct broker **ret, struct err *e);
 void broker_stop(struct broker *b);
 DEFINE_AUTOPTR(broker, broker_stop);
+
+/* Completes the identity of the namespace behind the fd by its cookie. */
+int broker_netns_cookie(struct broker *b, int netns_fd, struct netns_id *id, struct err *e);
 
 /* A socket made inside the network namespace; netns_fd -1 means brunt's own. */
 int broker_socket(struct broker *b, int netns_fd, int domain, int type, int protocol,
@@ -41,5 +45,5 @@ int broker_open(struct broker *b, int netns_fd, const char *path, int flags, str
 /* A new, empty network namespace that lives as long as the fd: to try what the kernel can do. */
 int broker_scratch(struct broker *b, struct err *e);
 
-/* How many TCX programs sit at a device's ingress or egress; 0 too where the kernel has no TCX. */
-int broker_count_tcx(struct broker *b, int netns_fd, int ifindex, bool ingress, struct err *e);
+/* The id of the first TCX program at a device's ingress or egress; 0: none, or no TCX here. */
+int broker_first_tcx(struct broker *b, int netns_fd, int ifindex, bool ingress, struct err *e);

@@ -35,8 +35,10 @@ static int make_tun(const struct broker_request *q)
 	return take_fd(fd);
 }
 
-static int count_tcx(const struct broker_request *q, int *ret)
+/* The id of the first program there, 0 without one. */
+static int first_tcx(const struct broker_request *q, int *ret)
 {
+	__u32 ids[64] = {0};
 	struct {
 		__u32 target_ifindex, attach_type, query_flags, attach_flags;
 		__u64 prog_ids;
@@ -45,11 +47,13 @@ static int count_tcx(const struct broker_request *q, int *ret)
 	} attr = {
 		.target_ifindex = (__u32)q->a,
 		.attach_type = q->b ? TCX_INGRESS : TCX_EGRESS,
+		.prog_ids = (uintptr_t)ids,
+		.prog_cnt = 64,
 	};
 
 	*ret = 0;
 	if (syscall(SYS_bpf, BPF_PROG_QUERY, &attr, sizeof attr) == 0)
-		*ret = (int)attr.prog_cnt;
+		*ret = attr.prog_cnt ? (int)ids[0] : 0;
 	else if (errno != EINVAL && errno != E2BIG && errno != ENOENT)
 		return -errno;
 	return 0;
@@ -94,7 +98,7 @@ static int make_fd(const struct broker_request *q, int home)
 /* Fills the reply; the fd that goes with it, or -1. */
 static int act(const struct broker_request *q, int home, struct broker_reply *r)
 {
-	int n = q->op == BROKER_TCX ? count_tcx(q, &r->value) : make_fd(q, home);
+	int n = q->op == BROKER_TCX ? first_tcx(q, &r->value) : make_fd(q, home);
 
 	if (n < 0) {
 		r->error = -n;

@@ -16,7 +16,7 @@ enum broker_op {
 	BROKER_TAP,     /* text: device name, a: IFF_ flags */
 	BROKER_OPEN,    /* text: path, a: flags */
 	BROKER_SCRATCH, /* a new network namespace; the fd of it */
-	BROKER_TCX,     /* a ifindex, b attach type; answer: number of programs there */
+	BROKER_TCX,     /* a ifindex, b attach type; answer: id of the first program there */
 };
 
 enum broker_step { BROKER_STEP_NONE, BROKER_STEP_ENTER, BROKER_STEP_ACT };

@@ -4,6 +4,8 @@
 
 #include <errno.h>
 #include <linux/if_arp.h>
+#include <linux/if_link.h>
+#include <linux/veth.h>
 #include <stdio.h>
 
 static void copy_text(char *to, size_t len, const struct nlattr *attr)
@@ -40,6 +42,8 @@ static int read_link(const struct nlmsghdr *h, void *data)
 	copy_text(l->name, sizeof l->name, tb[IFLA_IFNAME]);
 	copy_text(l->alias, sizeof l->alias, tb[IFLA_IFALIAS]);
 	copy_text(l->kind, sizeof l->kind, info[IFLA_INFO_KIND]);
+	if (tb[IFLA_ADDRESS] && nla_len(tb[IFLA_ADDRESS]) == sizeof l->address)
+		memcpy(l->address, nla_data(tb[IFLA_ADDRESS]), sizeof l->address);
 	return 0;
 }
 
@@ -93,23 +97,59 @@ bool link_is_ethernet(const struct link *l)
 	return l->type == ARPHRD_ETHER;
 }
 
-struct nl_msg *link_msg_add_ifb(const char *name, int index, unsigned group)
+static void put_end(struct nl_msg *msg, const struct link_pair *p, int end)
 {
-	const struct ifinfomsg ifi = {
-		.ifi_index = index, .ifi_flags = IFF_UP, .ifi_change = IFF_UP};
-	struct nl_msg *msg =
-		netlink_request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &ifi, sizeof ifi);
-	struct nlattr *info;
-
-	nla_put_string(msg, IFLA_IFNAME, name);
-	nla_put_u32(msg, IFLA_GROUP, group);
+	nla_put_string(msg, IFLA_IFNAME, p->name[end]);
+	nla_put(msg, IFLA_ADDRESS, sizeof p->address, p->address);
+	nla_put_u32(msg, IFLA_MTU, p->mtu);
+	nla_put_u32(msg, IFLA_GROUP, p->group);
 	/* One queue: what it carries is serialised by its qdisc anyhow. */
 	nla_put_u32(msg, IFLA_NUM_TX_QUEUES, 1);
 	nla_put_u32(msg, IFLA_NUM_RX_QUEUES, 1);
+}
+
+struct nl_msg *link_msg_add_pair(const struct link_pair *p)
+{
+	const struct ifinfomsg first = {.ifi_index = p->index[0]}, second = {.ifi_index = p->index[1]};
+	struct nl_msg *msg =
+		netlink_request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &first, sizeof first);
+	struct nlattr *info, *data, *peer;
+
+	put_end(msg, p, 0);
 	info = nla_nest_start(msg, IFLA_LINKINFO);
-	nla_put_string(msg, IFLA_INFO_KIND, "ifb");
+	nla_put_string(msg, IFLA_INFO_KIND, "veth");
+	data = nla_nest_start(msg, IFLA_INFO_DATA);
+	peer = nla_nest_start(msg, VETH_INFO_PEER);
+	nlmsg_append(msg, (void *)&second, sizeof second, NLMSG_ALIGNTO);
+	put_end(msg, p, 1);
+	nla_nest_end(msg, peer);
+	nla_nest_end(msg, data);
 	nla_nest_end(msg, info);
 	return msg;
+}
+
+struct nl_msg *link_msg_no_ipv6(int index)
+{
+	const struct ifinfomsg ifi = {.ifi_index = index};
+	struct nl_msg *msg = netlink_request(RTM_NEWLINK, 0, &ifi, sizeof ifi);
+	struct nlattr *spec = nla_nest_start(msg, IFLA_AF_SPEC), *inet6;
+
+	inet6 = nla_nest_start(msg, AF_INET6);
+	nla_put_u8(msg, IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE);
+	nla_nest_end(msg, inet6);
+	nla_nest_end(msg, spec);
+	return msg;
+}
+
+struct nl_msg *link_msg_up(int index)
+{
+	const struct ifinfomsg ifi = {
+		.ifi_index = index,
+		.ifi_flags = IFF_UP | IFF_NOARP,
+		.ifi_change = IFF_UP | IFF_NOARP,
+	};
+
+	return netlink_request(RTM_NEWLINK, 0, &ifi, sizeof ifi);
 }
 
 struct nl_msg *link_msg_set_alias(int index, const char *alias)

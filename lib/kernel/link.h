@@ -9,6 +9,8 @@
 
 #include <net/if.h>
 
+enum { LINK_ADDRESS = 6 };
+
 struct link {
 	int index;
 	char name[IFNAMSIZ];
@@ -16,6 +18,7 @@ struct link {
 	char alias[128]; /* cut off beyond that */
 	unsigned flags, type, mtu, group, tx_queue_len;
 	int master;
+	uint8_t address[LINK_ADDRESS]; /* zero unless it has one of this length */
 };
 
 struct links {
@@ -32,7 +35,16 @@ const struct link *link_by_name(const struct links *l, const char *name);
 /* True for devices whose frames begin with an Ethernet header. */
 bool link_is_ethernet(const struct link *l);
 
-/* An IFB that is up at once, with an index of the caller's choosing. */
-struct nl_msg *link_msg_add_ifb(const char *name, int index, unsigned group);
+/* A veth pair within one namespace, with indices of the caller's choosing. */
+struct link_pair {
+	const char *name[2];
+	int index[2];
+	uint8_t address[LINK_ADDRESS]; /* of both */
+	unsigned mtu, group;
+};
+struct nl_msg *link_msg_add_pair(const struct link_pair *p);
+/* No address of its own making; a kernel without IPv6 answers EAFNOSUPPORT. */
+struct nl_msg *link_msg_no_ipv6(int index);
+struct nl_msg *link_msg_up(int index); /* and without ARP */
 struct nl_msg *link_msg_set_alias(int index, const char *alias);
 struct nl_msg *link_msg_delete(int index);

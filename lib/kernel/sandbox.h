@@ -10,7 +10,9 @@
 #include "../base/err.h"
 
 enum sandbox_role {
-	SANDBOX_PARSER, /* validate, explain, new: reads files, prints */
+	SANDBOX_NONE,
+	SANDBOX_PARSER, /* validate, explain, new: reads files, prints; changes no file */
+	SANDBOX_READER, /* report: reads the state database, and SQLite writes beside it */
 	SANDBOX_BROKER, /* enters namespaces, makes sockets and TUN devices */
 	SANDBOX_DELAY,  /* moves packets between descriptors it was handed */
 	SANDBOX_GUARD,  /* reverts: netlink, cgroup files, the journal */

@@ -172,10 +172,13 @@ static struct tcmsg filter_header(int ifindex, bool ingress, uint16_t pref, uint
 	};
 }
 
-static void put_mirred(struct nl_msg *msg, int ifindex)
+static void put_mirred(struct nl_msg *msg, int ifindex, bool ingress)
 {
 	const struct tc_mirred parms = {
-		.action = TC_ACT_STOLEN, .eaction = TCA_EGRESS_REDIR, .ifindex = (uint32_t)ifindex};
+		.action = TC_ACT_STOLEN,
+		.eaction = ingress ? TCA_INGRESS_REDIR : TCA_EGRESS_REDIR,
+		.ifindex = (uint32_t)ifindex,
+	};
 	struct nlattr *actions = nla_nest_start(msg, TCA_BPF_ACT);
 	struct nlattr *first = nla_nest_start(msg, 1);
 	struct nlattr *options;
@@ -198,7 +201,7 @@ struct nl_msg *tc_msg_add_bpf(const struct tc_bpf *f)
 	nla_put_u32(msg, TCA_BPF_FD, (uint32_t)f->prog_fd);
 	nla_put_string(msg, TCA_BPF_NAME, f->name);
 	if (f->redirect_ifindex)
-		put_mirred(msg, f->redirect_ifindex);
+		put_mirred(msg, f->redirect_ifindex, f->redirect_ingress);
 	else
 		nla_put_u32(msg, TCA_BPF_FLAGS, TCA_BPF_FLAG_ACT_DIRECT);
 	nla_nest_end(msg, options);

@@ -66,7 +66,8 @@ struct tc_bpf {
 	int prog_fd;
 	const char *name;
 	uint32_t class_id;
-	int redirect_ifindex; /* 0: direct-action; else a match goes to this device's egress */
+	int redirect_ifindex; /* 0: direct-action; else a match goes to this device */
+	bool redirect_ingress; /* to its ingress, as if it had been received; else its egress */
 };
 struct nl_msg *tc_msg_add_bpf(const struct tc_bpf *f);
 struct nl_msg *tc_msg_delete_bpf(int ifindex, bool ingress, uint16_t pref, uint32_t handle);

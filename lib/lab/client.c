@@ -33,8 +33,10 @@ int lab_connect(const char *dir, struct lab_client **ret, struct err *e)
 	const char *name = strrchr(dir, '/') ? strrchr(dir, '/') + 1 : dir;
 	autofd int fd = -1;
 
-	if (!lab_home_is_live(dir))
-		return err_set(e, ENOENT, "lab %s is not up", name);
+	if (!lab_home_is_live(dir)) {
+		err_set(e, ENOENT, "lab %s is not up", name);
+		return err_hint(e, "brunt lab ps lists those that are, brunt lab up starts one");
+	}
 	fd = talk_connect(dir, e);
 	if (fd < 0)
 		return err_wrap(e, "lab %s", name);

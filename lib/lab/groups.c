@@ -15,7 +15,8 @@
 
 enum { CPU_PERIOD_US = 100000, CPU_QUOTA_MIN_US = 1000 };
 
-static const char *const controllers[] = {"memory", "cpu", "pids", "freezer"};
+/* cpuacct is what cpu time is read from where it is mounted apart from cpu; the freezer is last. */
+static const char *const controllers[] = {"memory", "cpu", "cpuacct", "pids", "freezer"};
 
 static bool has_path(const struct lab_group *g, const char *path)
 {

@@ -1,8 +1,8 @@
 /*
  * groups - the lab's control groups: LAB/POD/CONTAINER in each hierarchy that has one of memory,
- * cpu, pids and freezer
+ * cpu, cpuacct, pids and freezer
  *
- * On v1 these are up to four hierarchies, on v2 one, on hybrid hosts a mixture. A container's
+ * On v1 these are up to five hierarchies, on v2 one, on hybrid hosts a mixture. A container's
  * groups stay while its pod lives, so a limit that a fault changed outlives a restart.
  */
 #pragma once
@@ -10,7 +10,7 @@
 #include "home.h"
 #include "manifest.h"
 
-enum { LAB_HIERARCHIES_MAX = 4 };
+enum { LAB_HIERARCHIES_MAX = 5 };
 
 /* One group in each hierarchy. */
 struct lab_group {

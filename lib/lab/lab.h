@@ -17,6 +17,7 @@
 #include "../base/diag.h"
 #include "../base/event.h"
 #include "../base/mem.h"
+#include "../kernel/netns.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -48,7 +49,7 @@ struct lab_pod_state {
 	bool ready;
 	struct kvs labels, annotations;
 	struct strlist addresses;
-	uint64_t netns_dev, netns_ino; /* 0: none now */
+	struct netns_id netns_id; /* zero: none now */
 	struct lab_container_state *containers;
 	size_t n_containers;
 };

@@ -139,8 +139,7 @@ void pod_state(const struct pod *p, struct lab_pod_state *ret)
 		.name = xstrdup(p->spec->name),
 		.phase = xstrdup(phase_of(p)),
 		.ready = true,
-		.netns_dev = p->ns.netns_dev,
-		.netns_ino = p->ns.netns_ino,
+		.netns_id = p->ns.netns_id,
 	};
 	kvs_copy(&ret->labels, p->spec->labels);
 	kvs_copy(&ret->annotations, p->spec->annotations);

@@ -121,7 +121,7 @@ static int adopt_init(pid_t pid, struct lab_pod_ns *ret, struct err *e)
 	ret->netns_fd = netns_open_pid(pid, e);
 	if (ret->netns_fd < 0)
 		return ret->netns_fd;
-	return netns_identity(ret->netns_fd, &ret->netns_dev, &ret->netns_ino, e);
+	return netns_identity(ret->netns_fd, &ret->netns_id, e);
 }
 
 int lab_pod_ns_make(const char *hostname, const char *hosts, struct lab_pod_ns *ret, struct err *e)

@@ -10,6 +10,7 @@
 
 #include "../base/err.h"
 #include "../base/mem.h"
+#include "../kernel/netns.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -18,7 +19,7 @@
 struct lab_pod_ns {
 	pid_t init; /* 0: none */
 	int pidfd, netns_fd;
-	uint64_t netns_dev, netns_ino;
+	struct netns_id netns_id;
 };
 
 /* hosts is bind-mounted on /etc/hosts. */

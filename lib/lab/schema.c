@@ -223,8 +223,27 @@ static int check_container(const void *obj, const struct yaml_node *node, struct
 	return c->has_probe ? check_probe_port(c, node, ctx) : 0;
 }
 
+/* Fields of Kubernetes that a lab cannot keep: what they promise would silently be missing. */
+static char *not_in_a_lab(const char *name)
+{
+	static const char *const fields[] = {
+		"affinity", "automountServiceAccountToken", "dnsPolicy", "envFrom", "ephemeralContainers",
+		"hostNetwork", "hostPID", "imagePullSecrets", "initContainers", "lifecycle",
+		"livenessProbe", "minReadySeconds", "nodeName", "nodeSelector", "paused",
+		"priorityClassName", "progressDeadlineSeconds", "revisionHistoryLimit", "securityContext",
+		"serviceAccountName", "startupProbe", "stdin", "strategy", "tolerations",
+		"topologySpreadConstraints", "tty", "volumeDevices", "volumeMounts", "volumes",
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(fields); i++)
+		if (streq(fields[i], name))
+			return xasprintf("is not supported in a lab yet: leave it out for the lab's copy");
+	return NULL;
+}
+
 static const struct schema container_schema = {
 	.name = "containers",
+	.unknown = not_in_a_lab,
 	.doc = "A program that runs in the pod.",
 	.size = sizeof(struct lab_container),
 	.fields = container_fields,
@@ -292,6 +311,7 @@ static int check_pod_spec(const void *obj, const struct yaml_node *node, struct 
 
 static const struct schema pod_spec_schema = {
 	.name = "spec",
+	.unknown = not_in_a_lab,
 	.doc = "What runs in a pod.",
 	.size = sizeof(struct lab_pod_spec),
 	.fields = pod_spec_fields,
@@ -389,6 +409,7 @@ static int check_deployment(const void *obj, const struct yaml_node *node, struc
 
 static const struct schema deployment_spec_schema = {
 	.name = "spec",
+	.unknown = not_in_a_lab,
 	.doc = "How many pods, and what runs in them.",
 	.size = sizeof(struct lab_deployment_spec),
 	.fields = deployment_spec_fields,

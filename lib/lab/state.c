@@ -30,8 +30,8 @@ static json_t *encode_pod(const struct lab_pod_state *p)
 	return json_pack("{s:s, s:s, s:s, s:b, s:o, s:o, s:o, s:I, s:I, s:o}", "namespace", p->ns,
 			 "name", p->name, "phase", p->phase, "ready", p->ready, "labels",
 			 encode_kvs(&p->labels), "annotations", encode_kvs(&p->annotations),
-			 "addresses", addresses, "netns_dev", (json_int_t)p->netns_dev, "netns_ino",
-			 (json_int_t)p->netns_ino, "containers", containers);
+			 "addresses", addresses, "netns_dev", (json_int_t)p->netns_id.dev, "netns_ino",
+			 (json_int_t)p->netns_id.ino, "containers", containers);
 }
 
 json_t *lab_state_encode(const struct lab_state *s)
@@ -97,8 +97,8 @@ static void decode_pod(const json_t *j, struct lab_pod_state *p)
 		.name = decode_string(j, "name"),
 		.phase = decode_string(j, "phase"),
 		.ready = json_is_true(json_object_get(j, "ready")),
-		.netns_dev = decode_int(j, "netns_dev"),
-		.netns_ino = decode_int(j, "netns_ino"),
+		.netns_id.dev = decode_int(j, "netns_dev"),
+		.netns_id.ino = decode_int(j, "netns_ino"),
 	};
 	decode_kvs(j, "labels", &p->labels);
 	decode_kvs(j, "annotations", &p->annotations);

@@ -281,6 +281,11 @@ static int on_due(sd_event_source *src, uint64_t usec, void *data)
 	return 0;
 }
 
+static double command_rate(const void *params)
+{
+	return (double)NSEC_PER_SEC / (double)((const struct command_params *)params)->interval_ns;
+}
+
 static int command_start(struct indicator *i, struct err *e)
 {
 	struct command *c = xcalloc(1, sizeof *c);
@@ -366,6 +371,7 @@ const struct indicator_type indicator_command = {
 	.doc = "Exit code or printed number of a program that is run at an interval.",
 	.schema = &command_schema,
 	.yields = command_yields,
+	.rate = command_rate,
 	.start = command_start,
 	.stop = command_stop,
 	.report = command_report,

@@ -46,9 +46,9 @@ static int parse_expect(const struct yaml_node *node, void *storage, struct fiel
 {
 	struct http_params *p =
 		(struct http_params *)((char *)storage - offsetof(struct http_params, expect));
-	const char *s = node->kind == YAML_SCALAR ? node->text : "";
+	const char *s = node->kind == YAML_SCALAR ? node->text : NULL;
 
-	for (;; s++) {
+	for (; s; s++) {
 		struct status_range r;
 		int len = parse_range(s, &r);
 
@@ -61,14 +61,42 @@ static int parse_expect(const struct yaml_node *node, void *storage, struct fiel
 		if (*s != ',')
 			break;
 	}
+	if (!s)
+		return field_error(ctx, node, NULL,
+				   "want status codes as one text (\"200-399\" or \"200,404\")");
 	return field_error(ctx, node, NULL,
 			   "\"%s\" is not a set of status codes (want \"200-399\" or \"200,404\")",
-			   node->kind == YAML_SCALAR ? node->text : "");
+			   node->text);
 }
 
 static void free_expect(void *storage)
 {
 	free(*(struct status_range **)storage);
+}
+
+/* RFC 9110, 5.6.2 and 5.5: a token, and a value that cannot end its line. */
+static bool is_header(const struct kv *h)
+{
+	static const char token[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+				    "!#$%&'*+-.^_`|~";
+
+	return *h->key && h->key[strspn(h->key, token)] == '\0' && !strpbrk(h->value, "\r\n");
+}
+
+static int check_headers(const struct http_params *p, const struct yaml_node *node,
+			 struct field_ctx *ctx)
+{
+	const struct yaml_node *map = yaml_get(node, "headers");
+	size_t mark = field_enter(ctx, "headers");
+	int r = 0;
+
+	for (size_t i = 0; i < p->headers.n; i++)
+		if (!is_header(&p->headers.items[i]))
+			r = field_error(ctx, map->keys[i], NULL,
+					"\"%s: %s\" is not a header line of HTTP",
+					p->headers.items[i].key, p->headers.items[i].value);
+	field_leave(ctx, mark);
+	return r;
 }
 
 static int check_http(const void *obj, const struct yaml_node *node, struct field_ctx *ctx)
@@ -80,6 +108,8 @@ static int check_http(const void *obj, const struct yaml_node *node, struct fiel
 	    !probe_host(p->url, host, sizeof host))
 		return field_error(ctx, node, "url", "\"%s\" is not a URL (want http://HOST:PORT/PATH)",
 				   p->url);
+	if (check_headers(p, node, ctx) < 0)
+		return -EINVAL;
 	return probe_check(&p->probe, node, ctx);
 }
 
@@ -96,6 +126,11 @@ static bool http_good(const void *params, int status)
 		if (status >= p->expect[i].first && status <= p->expect[i].last)
 			return true;
 	return !p->n_expect && status >= 200 && status <= 399;
+}
+
+static double http_rate(const void *params)
+{
+	return ((const struct http_params *)params)->probe.rate;
 }
 
 static int http_start(struct indicator *i, struct err *e)
@@ -175,6 +210,7 @@ const struct indicator_type indicator_http = {
 	       "status code.",
 	.schema = &http_schema,
 	.yields = http_yields,
+	.rate = http_rate,
 	.start = http_start,
 	.stop = http_stop,
 	.pending = http_pending,

@@ -182,14 +182,41 @@ static json_t *detail_json(struct slo *s)
 	return o;
 }
 
+static void judge_window(const struct slo *s, enum window w, struct slo_result *r)
+{
+	for (size_t i = 0; i < s->n_objectives; i++)
+		judge_objective(s, &s->objectives[i], w, array_push(r->objectives, r->n_objectives));
+}
+
+/* As slo_steady() takes it: as measured, however few samples there are. */
+static void relax(struct objective_result *x)
+{
+	const struct objective *o = x->objective;
+
+	if (isnan(x->value) || o->relative)
+		return;
+	x->state = slo_holds_so_far(o, x->value, NAN) ? SLO_HELD : SLO_BREACHED;
+	x->narrowly = false;
+	x->why[0] = '\0';
+}
+
+void slo_judge_baseline(struct slo *s, struct slo_result *ret)
+{
+	*ret = (struct slo_result){.name = s->spec->name, .recovered_after_ns = -1};
+	judge_window(s, WINDOW_BASELINE, ret);
+	for (size_t i = 0; i < ret->n_objectives; i++)
+		relax(&ret->objectives[i]);
+	combine(ret);
+	ret->detail = detail_json(s);
+}
+
 int slo_judge(struct slo *s, struct slo_result *ret)
 {
-	struct slo_result r = {.name = s->spec->name};
+	struct slo_result r = {.name = s->spec->name, .breach_expected = s->spec->expect_breach};
 
 	for (enum window w = WINDOW_BASELINE; w < WINDOW_MAX; w++)
-		for (size_t i = 0; slo_judged_in(s->spec, w) && i < s->n_objectives; i++)
-			judge_objective(s, &s->objectives[i], w,
-					array_push(r.objectives, r.n_objectives));
+		if (slo_judged_in(s->spec, w))
+			judge_window(s, w, &r);
 	combine(&r);
 	if (s->spec->expect_breach && r.state != SLO_INCONCLUSIVE)
 		r.state = r.state == SLO_HELD ? SLO_BREACHED : SLO_HELD;
@@ -204,6 +231,27 @@ void slo_result_done(struct slo_result *r)
 	free(r->objectives);
 	json_decref(r->detail);
 	*r = (struct slo_result){0};
+}
+
+/* What failed says more than how much of it: a name that is not known, status 503. */
+static void add_trouble(struct slo *s, char *why, size_t size)
+{
+	const struct indicator_type *t = s->indicator.type;
+	const char *error, *sep = "; newest failure: ";
+	size_t n = strlen(why);
+	json_t *own = NULL;
+	int status;
+
+	if (!s->windows[WINDOW_BASELINE].stats.failed || !t->report ||
+	    t->report(&s->indicator, &own) < 0)
+		return;
+	error = json_string_value(json_object_get(own, "last_error"));
+	status = (int)json_integer_value(json_object_get(own, "last_bad_status"));
+	if (error)
+		snprintf(why + n, size - n, "%s%s", sep, error);
+	else if (status)
+		snprintf(why + n, size - n, "%sstatus %d", sep, status);
+	json_decref(own);
 }
 
 int slo_steady(struct slo *s, char *why, size_t why_size)
@@ -226,5 +274,7 @@ int slo_steady(struct slo *s, char *why, size_t why_size)
 			ret = 0;
 		}
 	}
+	if (ret != 1)
+		add_trouble(s, why, why_size);
 	return ret;
 }

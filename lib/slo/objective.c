@@ -76,7 +76,7 @@ static int parse_stat(const char **p, struct objective *o, struct err *e)
 	if (word[0] != 'p' || !isdigit((unsigned char)word[1]) ||
 	    units_parse_double(word + 1, &percentile, NULL) < 0 || strpbrk(word, "eE"))
 		return bad_stat(word, e);
-	if (percentile <= 0 || percentile >= 100)
+	if (percentile <= 0 || percentile > 99.99)
 		return err_set(e, EINVAL, "\"%s\" is not a percentile (want p50 to p99.99)", word);
 	o->stat = STAT_QUANTILE;
 	o->quantile = percentile / 100;

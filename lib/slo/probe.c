@@ -9,6 +9,7 @@
 #include "../base/units.h"
 #include "../kernel/broker.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <sys/socket.h>
 #include <systemd/sd-event.h>
@@ -35,7 +36,9 @@ struct probe {
 	char host[256];
 	int64_t start_ns;
 	uint64_t next; /* number of the next request */
-	uint64_t turn; /* of the name's addresses */
+	char *hosts;   /* the text that addresses was made of; NULL: none yet */
+	struct strlist addresses;
+	uint64_t turn; /* of the addresses */
 	struct shot *open;
 	int64_t n_open, most_open;
 	uint64_t outcomes[HTTP_OUTCOME_MAX], bad_status, overload;
@@ -48,9 +51,23 @@ int probe_check(const struct probe_params *p, const struct yaml_node *node, stru
 {
 	if (p->rate > RATE_MAX)
 		return field_error(ctx, node, "rate",
-				   "%g/s is more than %d/s, the most that one prober keeps up with",
+				   "%.0f/s is more than %d/s, the most that one prober keeps up with",
 				   p->rate, RATE_MAX);
 	return 0;
+}
+
+/* "" and ":PORT" may follow a host. */
+static bool is_port(const char *s)
+{
+	char *end;
+	long port;
+
+	if (*s != ':')
+		return true;
+	if (!isdigit((unsigned char)s[1]))
+		return false;
+	port = strtol(s + 1, &end, 10);
+	return port > 0 && port <= 65535 && (!*end || strchr("/?#", *end));
 }
 
 bool probe_host(const char *url, char *buf, size_t size)
@@ -70,7 +87,7 @@ bool probe_host(const char *url, char *buf, size_t size)
 	} else {
 		len = strcspn(p, ":/?#");
 	}
-	if (!len || len >= size || memchr(p, ' ', len))
+	if (!len || len >= size || strpbrk(url, " \t\r\n") || !is_port(p + len + (p[len] == ']')))
 		return false;
 	memcpy(buf, p, len);
 	buf[len] = '\0';
@@ -132,33 +149,46 @@ static int open_socket(void *data, int domain, int type, int protocol)
 	return fd < 0 ? -errno : fd;
 }
 
-/* The next address of the name among the vantage's hosts; false: not known there. */
-static bool next_address(struct probe *p, char *buf, size_t size)
+static void add_addresses(const char *list, bool v6, struct strlist *ret)
+{
+	autofree char *copy = xstrdup(list);
+	char *save = NULL;
+
+	for (char *a = strtok_r(copy, ", ", &save); a; a = strtok_r(NULL, ", ", &save))
+		if (!strchr(a, ':') == !v6)
+			strlist_add(ret, a);
+}
+
+/* The addresses that a client would try first. A lab's are unique local ones, and RFC 6724 puts IPv4
+ * before those: a server that listens on 0.0.0.0 only is no half broken one. */
+static void preferred_addresses(const char *list, struct strlist *ret)
+{
+	add_addresses(list, false, ret);
+	if (!ret->n)
+		add_addresses(list, true, ret);
+}
+
+/* The next address of the name among the vantage's hosts; NULL: not known there. */
+static const char *next_address(struct probe *p)
 {
 	const struct vantage *v = p->indicator->env->vantage;
 	const char *list = v ? kvs_get(&v->hosts, p->host) : NULL;
-	size_t n = 1, len;
 
 	if (!list || !*list)
-		return false;
-	for (const char *c = list; *c; c++)
-		n += *c == ',';
-	for (uint64_t skip = p->turn++ % n; skip; skip--)
-		list = strchr(list, ',') + 1;
-	list += strspn(list, " ");
-	len = strcspn(list, ", ");
-	if (!len || len >= size)
-		return false;
-	memcpy(buf, list, len);
-	buf[len] = '\0';
-	return true;
+		return NULL;
+	if (!streq(list, p->hosts)) {
+		free(take(p->hosts));
+		strlist_done(&p->addresses);
+		p->hosts = xstrdup(list);
+		preferred_addresses(list, &p->addresses);
+	}
+	return p->addresses.n ? p->addresses.items[p->turn++ % p->addresses.n] : NULL;
 }
 
 static void fire(struct probe *p, int64_t intended_ns, int64_t now_ns)
 {
 	struct http_request r = p->request;
 	struct err e = {0};
-	char address[64];
 	struct shot *s;
 
 	p->late_ns = MAX_OF(p->late_ns, now_ns - intended_ns);
@@ -174,7 +204,7 @@ static void fire(struct probe *p, int64_t intended_ns, int64_t now_ns)
 	p->open = s;
 	p->n_open++;
 	p->most_open = MAX_OF(p->most_open, p->n_open);
-	r.connect_to = next_address(p, address, sizeof address) ? address : NULL;
+	r.connect_to = next_address(p);
 	r.timeout_ns = MAX_OF(intended_ns + p->params->timeout_ns - now_ns, NSEC_PER_MSEC);
 	if (http_send(p->client, &r, on_answer, s, &s->call, &e) == 0)
 		return;
@@ -258,7 +288,11 @@ void probe_stop(struct probe *p)
 
 void probe_free(struct probe *p)
 {
+	if (!p)
+		return;
 	probe_stop(p);
+	strlist_done(&p->addresses);
+	free(p->hosts);
 	free(p);
 }
 

@@ -18,8 +18,8 @@ struct probe_params {
 
 #define PROBE_FIELDS(base)                                                                         \
 	{.name = "rate", .type = FIELD_FREQUENCY, .offset = (base) + offsetof(struct probe_params, rate), \
-	 .deflt = "10/s", .doc = "Requests per time, begun on a fixed clock whatever became of the " \
-				 "earlier ones."},                                                 \
+	 .deflt = "10/s", .example = "50/s", .in_template = true,                                  \
+	 .doc = "Requests per time, begun on a fixed clock whatever became of the earlier ones."}, \
 	{.name = "timeout", .type = FIELD_DURATION,                                                \
 	 .offset = (base) + offsetof(struct probe_params, timeout_ns), .deflt = "3s",              \
 	 .has_range = true, .min = NSEC_PER_MSEC, .max = 600 * NSEC_PER_SEC,                       \

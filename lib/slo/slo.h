@@ -39,6 +39,10 @@ struct slo_spec {
 };
 
 extern const struct schema slo_schema;
+/* Whether the SLO's indicator has o's statistic, in o's unit; reports at node into ctx. For
+ * conditions that are written elsewhere. */
+int slo_check_objective(const struct slo_spec *spec, const struct objective *o,
+			const struct yaml_node *node, struct field_ctx *ctx);
 bool slo_judged_in(const struct slo_spec *spec, enum window w);
 
 /* What the engine lends to indicators. */
@@ -88,6 +92,10 @@ struct indicator_type {
 	const char *doc;
 	const struct schema *schema;
 	enum sample_type (*yields)(const void *params);
+	/* The unit of its readings; NULL when only the user knows it, or for latencies. */
+	enum objective_dim (*measures)(const void *params);
+	/* Samples per second that it is set up to take; NULL when that depends on the targets. */
+	double (*rate)(const void *params);
 	/* start begins sampling; stop ends it and waits for nothing; both on the loop. */
 	int (*start)(struct indicator *i, struct err *e);
 	void (*stop)(struct indicator *i);
@@ -105,6 +113,11 @@ struct indicator_type {
 const struct indicator_type *indicator_at(size_t i);
 const struct indicator_type *indicator_find(const char *name);
 const char *const *indicator_names(void); /* NULL-terminated */
+
+/* Whether a quantile cannot get the samples that it takes in a window where it is judged, so that it
+ * may fail and never pass; buf says which, and what to do. */
+bool slo_foresee_too_few(const struct slo_spec *spec, const int64_t window_ns[WINDOW_MAX], char *buf,
+			 size_t size);
 
 int slo_new(const struct slo_spec *spec, const struct slo_env *env, struct slo **ret,
 	    struct err *e);
@@ -162,6 +175,7 @@ struct objective_result {
 struct slo_result {
 	const char *name;
 	enum slo_state state; /* expect: breach already applied */
+	bool breach_expected; /* so an objective that is broken is none that failed */
 	bool narrowly;
 	struct objective_result *objectives;
 	size_t n_objectives;
@@ -173,6 +187,8 @@ struct slo_result {
 };
 
 int slo_judge(struct slo *s, struct slo_result *ret);
+/* The baseline alone, as slo_steady() takes it: what a run without a steady state has to show. */
+void slo_judge_baseline(struct slo *s, struct slo_result *ret);
 void slo_result_done(struct slo_result *r);
 
 /*

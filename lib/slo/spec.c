@@ -2,12 +2,14 @@
  * What is written under spec.slos. Which statistics an indicator has follows from the samples it
  * yields, so that "ratio of an http prober" is refused here and not found empty after the run.
  */
+#include "interval.h"
 #include "slo.h"
 
 #include "../base/suggest.h"
 #include "../base/units.h"
 
 #include <errno.h>
+#include <stdio.h>
 
 #define owner_of(storage, field)                                                                   \
 	((struct slo_spec *)((char *)(storage)-offsetof(struct slo_spec, field)))
@@ -23,6 +25,34 @@ bool slo_judged_in(const struct slo_spec *spec, enum window w)
 	return any ? spec->in[w] : w == WINDOW_FAULT;
 }
 
+static bool lacks_samples(const struct slo_spec *spec, const struct objective *o, int64_t window_ns,
+			  char *buf, size_t size)
+{
+	double n = spec->type->rate(spec->params) * (double)window_ns / NSEC_PER_SEC;
+	uint64_t needed = interval_samples_needed(o->quantile);
+	char stat[OBJECTIVE_TEXT_MAX];
+
+	if (n >= (double)needed)
+		return false;
+	snprintf(buf, size, "%s: %s needs %llu samples and will get about %.0f: it cannot pass; lengthen "
+		 "the window or raise the rate", spec->name, objective_stat_text(o, stat),
+		 (unsigned long long)needed, n);
+	return true;
+}
+
+bool slo_foresee_too_few(const struct slo_spec *spec, const int64_t window_ns[WINDOW_MAX], char *buf,
+			 size_t size)
+{
+	if (!spec->type->rate)
+		return false;
+	for (enum window w = WINDOW_BASELINE; w < WINDOW_MAX; w++)
+		for (size_t i = 0; slo_judged_in(spec, w) && i < spec->n_objectives; i++)
+			if (spec->objectives[i].stat == STAT_QUANTILE &&
+			    lacks_samples(spec, &spec->objectives[i], window_ns[w], buf, size))
+				return true;
+	return false;
+}
+
 static bool indicator_variant(size_t i, struct variant *ret)
 {
 	const struct indicator_type *t = indicator_at(i);
@@ -31,6 +61,17 @@ static bool indicator_variant(size_t i, struct variant *ret)
 		return false;
 	*ret = (struct variant){.name = t->name, .schema = t->schema, .tag = t};
 	return true;
+}
+
+/* Indicators of the design that have no file in this folder yet. */
+static char *unknown_indicator(const char *name)
+{
+	static const char *const planned[] = {"loki", "prometheus", "runtime"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(planned); i++)
+		if (streq(planned[i], name))
+			return xasprintf("is not supported yet (a command indicator can ask for it)");
+	return NULL;
 }
 
 static int parse_objective(const struct yaml_node *node, struct slo_spec *spec,
@@ -136,9 +177,39 @@ static int parse_recovers(const struct yaml_node *node, void *storage, struct fi
 	return 0;
 }
 
-static int check_objective(const struct objective *o, const struct indicator_type *type,
-			   enum sample_type yields, const struct yaml_node *node,
-			   struct field_ctx *ctx)
+/* "measures times: want ns, us, ms, s, m or h": what a bound in the unit of dim is written with. */
+static const char *wanted_unit(enum objective_dim dim)
+{
+	switch (dim) {
+	case DIM_TIME:
+		return "times: want ns, us, ms, s, m or h";
+	case DIM_BYTES:
+		return "sizes: want bytes, or Ki, Mi, Gi, KB, MB or GB";
+	default:
+		return "plain numbers: want no unit";
+	}
+}
+
+/* A reading may be compared with a bare number, a latency may not: 5 of what? */
+static bool is_unit_wrong(const struct slo_spec *spec, const struct objective *o,
+			  enum objective_dim *ret_want)
+{
+	bool of_readings = o->stat == STAT_QUANTILE || o->stat == STAT_MEAN || o->stat == STAT_MAX ||
+			   o->stat == STAT_VALUE;
+
+	if (!of_readings || o->relative)
+		return false;
+	if (spec->type->yields(spec->params) == SAMPLE_LATENCY)
+		*ret_want = DIM_TIME;
+	else if (!spec->type->measures || o->dim == DIM_PLAIN)
+		return false;
+	else
+		*ret_want = spec->type->measures(spec->params);
+	return o->dim != *ret_want;
+}
+
+int slo_check_objective(const struct slo_spec *spec, const struct objective *o,
+			const struct yaml_node *node, struct field_ctx *ctx)
 {
 	static const struct {
 		unsigned stats;
@@ -152,29 +223,38 @@ static int check_objective(const struct objective *o, const struct indicator_typ
 					  1u << STAT_COUNT,
 				  "ratio, success, rate and count"},
 	};
-	bool latency = o->stat == STAT_QUANTILE || o->stat == STAT_MEAN || o->stat == STAT_MAX;
+	enum sample_type yields = spec->type->yields(spec->params);
 	char stat[OBJECTIVE_TEXT_MAX];
+	enum objective_dim want;
 
 	if (!(has[yields].stats & 1u << o->stat))
-		return field_error(ctx, node, "objectives",
+		return field_error(ctx, node, NULL,
 				   "\"%s\": %s, as set up here, has no %s (it has %s)", o->text,
-				   type->name, objective_stat_text(o, stat), has[yields].text);
-	if (yields == SAMPLE_LATENCY && latency && o->dim != DIM_TIME)
-		return field_error(ctx, node, "objectives",
-				   "\"%s\": %s measures times: want ns, us, ms, s, m or h", o->text,
-				   type->name);
+				   spec->type->name, objective_stat_text(o, stat), has[yields].text);
+	if (is_unit_wrong(spec, o, &want))
+		return field_error(ctx, node, NULL, "\"%s\": %s measures %s", o->text, spec->type->name,
+				   wanted_unit(want));
 	return 0;
 }
 
 static int check_slo(const void *obj, const struct yaml_node *node, struct field_ctx *ctx)
 {
+	const struct yaml_node *list = yaml_get(node, "objectives");
 	const struct slo_spec *spec = obj;
+	size_t mark = field_enter(ctx, "objectives");
 	int ret = 0;
 
-	for (size_t i = 0; spec->type && i < spec->n_objectives; i++)
-		if (check_objective(&spec->objectives[i], spec->type,
-				    spec->type->yields(spec->params), node, ctx) < 0)
+	for (size_t i = 0; spec->type && i < spec->n_objectives; i++) {
+		bool is_list = list->kind == YAML_SEQUENCE;
+		size_t item = is_list ? field_enter_item(ctx, i) : 0;
+
+		if (slo_check_objective(spec, &spec->objectives[i], is_list ? list->items[i] : list,
+					ctx) < 0)
 			ret = -EINVAL;
+		if (is_list)
+			field_leave(ctx, item);
+	}
+	field_leave(ctx, mark);
 	return ret;
 }
 
@@ -183,7 +263,7 @@ static const struct field fields[] = {
 	{.name = "name", .type = FIELD_STRING, .offset = O(name), .required = true,
 	 .example = "join", .doc = "Name of the SLO in reports and in abort conditions."},
 	{.name = "indicator", .type = FIELD_VARIANT, .offset = O(type), .required = true,
-	 .variant = indicator_variant, .example = "http",
+	 .variant = indicator_variant, .unknown = unknown_indicator, .example = "http",
 	 .doc = "What is measured: exactly one of command, http, metrics, target and tcp."},
 	{.name = "objectives", .type = FIELD_CUSTOM, .offset = O(objectives), .required = true,
 	 .parse = parse_objectives, .free = free_objectives, .example = "[\"p99 <= 1.2s\"]",

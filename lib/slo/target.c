@@ -14,6 +14,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <systemd/sd-event.h>
 
 struct target_params {
@@ -46,11 +47,28 @@ static enum sample_type target_yields(const void *params)
 	return SAMPLE_VALUE;
 }
 
+static enum objective_dim target_measures(const void *params)
+{
+	switch ((enum metric)((const struct target_params *)params)->metric) {
+	case METRIC_MEMORY:
+		return DIM_BYTES;
+	case METRIC_CPU:
+	case METRIC_MEMORY_PRESSURE:
+	case METRIC_CPU_PRESSURE:
+	case METRIC_IO_PRESSURE:
+		return DIM_TIME;
+	default:
+		return DIM_PLAIN;
+	}
+}
+
 /* A control group that is read. */
 struct group {
 	char *id; /* "namespace/name/container" */
 	pid_t pid;
 	struct cgroup cg;
+	uint64_t inode;
+	int64_t epoch_ns; /* start of the container that the group was first seen with */
 };
 
 struct reader {
@@ -84,14 +102,45 @@ static const char *controller_of(enum metric m)
 }
 
 /* v2 has no cpuacct controller: cpu.stat is in every group of its tree. */
-static int resolve(enum metric m, pid_t pid, struct cgroup *ret, struct err *e)
+static int resolve_any(enum metric m, pid_t pid, struct cgroup *ret, struct err *e)
 {
 	int r = cgroup_of_pid(pid, controller_of(m), ret, e);
 
 	return r < 0 && m == METRIC_CPU ? cgroup_of_pid(pid, "", ret, e) : r;
 }
 
-static int group_of(struct reader *rd, const char *id, pid_t pid, struct group **ret, struct err *e)
+/* A group that holds brunt too says nothing about the target: it counts its neighbours with it. */
+static int resolve(enum metric m, pid_t pid, struct cgroup *ret, struct err *e)
+{
+	autocgroup own = {0};
+	int r = resolve_any(m, pid, ret, e);
+
+	if (r < 0 || resolve_any(m, getpid(), &own, NULL) < 0 || !streq(own.path, ret->path))
+		return r;
+	cgroup_done(ret);
+	return err_set(e, ENODATA, "process %d has no control group of its own for %s: it is in %s with "
+		       "brunt itself", (int)pid, metric_names[m], own.path);
+}
+
+static uint64_t inode_of(const struct cgroup *cg)
+{
+	struct stat st;
+
+	return stat(cg->path, &st) == 0 ? st.st_ino : 0;
+}
+
+/* A group that outlives its container goes on counting: a restart begins nothing anew there. */
+static void note_epoch(struct group *g, int64_t started_ns)
+{
+	uint64_t inode = inode_of(&g->cg);
+
+	if (!inode || inode != g->inode)
+		g->epoch_ns = started_ns;
+	g->inode = inode;
+}
+
+static int group_of(struct reader *rd, const char *id, const struct container *c, struct group **ret,
+		    struct err *e)
 {
 	struct group *g = NULL;
 	int r;
@@ -103,12 +152,13 @@ static int group_of(struct reader *rd, const char *id, pid_t pid, struct group *
 		g = array_push(rd->groups, rd->n_groups);
 		g->id = xstrdup(id);
 	}
-	if (g->pid != pid) {
+	if (g->pid != c->pid) {
 		cgroup_done(&g->cg);
 		g->pid = 0;
-		if ((r = resolve((enum metric)rd->params->metric, pid, &g->cg, e)) < 0)
+		if ((r = resolve((enum metric)rd->params->metric, c->pid, &g->cg, e)) < 0)
 			return r;
-		g->pid = pid;
+		g->pid = c->pid;
+		note_epoch(g, c->started_ns);
 	}
 	*ret = g;
 	return 0;
@@ -189,14 +239,14 @@ static int read_container(struct reader *rd, const struct target *t, const struc
 	}
 	if (c->pid <= 0)
 		return -ESRCH;
-	if ((r = group_of(rd, id, c->pid, &g, e)) < 0)
+	if ((r = group_of(rd, id, c, &g, e)) < 0)
 		return r;
 	if (strlist_has(seen, g->cg.path))
 		return 0;
 	strlist_add(seen, g->cg.path);
 	if ((r = read_group(&g->cg, m, &v, e)) < 0)
 		return r;
-	*value += grows(m) ? tally_add(&rd->tally, id, c->started_ns, v) : v;
+	*value += grows(m) ? tally_add(&rd->tally, id, g->epoch_ns, v) : v;
 	return 0;
 }
 
@@ -284,6 +334,11 @@ static int on_due(sd_event_source *src, uint64_t usec, void *data)
 	return 0;
 }
 
+static double target_rate(const void *params)
+{
+	return (double)NSEC_PER_SEC / (double)((const struct target_params *)params)->interval_ns;
+}
+
 static int target_start(struct indicator *i, struct err *e)
 {
 	struct reader *rd = xcalloc(1, sizeof *rd);
@@ -367,6 +422,8 @@ const struct indicator_type indicator_target = {
 	.doc = "CPU seconds, memory, OOM kills, pressure, restarts or ready count of the targets.",
 	.schema = &target_schema,
 	.yields = target_yields,
+	.rate = target_rate,
+	.measures = target_measures,
 	.start = target_start,
 	.stop = target_stop,
 	.report = target_report,

@@ -34,6 +34,11 @@ static enum sample_type tcp_yields(const void *params)
 	return SAMPLE_LATENCY;
 }
 
+static double tcp_rate(const void *params)
+{
+	return ((const struct tcp_params *)params)->probe.rate;
+}
+
 static int tcp_start(struct indicator *i, struct err *e)
 {
 	const struct tcp_params *p = i->params;
@@ -105,6 +110,7 @@ const struct indicator_type indicator_tcp = {
 	.doc = "Connect time and success of TCP connections.",
 	.schema = &tcp_schema,
 	.yields = tcp_yields,
+	.rate = tcp_rate,
 	.start = tcp_start,
 	.stop = tcp_stop,
 	.pending = tcp_pending,

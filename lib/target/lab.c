@@ -59,8 +59,10 @@ static int lab_source_open(struct target_source *s, const struct source_config *
 	struct lab_source *l;
 	int r;
 
-	if (!c->lab_dir)
-		return err_set(e, EINVAL, "no lab is given");
+	if (!c->lab_dir) {
+		err_set(e, EINVAL, "no lab is given");
+		return err_hint(e, "name a running one with --lab, or its manifests under lab:");
+	}
 	s->impl = l = xcalloc(1, sizeof *l);
 	l->switch_fd = -1;
 	r = connect_lab(l, c->lab_dir, e);
@@ -99,15 +101,15 @@ static void update_container(struct target *t, size_t i, const struct lab_contai
 
 static void update_netns(struct lab_source *l, struct target *t, const struct lab_pod_state *now)
 {
-	if (t->netns_fd >= 0 && t->netns_ino == now->netns_ino && t->netns_dev == now->netns_dev)
+	if (t->netns_fd >= 0 && netns_same(t->netns_id, now->netns_id))
 		return;
 	if (t->netns_fd >= 0)
 		close(t->netns_fd);
 	t->netns_fd = -1;
-	t->netns_dev = t->netns_ino = 0;
-	if (!now->netns_ino || lab_client_netns(l->asked, t->ns, t->name, &t->netns_fd, NULL) < 0)
+	t->netns_id = (struct netns_id){0};
+	if (!now->netns_id.ino || lab_client_netns(l->asked, t->ns, t->name, &t->netns_fd, NULL) < 0)
 		return;
-	netns_identity(t->netns_fd, &t->netns_dev, &t->netns_ino, NULL);
+	netns_identity(t->netns_fd, &t->netns_id, NULL);
 }
 
 static void update_target(struct lab_source *l, struct target *t, const struct lab_pod_state *now)

@@ -10,8 +10,6 @@
  */
 #include "target.h"
 
-#include "../kernel/netns.h"
-
 #include <dirent.h>
 #include <errno.h>
 #include <linux/magic.h>
@@ -42,12 +40,12 @@ static struct target *target_of_name(const char *path, const char *name)
 	if (fd < 0 || fstatfs(fd, &fs) < 0 || fs.f_type != NSFS_MAGIC)
 		return NULL;
 	t = target_new("default", name);
-	if (netns_identity(fd, &t->netns_dev, &t->netns_ino, NULL) < 0) {
+	if (netns_identity(fd, &t->netns_id, NULL) < 0) {
 		target_unref(t);
 		return NULL;
 	}
 	t->netns_fd = take_fd(fd);
-	t->host_network = netns_is_host(t->netns_dev, t->netns_ino);
+	t->host_network = netns_is_host(t->netns_id);
 	t->ready = true;
 	kvs_set(&t->labels, "name", name);
 	target_set_phase(t, "Running");
@@ -70,7 +68,7 @@ static void list_name(struct netns_source *n, const char *name, struct target_li
 
 	if (stat(path, &st) < 0)
 		return;
-	if (t && t->netns_dev == st.st_dev && t->netns_ino == st.st_ino) {
+	if (t && t->netns_id.dev == st.st_dev && t->netns_id.ino == st.st_ino) {
 		target_list_add(ret, t);
 		return;
 	}

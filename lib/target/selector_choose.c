@@ -209,10 +209,28 @@ static int explain_label(const struct target_list *all, const struct kv *want, s
 	return -ENOENT;
 }
 
+/* A target that the selector would match if only it were running. */
+static const struct target *idle_match(const struct selector *s, const struct target_list *all)
+{
+	for (size_t i = 0; i < all->n; i++) {
+		struct selector any = *s;
+		bool matches;
+
+		any.pod_phases = (struct strlist){0};
+		strlist_add(&any.pod_phases, all->items[i]->phase);
+		matches = selector_matches(&any, all->items[i]);
+		strlist_done(&any.pod_phases);
+		if (matches)
+			return all->items[i];
+	}
+	return NULL;
+}
+
 int selection_explain_empty(const struct selection *s, const struct target_list *all,
 			    struct err *e)
 {
 	const struct kvs *labels = &s->selector.label_selectors;
+	const struct target *idle = idle_match(&s->selector, all);
 	size_t matched = 0;
 
 	for (size_t i = 0; i < all->n; i++)
@@ -225,5 +243,8 @@ int selection_explain_empty(const struct selection *s, const struct target_list 
 	for (size_t i = 0; i < labels->n; i++)
 		if (!any_has(all, &labels->items[i]))
 			return explain_label(all, &labels->items[i], e);
+	if (idle)
+		return err_set(e, ENOENT, "none of %zu targets matches the selector: %s/%s would, and is %s",
+			       all->n, idle->ns, idle->name, idle->phase);
 	return err_set(e, ENOENT, "none of %zu targets matches the selector", all->n);
 }

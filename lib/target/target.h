@@ -14,6 +14,7 @@
 
 #include "../base/err.h"
 #include "../base/mem.h"
+#include "../kernel/netns.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -39,7 +40,7 @@ struct target {
 	struct container *containers;
 	size_t n_containers;
 	int netns_fd;       /* -1: none of its own */
-	uint64_t netns_dev, netns_ino; /* identity, 0 when none */
+	struct netns_id netns_id; /* zero when none; the engine adds the cookie */
 	bool host_network;  /* shares brunt's own or PID 1's network namespace */
 };
 

@@ -1,151 +1,25 @@
 #!/usr/bin/python3
-"""What is left when brunt is killed, interrupted or starved, anywhere in a run: nothing
-
-BRUNT_TEST_STOP_AT makes a run stop itself (SIGSTOP) at a named point, so that it can be killed
-exactly there. The target is a network namespace of this test's own.
-"""
+"""What is left when brunt is killed, interrupted or starved, anywhere in a run: nothing"""
 import os
 import pty
-import re
 import signal
-import sqlite3
-import subprocess
 
+import crash_case
 import harness
+from crash_case import A, B, FAULT_POINTS, STEPS, dump, ip
 
-A, B = f"bt-core-{os.getpid()}-a", f"bt-core-{os.getpid()}-b"
-
-# Every step of lib/engine.c, and the points inside a fault's life (lib/engine_fault.c).
-STEPS = ["claim", "begin", "guard", "place", "plan", "measure", "baseline", "steady", "fault",
-         "revert", "recovery", "judge", "leave", "record", "finish"]
-FAULT_POINTS = ["captured", "journaled", "armed", "injected", "off", "reverted"]
-
-
-def ip(*args):
-    out = harness.run("ip", *args)
-    assert out.returncode == 0, f"ip {' '.join(args)}: {out.stderr}"
-    return out.stdout
+PATIENT = True
 
 
 def setUpModule():
-    for ns in (A, B):
-        ip("netns", "add", ns)
-    ip("-n", A, "link", "add", "va", "type", "veth", "peer", "name", "vb", "netns", B)
-    for ns, dev, addr in ((A, "va", "10.98.0.1/24"), (B, "vb", "10.98.0.2/24")):
-        ip("-n", ns, "addr", "add", addr, "dev", dev)
-        ip("-n", ns, "link", "set", dev, "up")
-        ip("-n", ns, "link", "set", "lo", "up")
+    crash_case.make_pair()
 
 
 def tearDownModule():
-    for ns in (A, B):
-        harness.run("ip", "netns", "del", ns)
+    crash_case.remove_pair()
 
 
-def dump():
-    """What a fault could leave in the target: links, qdiscs, filters of both hooks."""
-    # Without the flags: the carrier of a new veth comes a moment late.
-    text = [re.sub(r"<.*?>|state.*", "", line) for line in ip("-n", A, "-o", "link").splitlines()]
-    for args in (("qdisc", "show"), ("filter", "show", "dev", "va", "egress"),
-                 ("filter", "show", "dev", "va", "ingress")):
-        text.append(harness.run("tc", "-n", A, *args).stdout)
-    return "\n".join(text)
-
-
-def is_stopped(pid):
-    with open(f"/proc/{pid}/stat", encoding="utf-8") as f:
-        return f.read().rsplit(")", 1)[1].split()[0] == "T"
-
-
-class Crash(harness.Case):
-    def setUp(self):
-        super().setUp()
-        self.state = self.env["BRUNT_STATE_DIR"]
-        self.before = dump()
-        self.procs = []
-        self.addCleanup(self.kill_all)
-
-    def kill_all(self):
-        for p in self.procs:
-            if p.poll() is None:
-                p.kill()
-            p.communicate()
-        self.brunt("recover")
-
-    def manifest(self, name="crash", fault="1s", baseline="200ms", target=A):
-        return self.write(f"{name}.yaml", f"""
-apiVersion: brunt.dev/v1alpha1
-kind: Experiment
-metadata: {{name: {name}}}
-spec:
-  source: netns
-  timeline: {{baseline: {baseline}, fault: {fault}, recovery: 200ms}}
-  faults:
-    - name: slow
-      networkChaos: {{mode: all, selector: {{labelSelectors: {{name: {target}}}}}, action: delay,
-                      direction: both, delay: {{latency: 20ms}}}}
-""")
-
-    def start(self, *args, stop_at=None, **kw):
-        env = dict(self.env, BRUNT_TEST_STOP_AT=stop_at) if stop_at else self.env
-        p = subprocess.Popen([harness.BRUNT, "run", *args], env=env, text=True,
-                             stdout=kw.pop("stdout", subprocess.PIPE),
-                             stderr=kw.pop("stderr", subprocess.STDOUT), **kw)
-        self.procs.append(p)
-        return p
-
-    def stopped(self, point, **kw):
-        """A run that stands still at a point; None when it ended without having come there."""
-        # A killed run's last process may hold its name for a moment longer.
-        p = self.start("--wait", self.manifest(**kw), stop_at=point)
-        harness.wait_for(lambda: p.poll() is not None or is_stopped(p.pid), f"a stop at {point}")
-        self.assertIsNone(p.poll(), f"never came to {point}: {p.poll() is None or p.stdout.read()}")
-        return p
-
-    def injected(self, p=None, **kw):
-        p = p or self.start(self.manifest(**kw))
-        harness.wait_for(lambda: p.poll() is not None or dump() != self.before, "an injection")
-        self.assertIsNone(p.poll(), p.poll() is not None and p.stdout.read())
-        return p
-
-    def lock(self):
-        folder = os.path.join(self.state, "locks")
-        names = [n for n in os.listdir(folder) if n != "names"] if os.path.isdir(folder) else []
-        return self.json(os.path.join(folder, names[0])) if names else {}
-
-    def guard_pid(self):
-        return self.lock().get("guard", {}).get("pid")
-
-    def pending(self):
-        path = os.path.join(self.state, "brunt.db")
-        if not os.path.exists(path):
-            return 0
-        with sqlite3.connect(path, timeout=30) as db:
-            tables = db.execute("SELECT count(*) FROM sqlite_master WHERE name='undo'").fetchone()[0]
-            return db.execute("SELECT count(*) FROM undo WHERE undone_ns=0").fetchone()[0] if tables else 0
-
-    def is_clean(self):
-        return self.pending() == 0 and dump() == self.before
-
-    def assert_clean(self):
-        try:
-            harness.wait_for(self.is_clean, "the target to be as before, no record pending", 30)
-        except AssertionError:
-            self.assertEqual(dump(), self.before)
-            raise
-
-    def kill_at(self, point):
-        p = self.stopped(point)
-        guard = self.guard_pid()
-        p.kill()
-        p.wait()
-        if guard:
-            harness.wait_for(lambda: not os.path.exists(f"/proc/{guard}"), "the guard's end", 60)
-        self.assert_clean()
-        out = self.brunt("recover")
-        self.assertEqual(out.returncode, 0, out.stdout + out.stderr)
-        self.assert_clean()
-
+class Crash(crash_case.NetCase):
     def test_sigkill_at_every_step(self):
         for point in STEPS:
             with self.subTest(point=point):
@@ -156,17 +30,22 @@ spec:
             with self.subTest(point=point):
                 self.kill_at(point)
 
+    def recover(self):
+        out = self.brunt("recover")
+        self.assertEqual(out.returncode, 0, out.stdout + out.stderr)
+        return True
+
     def test_both_killed_then_recover(self):
         for point in ("journaled", "injected", "off", "reverted"):
             with self.subTest(point=point):
-                p = self.stopped(point)
-                os.kill(self.guard_pid(), signal.SIGKILL)
-                p.kill()
-                p.wait()
-                self.assertGreater(self.pending(), 0)
-                out = self.brunt("recover")
-                self.assertEqual(out.returncode, 0, out.stdout + out.stderr)
-                self.assertTrue(self.is_clean())
+                self.kill_both_at(point)
+
+    def test_guard_reverts_with_a_relative_state_directory(self):
+        p = self.start(self.manifest(fault="60s"), cwd=self.dir,
+                       env=dict(self.env, BRUNT_STATE_DIR="state"))
+        self.injected(p)
+        p.kill()
+        self.assert_clean()
 
     def test_guard_killed_first(self):
         p = self.injected(fault="60s")
@@ -175,6 +54,18 @@ spec:
         self.assertEqual(p.returncode, 3, out)
         self.assertIn("the guard process ended before the run", out)
         self.assert_clean()
+
+    def test_guard_reverts_when_the_owner_stands_still(self):
+        """Ten seconds after the end of the fault window the guard waits no longer."""
+        p = self.injected(fault="1s", recovery="0s")
+        p.send_signal(signal.SIGSTOP)
+        harness.wait_for(self.is_clean, "the guard's revert")
+        self.assertTrue(crash_case.is_stopped(p.pid))
+        p.send_signal(signal.SIGCONT)
+        out, _ = p.communicate(timeout=60)
+        self.assertEqual(p.returncode, 3, out)
+        self.assertIn("the guard process ended before the run", out)
+        self.assertTrue(self.is_clean())
 
     def test_recover_leaves_a_live_run_alone(self):
         p = self.injected(fault="60s")
@@ -288,6 +179,38 @@ wait $pid
         self.assertEqual(out.returncode, 3, out.stdout + out.stderr)
         self.assertIn("Read-only file system", out.stdout + out.stderr)
         self.assertEqual(dump(), self.before)
+
+    def test_clsact_that_came_after_the_plan_stays(self):
+        """Somebody makes an empty clsact while the baseline runs; it is not the fault's to remove."""
+        p = self.stopped("baseline")
+        ip("netns", "exec", A, "tc", "qdisc", "add", "dev", "va", "clsact")
+        self.addCleanup(harness.run, "tc", "-n", A, "qdisc", "del", "dev", "va", "clsact")
+        before = dump()
+        p.send_signal(signal.SIGCONT)
+        out, _ = p.communicate(timeout=60)
+        self.assertNotIn(p.returncode, (3, 4), out)
+        self.assertEqual(dump(), before)
+
+    def test_namespace_that_is_only_held_open_is_recovered(self):
+        """A lab's pod between two starts: no process lives in it, and it has no name."""
+        held = f"bt-core-{os.getpid()}-h"
+        ip("netns", "add", held)
+        self.addCleanup(harness.run, "ip", "netns", "del", held)
+        ip("-n", held, "link", "add", "va", "type", "veth", "peer", "name", "vh", "netns", B)
+        ip("-n", held, "link", "set", "va", "up")
+        p = self.start(self.manifest(fault="60s", target=held))
+        harness.wait_for(lambda: p.poll() is not None or "clsact" in harness.run(
+            "tc", "-n", held, "qdisc", "show").stdout, "an injection")
+        self.kill_both(p)
+        with open(f"/run/netns/{held}", "rb") as f:
+            ip("netns", "del", held)
+            self.recover()
+            out = harness.run("nsenter", f"--net=/proc/self/fd/{f.fileno()}", "sh", "-c",
+                              "ip -o link; tc qdisc show", pass_fds=[f.fileno()])
+        self.assertEqual(out.returncode, 0, out.stderr)
+        self.assertIn("va", out.stdout)
+        self.assertNotRegex(out.stdout, "clsact|ifb|brunt")
+        self.assertEqual(self.pending(), 0)
 
     def test_planted_residue_is_told(self):
         """Somebody's qdisc that comes during the fault cannot be told from brunt's own residue."""

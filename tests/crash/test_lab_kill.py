@@ -10,6 +10,7 @@ import harness
 from harness import wait_for
 
 LEGS = "host lab"
+PATIENT = True
 MANIFEST = """apiVersion: apps/v1
 kind: Deployment
 metadata: {name: s}

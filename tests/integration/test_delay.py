@@ -74,6 +74,7 @@ class DelayCase(unittest.TestCase):
             return took
 
 
+@harness.patient
 class Delay(DelayCase):
     def round_trips(self, direction):
         rig = self.pair.rig(direction, delay_ns=0)
@@ -90,12 +91,14 @@ class Delay(DelayCase):
     def test_round_trip_from(self):
         self.round_trips("from")
 
+    @harness.alone
     def test_percentile_shape_over_4000_packets(self):
         self.pair.rig("to", q50_ns=20 * MS, q95_ns=160 * MS, q99_ns=192 * MS, seed=42)
         took = sorted(self.one_way(4000, 0.001))
         for q, want, tolerance in ((0.50, 20, 0.08), (0.95, 160, 0.05), (0.99, 192, 0.05)):
             self.assertAlmostEqual(took[int(q * 4000)], want, delta=want * tolerance)
 
+    @harness.alone
     def test_same_seed_same_delays(self):
         runs = []
         for seed in (7, 7, 8):
@@ -278,6 +281,7 @@ class Traffic(DelayCase):
         self.assertEqual(rig.counters()["packets"] - before, 1)
 
 
+@harness.patient
 class Endings(DelayCase):
     """However it ends, traffic flows again, undelayed, and no TAP is left."""
 
@@ -389,6 +393,7 @@ class Endings(DelayCase):
         self.assertEqual(rig.do("remove"), "ok")
         self.assertNotIn("/dev/net/tun", open_files())
 
+    @harness.alone
     def test_tap_deleted_by_somebody_the_engine_lives_on(self):
         rig = self.pair.rig("to", delay_ns=100 * MS)
         ip("-n", self.pair.a, "link", "del", "bt0")
@@ -403,6 +408,7 @@ class Endings(DelayCase):
             fields = f.read().rsplit(")", 1)[1].split()
         return int(fields[11]) + int(fields[12])
 
+    @harness.alone
     def test_idle_engine_costs_nothing(self):
         rig = self.pair.rig("to", delay_ns=100 * MS)
         before = self.cpu_ticks(rig.engine_pid)

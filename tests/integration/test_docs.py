@@ -12,6 +12,7 @@ import xml.etree.ElementTree as ET
 
 import harness
 
+PATIENT = True
 MANIFEST = """
 apiVersion: brunt.dev/v1alpha1
 kind: Experiment

@@ -14,6 +14,7 @@ import harness
 from harness import wait_for
 
 LEGS = "host lab"
+PATIENT = True
 PYTHON = "/usr/bin/python3"
 
 
@@ -125,12 +126,15 @@ class Lab(harness.Case):
         self.assertEqual(self.root_links(), self.links)
 
     def sweeper(self, supervisor):
-        with open(f"/proc/{supervisor}/task/{supervisor}/children", encoding="ascii") as f:
-            for pid in f.read().split():
-                with open(f"/proc/{pid}/cmdline", encoding="ascii") as c:
-                    if "__lab-sweeper" in c.read():
-                        return int(pid)
-        return None
+        """Its process id, once it is what it will be."""
+        def find():
+            with open(f"/proc/{supervisor}/task/{supervisor}/children", encoding="ascii") as f:
+                for pid in f.read().split():
+                    with open(f"/proc/{pid}/cmdline", encoding="ascii") as c:
+                        if "__lab-sweeper" in c.read():
+                            return int(pid)
+            return None
+        return wait_for(find, "the sweeper")
 
     # Up, names, logs, exec, port-forward, down.
 

@@ -75,6 +75,7 @@ def load_in_background(test, *args):
     return process
 
 
+@harness.patient
 class Serve(harness.Case):
     def test_all_roles_in_one_process(self):
         s = Server(self)
@@ -213,6 +214,7 @@ class Serve(harness.Case):
         self.assertGreater(s.metric("rt_procs"), 0)
 
 
+@harness.patient
 class BadRequests(harness.Case):
     def test_each_is_refused_and_the_server_lives(self):
         s = Server(self)
@@ -252,6 +254,7 @@ class BadRequests(harness.Case):
         self.assertTrue(text.endswith(b"\r\n\r\n"))
 
 
+@harness.patient
 class Drain(harness.Case):
     def test_request_under_way_is_answered_and_idle_connections_close(self):
         s = Server(self)
@@ -285,6 +288,7 @@ class Drain(harness.Case):
         s.process.send_signal(signal.SIGTERM)
         self.assertEqual(s.process.wait(30), 1)
 
+    @harness.alone
     def test_sigterm_under_load_fails_no_request_that_was_taken(self):
         s = Server(self)
         viewers = load_in_background(self, "--target", s.url, "--viewers", "50")
@@ -295,6 +299,7 @@ class Drain(harness.Case):
         self.assertEqual(viewers.wait(30), 0)
 
 
+@harness.patient
 class Roles(harness.Case):
     def setUp(self):
         super().setUp()

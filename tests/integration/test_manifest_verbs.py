@@ -5,6 +5,8 @@ import os
 
 import harness
 
+PATIENT = True
+
 EXPERIMENT = """\
 apiVersion: brunt.dev/v1alpha1
 kind: Experiment
@@ -80,6 +82,10 @@ class Validate(harness.Case):
             self.assertIn(want, r.stderr)
             self.assertTrue(r.stderr.startswith(path), r.stderr)
             self.assertEqual(r.stderr.count("\n"), 1, r.stderr)
+
+    def test_facts_that_take_two_lines_hang_under_their_field(self):
+        said = self.brunt("explain", "PodChaos").stdout
+        self.assertIn("fixed, fixed-percent, random-max-percent, example\n          one\n      How many", said)
 
     def test_unreadable_file(self):
         path = self.write("a.yaml", EXPERIMENT % "one")

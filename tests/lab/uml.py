@@ -43,6 +43,7 @@ done
 ip link del ifb0 2>/dev/null; ip link del ifb1 2>/dev/null
 ip link set lo up
 hostname uml
+dmesg -n 1 # a process that the OOM killer takes is no line of the command's output
 export TMPDIR=/run/tmp HOME=/run/tmp
 . @RESULT@/env
 cd @CWD@

@@ -1,16 +1,19 @@
 /*
- * net_rig MANIFEST NETNS-PREFIX [BACKEND [LEASE_MS]] - drives one NetworkChaos by hand
+ * net_rig MANIFEST NETNS-PREFIX [BACKEND [LEASE_MS]] - drives NetworkChaos by hand
  *
- * The manifest's first fault on the named namespaces that begin with the prefix. Commands come on
- * stdin, one a line, and each is answered by one line of JSON: plan, inject, tick, effect, report,
- * off, revert, snapshot NAME, leases, quit. Exits 3 with the error when a command fails.
+ * The faults of the manifest's first experiment, on the named namespaces that begin with the prefix.
+ * Commands come on stdin, one a line, and each is answered by one line of JSON: plan, inject, tick,
+ * effect, report, off, revert, retarget, snapshot NAME, leases, quit. They act on the first fault,
+ * or on the one that was named last by `fault N`. Exits 3 with the error when a command fails.
  */
 #include "base/clock.h"
-#include "experiment.h"
 #include "kernel/broker.h"
+#include "plan.h"
 
 #include <errno.h>
 #include <stdio.h>
+
+enum { MAX_FAULTS = 20 };
 
 struct rig {
 	struct experiment_set *set;
@@ -18,7 +21,8 @@ struct rig {
 	struct target_list targets, listed;
 	struct fault_env env;
 	struct listener listener;
-	struct fault f;
+	struct fault faults[MAX_FAULTS], *f;
+	size_t n_faults;
 	json_t *events;
 };
 
@@ -54,12 +58,12 @@ static void plan(struct rig *r)
 	json_t *list = json_array();
 	struct err e = {0};
 
-	if (r->f.driver->plan(&r->f, &ops, &e) < 0)
+	if (r->f->driver->plan(r->f, &ops, &e) < 0)
 		die(&e);
 	for (size_t i = 0; i < ops.n; i++)
 		json_array_append_new(list, json_string(ops.items[i]));
 	strlist_done(&ops);
-	answer(json_pack("{s:o, s:s}", "ops", list, "backend", r->f.backend));
+	answer(json_pack("{s:o, s:s}", "ops", list, "backend", r->f->backend));
 }
 
 static void inject(struct rig *r)
@@ -67,14 +71,14 @@ static void inject(struct rig *r)
 	int64_t start = clock_now_ns(), prepared;
 	struct err e = {0};
 
-	if (r->f.driver->prepare(&r->f, &e) < 0)
+	if (r->f->driver->prepare(r->f, &e) < 0)
 		die(&e);
 	prepared = clock_now_ns();
-	if (r->f.driver->inject(&r->f, &e) < 0) {
-		struct undo_result *results = xcalloc(r->f.undo.n, sizeof *results);
+	if (r->f->driver->inject(r->f, &e) < 0) {
+		struct undo_result *results = xcalloc(r->f->undo.n, sizeof *results);
 
-		r->f.driver->off(&r->f);
-		r->f.driver->revert(r->f.undo.items, r->f.undo.n, r->broker, results, NULL);
+		r->f->driver->off(r->f);
+		r->f->driver->revert(r->f->undo.items, r->f->undo.n, r->broker, results, NULL);
 		die(&e);
 	}
 	answer(json_pack("{s:I, s:I}", "prepare_ns", (json_int_t)(prepared - start), "inject_ns",
@@ -85,7 +89,7 @@ static void tick(struct rig *r)
 {
 	struct err e = {0};
 	json_t *events = r->events;
-	int n = r->f.driver->tick(&r->f, &e);
+	int n = r->f->driver->tick(r->f, &e);
 
 	r->events = json_array();
 	answer(json_pack("{s:o, s:s}", "events", events, "error", n < 0 ? e.text : ""));
@@ -97,7 +101,7 @@ static void effect(struct rig *r)
 	struct effect ef;
 	struct err e = {0};
 
-	if (r->f.driver->effect(&r->f, &ef, &e) < 0)
+	if (r->f->driver->effect(r->f, &ef, &e) < 0)
 		die(&e);
 	answer(json_pack("{s:s, s:s, s:s}", "state", states[ef.state], "requested", ef.requested,
 			 "measured", ef.measured));
@@ -108,7 +112,7 @@ static void report(struct rig *r)
 	json_t *j = NULL;
 	struct err e = {0};
 
-	if (r->f.driver->report(&r->f, &j, &e) < 0)
+	if (r->f->driver->report(r->f, &j, &e) < 0)
 		die(&e);
 	answer(j);
 }
@@ -117,26 +121,37 @@ static void off(struct rig *r)
 {
 	int64_t start = clock_now_ns();
 
-	r->f.driver->off(&r->f);
+	r->f->driver->off(r->f);
 	answer(json_pack("{s:I}", "off_ns", (json_int_t)(clock_now_ns() - start)));
 }
 
 static void revert(struct rig *r)
 {
 	static const char *const outcomes[] = {"reverted", "gone", "foreign", "failed"};
-	struct undo_result *results = xcalloc(r->f.undo.n, sizeof *results);
+	struct undo_result *results = xcalloc(r->f->undo.n, sizeof *results);
 	json_t *list = json_array();
 	int64_t start = clock_now_ns(), ns;
 	struct err e = {0};
 
-	if (r->f.driver->revert(r->f.undo.items, r->f.undo.n, r->broker, results, &e) < 0)
+	if (r->f->driver->revert(r->f->undo.items, r->f->undo.n, r->broker, results, &e) < 0)
 		die(&e);
 	ns = clock_now_ns() - start;
-	for (size_t i = 0; i < r->f.undo.n; i++)
+	for (size_t i = 0; i < r->f->undo.n; i++)
 		json_array_append_new(list, json_pack("[s, s]", outcomes[results[i].outcome],
 						      results[i].text));
 	free(results);
 	answer(json_pack("{s:I, s:o}", "revert_ns", (json_int_t)ns, "results", list));
+}
+
+/* Every target goes, the fault stays. */
+static void retarget(struct rig *r)
+{
+	const struct target_list none = {0};
+	struct err e = {0};
+
+	if (r->f->driver->retarget(r->f, &none, &e) < 0)
+		die(&e);
+	answer(json_null());
 }
 
 static void snapshot(struct rig *r, const char *name)
@@ -145,7 +160,7 @@ static void snapshot(struct rig *r, const char *name)
 	autostr s = {0};
 	struct err e = {0};
 
-	if (!t || r->f.driver->snapshot(&r->f, t, &s, &e) < 0)
+	if (!t || r->f->driver->snapshot(r->f, t, &s, &e) < 0)
 		die(&e);
 	answer(json_string(s.s ? s.s : ""));
 }
@@ -154,11 +169,11 @@ static void leases(struct rig *r)
 {
 	json_t *list = json_array();
 
-	for (size_t i = 0; i < r->f.undo.n; i++) {
+	for (size_t i = 0; i < r->f->undo.n; i++) {
 		int64_t left = -1;
 		struct err e = {0};
 
-		if (r->f.driver->lease_left(&r->f.undo.items[i], r->broker, &left, &e) < 0)
+		if (r->f->driver->lease_left(&r->f->undo.items[i], r->broker, &left, &e) < 0)
 			die(&e);
 		json_array_append_new(list, json_integer(left));
 	}
@@ -172,10 +187,15 @@ static void obey(struct rig *r, const char *cmd)
 		void (*fn)(struct rig *r);
 	} commands[] = {{"effect", effect}, {"inject", inject}, {"leases", leases},
 			{"off", off},       {"plan", plan},     {"report", report},
-			{"revert", revert}, {"tick", tick}};
+			{"retarget", retarget}, {"revert", revert}, {"tick", tick}};
 
 	if (strncmp(cmd, "snapshot ", 9) == 0) {
 		snapshot(r, cmd + 9);
+		return;
+	}
+	if (strncmp(cmd, "fault ", 6) == 0 && strtoul(cmd + 6, NULL, 10) < r->n_faults) {
+		r->f = &r->faults[strtoul(cmd + 6, NULL, 10)];
+		answer(json_string(r->f->name));
 		return;
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
@@ -186,12 +206,33 @@ static void obey(struct rig *r, const char *cmd)
 	exit(2);
 }
 
+static void load_fault(struct rig *r, const struct fault_spec *spec)
+{
+	struct fault *f = &r->faults[r->n_faults++];
+	const struct selection *peers;
+	struct err e = {0};
+
+	*f = (struct fault){
+		.driver = spec->driver,
+		.params = spec->params,
+		.name = spec->name,
+		.order = plan_order(r->set->items[0], spec),
+		.env = &r->env,
+	};
+	if (selection_choose(&((const struct fault_common *)f->params)->selection, &r->targets, 42,
+			     "rig", NULL, &f->targets, NULL, &e) < 0)
+		die(&e);
+	peers = f->driver->peer_selection(f->params);
+	if (peers &&
+	    selection_choose(peers, &r->targets, 42, "peers", NULL, &f->peers, NULL, &e) < 0)
+		die(&e);
+}
+
 static void load(struct rig *r, const char *manifest, const char *prefix)
 {
 	autodiags d = {0};
 	autoptr(target_source) source = NULL;
 	const struct source_config config = {0};
-	const struct selection *peers;
 	struct err e = {0};
 	struct target_list all = {0};
 
@@ -206,17 +247,9 @@ static void load(struct rig *r, const char *manifest, const char *prefix)
 	for (size_t i = 0; i < all.n; i++)
 		if (strncmp(all.items[i]->name, prefix, strlen(prefix)) == 0)
 			target_list_add(&r->targets, all.items[i]);
-	r->f.driver = r->set->items[0]->faults[0].driver;
-	r->f.params = r->set->items[0]->faults[0].params;
-	r->f.name = r->set->items[0]->faults[0].name;
-	r->f.env = &r->env;
-	if (selection_choose(&((const struct fault_common *)r->f.params)->selection, &r->targets,
-			     42, "rig", NULL, &r->f.targets, NULL, &e) < 0)
-		die(&e);
-	peers = r->f.driver->peer_selection(r->f.params);
-	if (peers && selection_choose(peers, &r->targets, 42, "peers", NULL, &r->f.peers, NULL,
-				      &e) < 0)
-		die(&e);
+	for (size_t i = 0; i < r->set->items[0]->n_faults && i < MAX_FAULTS; i++)
+		load_fault(r, &r->set->items[0]->faults[i]);
+	r->f = r->faults;
 	target_list_done(&all);
 }
 
@@ -246,10 +279,12 @@ int main(int argc, char **argv)
 			break;
 		obey(&r, line);
 	}
-	r.f.driver->release(&r.f);
-	undo_list_done(&r.f.undo);
-	target_list_done(&r.f.targets);
-	target_list_done(&r.f.peers);
+	for (size_t i = 0; i < r.n_faults; i++) {
+		r.faults[i].driver->release(&r.faults[i]);
+		undo_list_done(&r.faults[i].undo);
+		target_list_done(&r.faults[i].targets);
+		target_list_done(&r.faults[i].peers);
+	}
 	target_list_done(&r.targets);
 	json_decref(r.events);
 	broker_stop(r.broker);

@@ -17,7 +17,7 @@ static struct {
 	bool fail_revert;
 	bool keep_residue;    /* revert claims success and leaves a line */
 	bool foreign;         /* revert finds somebody else's value */
-	bool incompatible;
+	const char *conflict;
 	enum effect_state effect;
 	unsigned n_ticks, n_offs, n_reverts, n_retargets;
 } file_driver_knobs;
@@ -81,7 +81,7 @@ static int file_prepare(struct fault *f, struct err *e)
 		u->driver = f->driver;
 		u->netns_fd = -1;
 		autofree char *was = file_read(u->target);
-		u->data = json_pack("{s:s}", "was", was);
+		undo_set_json(u, json_pack("{s:s}", "was", was));
 	}
 	return 0;
 }
@@ -120,7 +120,8 @@ static int file_revert(const struct undo *undo, size_t n, struct broker *broker,
 {
 	file_driver_knobs.n_reverts++;
 	for (size_t i = 0; i < n; i++) {
-		const char *was = json_string_value(json_object_get(undo[i].data, "was"));
+		json_auto_t *data = undo_json(&undo[i]);
+		const char *was = json_string_value(json_object_get(data, "was"));
 		autofree char *now = file_read(undo[i].target);
 
 		if (!now) {
@@ -159,9 +160,9 @@ static int file_effect(struct fault *f, struct effect *ret, struct err *e)
 	return 0;
 }
 
-static bool file_compatible(const void *a, const void *b)
+static const char *file_conflict(const void *a, const void *b)
 {
-	return !file_driver_knobs.incompatible;
+	return file_driver_knobs.conflict;
 }
 
 static const struct field file_fields[] = {
@@ -178,7 +179,7 @@ static const struct fault_driver file_driver = {
 	.kind = "FileChaos",
 	.field = "fileChaos",
 	.schema = &file_schema,
-	.compatible = file_compatible,
+	.conflict = file_conflict,
 	.plan = file_plan,
 	.snapshot = file_snapshot,
 	.prepare = file_prepare,

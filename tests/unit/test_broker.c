@@ -69,26 +69,47 @@ static void test_scratch_namespace_holds_only_lo(void **state)
 static void test_identity_tells_namespaces_apart(void **state)
 {
 	autofd int a = scratch_or_skip(), b = scratch_or_skip();
-	uint64_t dev_a, ino_a, dev_b, ino_b;
+	struct netns_id id_a, id_b;
 
 	(void)state;
-	assert_int_equal(netns_identity(a, &dev_a, &ino_a, NULL), 0);
-	assert_int_equal(netns_identity(b, &dev_b, &ino_b, NULL), 0);
-	assert_true(ino_a != ino_b);
-	assert_false(netns_is_host(dev_a, ino_a));
+	assert_int_equal(netns_identity(a, &id_a, NULL), 0);
+	assert_int_equal(netns_identity(b, &id_b, NULL), 0);
+	assert_false(netns_same(id_a, id_b));
+	assert_false(netns_is_host(id_a));
 }
 
 static void test_own_namespace_is_host_and_is_found(void **state)
 {
 	autofd int own = netns_open_pid(getpid(), NULL), found = -1;
-	uint64_t dev, ino;
+	struct netns_id id;
 
 	(void)state;
-	assert_int_equal(netns_identity(own, &dev, &ino, NULL), 0);
-	assert_true(netns_is_host(dev, ino));
-	found = netns_find(dev, ino, NULL);
+	assert_int_equal(netns_identity(own, &id, NULL), 0);
+	assert_true(netns_is_host(id));
+	found = netns_find(id, NULL);
 	assert_true(found >= 0);
-	assert_int_equal(netns_find(dev, 1, NULL), -ENOENT);
+	id.ino = 1;
+	assert_int_equal(netns_find(id, NULL), -ENOENT);
+}
+
+static void test_cookie_tells_a_namespace_from_one_with_its_number(void **state)
+{
+	autofd int a = scratch_or_skip(), b = scratch_or_skip();
+	struct netns_id id_a, again, id_b;
+
+	(void)state;
+	assert_int_equal(netns_identity(a, &id_a, NULL), 0);
+	again = id_a;
+	assert_int_equal(netns_identity(b, &id_b, NULL), 0);
+	assert_int_equal(broker_netns_cookie(broker, a, &id_a, NULL), 0);
+	assert_int_equal(broker_netns_cookie(broker, b, &id_b, NULL), 0);
+	if (!id_a.cookie)
+		skip(); /* Linux before 5.14 */
+	assert_true(netns_same(id_a, again)); /* not known is no difference */
+	assert_int_equal(broker_netns_cookie(broker, a, &again, NULL), 0);
+	assert_int_equal(id_a.cookie, again.cookie);
+	id_b.ino = id_a.ino;
+	assert_false(netns_same(id_a, id_b));
 }
 
 static void test_open_reads_the_namespaces_own_proc_net(void **state)
@@ -154,6 +175,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_scratch_namespace_holds_only_lo),
 		cmocka_unit_test(test_identity_tells_namespaces_apart),
+		cmocka_unit_test(test_cookie_tells_a_namespace_from_one_with_its_number),
 		cmocka_unit_test(test_own_namespace_is_host_and_is_found),
 		cmocka_unit_test(test_open_reads_the_namespaces_own_proc_net),
 		cmocka_unit_test(test_failure_names_call_and_namespace),

@@ -244,16 +244,17 @@ static void test_fault_with_a_duration_ends_before_the_window(void **state)
 	assert_restored();
 }
 
-static void test_incompatible_faults_are_refused_before_anything(void **state)
+static void test_faults_in_conflict_are_refused_before_anything(void **state)
 {
 	autofixture fx = {0};
 
 	fixture_init(&fx);
 	fx.x.n_faults = 2;
-	file_driver_knobs.incompatible = true;
+	file_driver_knobs.conflict = "there is one file";
 	assert_int_equal(run(&fx), VERDICT_ERROR);
 	assert_non_null(strstr(engine_sentence(fx.en),
-			       "fault break and fault second cannot be on default/a at one time"));
+			       "fault break and fault second cannot be on default/a at one time: "
+			       "there is one file"));
 	assert_int_equal(file_driver_knobs.n_reverts, 0);
 }
 
@@ -580,7 +581,7 @@ int main(int argc, char **argv)
 		TEST(test_run_goes_through_every_stage_in_order),
 		TEST(test_record_holds_targets_effect_timings_and_snapshots),
 		TEST(test_fault_with_a_duration_ends_before_the_window),
-		TEST(test_incompatible_faults_are_refused_before_anything),
+		TEST(test_faults_in_conflict_are_refused_before_anything),
 		TEST(test_blast_radius_refuses_before_anything),
 		TEST(test_empty_selection_is_an_error_unless_allowed),
 		TEST(test_half_an_inject_is_reverted),

@@ -49,10 +49,9 @@ static struct undo record(const char *target, int n)
 		.fault = (char *)"squeeze",
 		.target = (char *)target,
 		.driver = &fixture,
-		.data = json_pack("{s:i}", "n", n),
+		.data = xasprintf("{\"n\":%d}", n),
 		.before = (char *)"memory.max 1\n",
-		.netns_dev = 4,
-		.netns_ino = 4026531840 + (uint64_t)n,
+		.netns_id = {.dev = 4, .ino = 4026531840 + (uint64_t)n, .cookie = 40 + (uint64_t)n},
 	};
 }
 
@@ -65,7 +64,7 @@ static void append_ok(struct journal *j, const char *run, const char *target, in
 		fail_msg("%s", e.text);
 	if (ret_id)
 		*ret_id = u.id;
-	json_decref(u.data);
+	free(u.data);
 }
 
 static size_t pending(struct journal *j, const char *run)
@@ -94,8 +93,9 @@ static void test_append_is_read_back_newest_first(void **state)
 	assert_string_equal(l.items[0].run_id, "r1");
 	assert_string_equal(l.items[0].before, "memory.max 1\n");
 	assert_ptr_equal(l.items[0].driver, &fixture);
-	assert_int_equal(l.items[0].netns_ino, 4026531842);
-	assert_int_equal(json_integer_value(json_object_get(l.items[0].data, "n")), 2);
+	assert_int_equal(l.items[0].netns_id.ino, 4026531842);
+	assert_int_equal(l.items[0].netns_id.cookie, 42);
+	assert_string_equal(l.items[0].data, "{\"n\":2}");
 	assert_int_equal(l.items[0].netns_fd, -1);
 	assert_false(l.items[0].earlier_boot);
 	undo_list_done(&l);
@@ -141,8 +141,8 @@ static void test_append_of_an_unknown_run_leaves_nothing(void **state)
 	assert_non_null(strstr(e.text, "append"));
 	assert_int_equal(two[0].id, 0);
 	assert_int_equal(pending(j, NULL), 0);
-	json_decref(two[0].data);
-	json_decref(two[1].data);
+	free(two[0].data);
+	free(two[1].data);
 }
 
 static void test_earlier_boot_is_told(void **state)
@@ -165,13 +165,14 @@ static void test_earlier_boot_is_told(void **state)
 static void test_run_is_found_by_prefix(void **state)
 {
 	autoptr(journal) j = open_ok();
+	json_auto_t *record = json_pack("{s:i}", "k", 1);
 	struct run_row row = {0};
 	struct err e = {0};
 
 	assert_int_equal(journal_run(j, "latest", &row, &e), -ENOENT);
 	journal_run_begin(j, "abc", "x", NULL);
 	journal_run_begin(j, "abd", "y", NULL);
-	assert_int_equal(journal_run_end(j, "abd", "done", "passed", "{\"k\":1}", NULL), 0);
+	assert_int_equal(journal_run_end(j, "abd", "done", "passed", record, NULL), 0);
 	assert_int_equal(journal_run(j, "ab", &row, &e), -ENOTUNIQ);
 	assert_string_equal(e.text, "several runs begin with \"ab\"");
 	assert_int_equal(journal_run(j, "zz", &row, &e), -ENOENT);
@@ -185,6 +186,40 @@ static void test_run_is_found_by_prefix(void **state)
 	run_row_done(&row);
 }
 
+/* Longer than the pieces that it is written in, and not a multiple of them. */
+static void test_long_record_is_read_back_whole(void **state)
+{
+	autoptr(journal) j = open_ok();
+	json_auto_t *record = json_object(), *lines = json_array();
+	struct run_row row = {0};
+	autofree char *text = NULL;
+
+	for (int i = 0; i < 1000; i++)
+		json_array_append_new(lines, json_sprintf("line %d of \"many\"", i));
+	json_object_set(record, "lines", lines);
+	text = json_dumps(record, JSON_COMPACT);
+	journal_run_begin(j, "r1", "x", NULL);
+	assert_int_equal(journal_run_end(j, "r1", "done", "passed", record, NULL), 0);
+	assert_int_equal(journal_run(j, "r1", &row, NULL), 0);
+	assert_string_equal(row.record, text);
+	run_row_done(&row);
+	assert_int_equal(journal_run_end(j, "r1", "recovered", "error", NULL, NULL), 0);
+	assert_int_equal(journal_run(j, "r1", &row, NULL), 0);
+	assert_string_equal(row.record, text);
+	assert_string_equal(row.state, "recovered");
+	run_row_done(&row);
+}
+
+static void test_record_of_an_unknown_run_is_an_error(void **state)
+{
+	autoptr(journal) j = open_ok();
+	json_auto_t *record = json_object();
+	struct err e = {0};
+
+	assert_int_equal(journal_run_end(j, "nobody", "done", "passed", record, &e), -ENOENT);
+	assert_string_equal(e.text, "no run \"nobody\"");
+}
+
 static void test_prune_keeps_the_newest_the_live_and_the_pending(void **state)
 {
 	static const char *const ids[] = {"live", "owes", "old1", "old2", "new1", "new2"};
@@ -195,7 +230,7 @@ static void test_prune_keeps_the_newest_the_live_and_the_pending(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(ids); i++) {
 		journal_run_begin(j, ids[i], "x", NULL);
 		if (i > 0)
-			journal_run_end(j, ids[i], "done", "passed", "{}", NULL);
+			journal_run_end(j, ids[i], "done", "passed", NULL, NULL);
 	}
 	append_ok(j, "owes", "ns/a", 1, NULL);
 	assert_int_equal(journal_prune(j, 2, NULL), 1);
@@ -234,6 +269,90 @@ static void test_open_says_what_to_do_with_a_foreign_file(void **state)
 	fclose(f);
 	assert_int_equal(journal_open(dir, &j, &e), -EBADMSG);
 	assert_non_null(strstr(e.hint, "move the file away"));
+}
+
+static void test_newest_run_is_the_last_begun_also_after_a_clock_step(void **state)
+{
+	autofree char *path = xasprintf("%s/brunt.db", dir);
+	autoptr(journal) j = open_ok();
+	struct run_row row = {0};
+	sqlite3 *db;
+
+	journal_run_begin(j, "r1", "x", NULL);
+	journal_run_begin(j, "r2", "x", NULL);
+	journal_run_end(j, "r1", "done", "passed", NULL, NULL);
+	journal_run_end(j, "r2", "done", "passed", NULL, NULL);
+	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+	sqlite3_exec(db, "UPDATE runs SET started_ns = 1 WHERE id = 'r2'", NULL, NULL, NULL);
+	sqlite3_close(db);
+	for (int pruned = 0; pruned < 2; pruned++) {
+		assert_int_equal(journal_run(j, "latest", &row, NULL), 0);
+		assert_string_equal(row.id, "r2");
+		run_row_done(&row);
+		assert_int_equal(journal_prune(j, 1, NULL), !pruned);
+	}
+}
+
+/* As brunt 0.1 made it, with one record pending. */
+static void make_format_1(void)
+{
+	autofree char *path = xasprintf("%s/brunt.db", dir);
+	char boot_id[CLOCK_BOOT_ID_MAX];
+	autofree char *sql = NULL;
+	sqlite3 *db;
+
+	clock_boot_id(boot_id);
+	sql = xasprintf(
+		"CREATE TABLE runs(id TEXT PRIMARY KEY, experiment TEXT NOT NULL, state TEXT NOT NULL,"
+		" verdict TEXT, started_ns INTEGER NOT NULL, ended_ns INTEGER NOT NULL DEFAULT 0,"
+		" pid INTEGER NOT NULL, boot_id TEXT NOT NULL, record TEXT);"
+		"CREATE TABLE undo(id INTEGER PRIMARY KEY, run_id TEXT NOT NULL REFERENCES runs(id),"
+		" fault TEXT NOT NULL, target TEXT NOT NULL, driver TEXT NOT NULL, data TEXT NOT NULL,"
+		" before TEXT, netns_dev INTEGER NOT NULL, netns_ino INTEGER NOT NULL,"
+		" undone_ns INTEGER NOT NULL DEFAULT 0);"
+		"INSERT INTO runs(id, experiment, state, started_ns, pid, boot_id)"
+		" VALUES('old', 'x', 'running', 1, 1, '%s');"
+		"INSERT INTO undo(run_id, fault, target, driver, data, netns_dev, netns_ino)"
+		" VALUES('old', 'f', 'ns/a', 'Fixture', '{}', 4, 4026531999);"
+		"PRAGMA user_version = 1;", boot_id);
+	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(db);
+}
+
+static void test_record_of_an_older_format_is_known_by_its_number(void **state)
+{
+	autoptr(journal) j = NULL;
+	struct undo_list l = {0};
+
+	make_format_1();
+	j = open_ok();
+	append_ok(j, "old", "ns/b", 2, NULL);
+	assert_int_equal(journal_pending(j, "old", &l, NULL), 0);
+	assert_int_equal(l.n, 2);
+	assert_int_equal(l.items[1].netns_id.ino, 4026531999);
+	assert_int_equal(l.items[1].netns_id.cookie, 0);
+	assert_int_equal(l.items[1].added_ns, 0);
+	assert_int_equal(l.items[0].netns_id.cookie, 42);
+	assert_true(l.items[0].added_ns > 0);
+	undo_list_done(&l);
+	journal_close(take(j));
+	j = open_ok(); /* once is enough */
+	assert_int_equal(pending(j, "old"), 2);
+}
+
+static void test_open_refuses_the_format_of_a_newer_brunt(void **state)
+{
+	autofree char *path = xasprintf("%s/brunt.db", dir);
+	struct journal *j = NULL;
+	struct err e = {0};
+	sqlite3 *db;
+
+	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+	sqlite3_exec(db, "PRAGMA user_version = 1000", NULL, NULL, NULL);
+	sqlite3_close(db);
+	assert_int_equal(journal_open(dir, &j, &e), -EPROTO);
+	assert_non_null(strstr(e.text, "newer brunt (format 1000)"));
 }
 
 /* A disk of 512 KiB, seen by this process only. */
@@ -276,7 +395,7 @@ static void test_full_disk_leaves_earlier_entries_intact(void **state)
 	unlink(filler);
 	append_ok(j, "r1", "ns/b", 2, NULL);
 	assert_int_equal(pending(j, "r1"), 2);
-	json_decref(u.data);
+	free(u.data);
 	journal_close(take(j));
 	umount(dir);
 }
@@ -301,7 +420,7 @@ static void test_file_size_limit_is_an_error_like_a_full_disk(void **state)
 	setrlimit(RLIMIT_FSIZE, &old);
 	assert_non_null(strstr(e.hint, "free some space"));
 	assert_int_equal(pending(j, "r1"), 1);
-	json_decref(u.data);
+	free(u.data);
 }
 
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
@@ -315,9 +434,14 @@ int main(void)
 		TEST(test_append_of_an_unknown_run_leaves_nothing),
 		TEST(test_earlier_boot_is_told),
 		TEST(test_run_is_found_by_prefix),
+		TEST(test_long_record_is_read_back_whole),
+		TEST(test_record_of_an_unknown_run_is_an_error),
 		TEST(test_prune_keeps_the_newest_the_live_and_the_pending),
 		TEST(test_open_names_a_state_directory_that_cannot_be),
 		TEST(test_open_says_what_to_do_with_a_foreign_file),
+		TEST(test_newest_run_is_the_last_begun_also_after_a_clock_step),
+		TEST(test_record_of_an_older_format_is_known_by_its_number),
+		TEST(test_open_refuses_the_format_of_a_newer_brunt),
 		TEST(test_file_size_limit_is_an_error_like_a_full_disk),
 		TEST(test_full_disk_leaves_earlier_entries_intact),
 	};

@@ -35,6 +35,12 @@ static const struct {
 	{POD_HEAD "  containers:\n  - name: app\n",
 	 "m.yaml:6:5: spec.containers[0].command: missing (a lab runs programs of this "
 	 "machine; images are ignored)\n"},
+	{POD_HEAD CONTAINER "    livenessProbe: {tcpSocket: {port: 80}}\n",
+	 "m.yaml:8:5: spec.containers[0].livenessProbe: is not supported in a lab yet: leave it out for the "
+	 "lab's copy\n"},
+	{POD_HEAD CONTAINER "  initContainers: []\n",
+	 "m.yaml:8:3: spec.initContainers: is not supported in a lab yet: leave it out for the lab's "
+	 "copy\n"},
 	{POD_HEAD "  containers: []\n", "m.yaml:5:15: spec.containers: must not be empty\n"},
 	{POD_HEAD CONTAINER "    readinessProbe: {periodSeconds: 1}\n",
 	 "m.yaml:8:21: spec.containers[0].readinessProbe: want one of httpGet and tcpSocket\n"},

@@ -139,26 +139,36 @@ static void test_describe_says_what_was_asked_for(void **state)
 	}
 }
 
-static bool go_together(const char *a, const char *b)
+static void assert_together(const char *a, const char *b, const char *want)
 {
 	autoptr(experiment_set) x = NULL;
 	autoptr(experiment_set) y = NULL;
+	autostr how = {0};
 
 	assert_string_equal(load(a, &x), "");
 	assert_string_equal(load(b, &y), "");
-	return net_chaos.compatible(params(x), params(y));
+	net_chaos.together(&(struct fault){.name = "one", .params = params(x)},
+			   &(struct fault){.name = "two", .params = params(y), .order = 1}, &how);
+	assert_string_equal(how.s, want);
 }
 
-static void test_one_delay_device_a_direction(void **state)
+static void test_together_says_losses_first_then_devices_in_order(void **state)
 {
+	static const char netem[] = "action: netem, loss: {loss: \"1\"}, delay: {latency: 5ms}";
+
 	(void)state;
-	assert_false(go_together("action: delay, delay: {latency: 1ms}",
-				 "action: rate, rate: {rate: 1mbit}"));
-	assert_true(go_together("action: delay, delay: {latency: 1ms}, direction: to",
-				"action: delay, delay: {latency: 1ms}, direction: from"));
-	assert_false(go_together("action: delay, delay: {latency: 1ms}, direction: both",
-				 "action: delay, delay: {latency: 1ms}, direction: from"));
-	assert_true(go_together("action: partition", "action: delay, delay: {latency: 1ms}"));
+	assert_together("action: delay, delay: {latency: 1ms}", "action: rate, rate: {rate: 1mbit}",
+			"a packet that matches both meets the delay device of one, then the delay "
+			"device of two");
+	assert_together(netem, "action: partition, direction: both",
+			"a packet that matches both meets the loss of one, then the loss of two, "
+			"then the delay device of one");
+	assert_together("action: partition", netem,
+			"a packet that matches both meets the loss of one, then the loss of two, "
+			"then the delay device of two");
+	assert_together("action: delay, delay: {latency: 1ms}, direction: from",
+			"action: delay, delay: {latency: 1ms}, direction: to",
+			"one is for packets sent, the other for packets received");
 }
 
 static void test_percentiles_become_a_table(void **state)
@@ -183,7 +193,7 @@ int main(void)
 		cmocka_unit_test(test_damaged_record_is_an_error_and_nothing_else),
 		cmocka_unit_test(test_schema_refuses),
 		cmocka_unit_test(test_describe_says_what_was_asked_for),
-		cmocka_unit_test(test_one_delay_device_a_direction),
+		cmocka_unit_test(test_together_says_losses_first_then_devices_in_order),
 		cmocka_unit_test(test_percentiles_become_a_table),
 	};
 

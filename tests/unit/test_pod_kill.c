@@ -141,7 +141,7 @@ static void test_kill_reports_restart_and_ready(void **state)
 	inject(&f);
 	assert_int_equal(ended_by(&p), SIGKILL);
 	container_stopped(c);
-	expect_effect(&f, EFFECT_MEASURED, "killed 1 of 1, restarted 0, ready 0");
+	expect_effect(&f, EFFECT_MEASURED, "killed 1 of 1, restarted 0 of 1, ready 0 of 1");
 
 	run_in(&p, false);
 	c->restarts = 1;
@@ -172,7 +172,7 @@ static void test_grace_lets_a_process_end_itself(void **state)
 	target_list_add(&f.targets, p.target);
 	inject(&f);
 	assert_int_equal(ended_by(&p), SIGTERM);
-	expect_effect(&f, EFFECT_MEASURED, "killed 1 of 1, restarted 0, ready 0");
+	expect_effect(&f, EFFECT_MEASURED, "killed 1 of 1, restarted 0 of 1, ready 0 of 1");
 	assert_int_equal(f.driver->report(&f, &report, NULL), 0);
 	row = json_array_get(json_object_get(report, "processes"), 0);
 	assert_true(json_is_true(json_object_get(row, "endedWithinGrace")));
@@ -189,11 +189,11 @@ static void test_grace_over_kills_what_ignores_sigterm(void **state)
 
 	target_list_add(&f.targets, p.target);
 	inject(&f);
-	expect_effect(&f, EFFECT_NONE, "killed 0 of 1, restarted 0, ready 0");
+	expect_effect(&f, EFFECT_NONE, "killed 0 of 1, restarted 0 of 1, ready 0 of 1");
 	assert_int_equal(pidfd_wait(p.target->containers[0].pidfd, 1100), 0);
 	assert_int_equal(f.driver->tick(&f, NULL), 0);
 	assert_int_equal(ended_by(&p), SIGKILL);
-	expect_effect(&f, EFFECT_MEASURED, "killed 1 of 1, restarted 0, ready 0");
+	expect_effect(&f, EFFECT_MEASURED, "killed 1 of 1, restarted 0 of 1, ready 0 of 1");
 	fault_end(&f);
 	pod_end(&p);
 }
@@ -208,7 +208,7 @@ static void test_container_names_spare_the_others(void **state)
 
 	target_list_add(&f.targets, p.target);
 	assert_int_equal(f.driver->plan(&f, &ops, &e), -ESRCH);
-	assert_string_equal(e.text, "default/room-0 has no process of its own to kill");
+	assert_string_equal(e.text, "default/room-0 runs none of the containers in containerNames");
 	assert_int_equal(f.driver->inject(&f, &e), -ESRCH);
 	assert_int_equal(pidfd_wait(p.target->containers[0].pidfd, 0), 0);
 	fault_end(&f);
@@ -248,7 +248,7 @@ static void test_a_process_that_ended_meanwhile_is_no_error(void **state)
 	assert_int_equal(ended_by(&a), SIGKILL);
 	inject(&f);
 	assert_int_equal(ended_by(&b), SIGKILL);
-	expect_effect(&f, EFFECT_MEASURED, "killed 2 of 2, restarted 0, ready 0");
+	expect_effect(&f, EFFECT_MEASURED, "killed 2 of 2, restarted 0 of 2, ready 0 of 2");
 	fault_end(&f);
 	pod_end(&a);
 	pod_end(&b);

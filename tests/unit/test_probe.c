@@ -209,6 +209,22 @@ static void test_addresses_of_a_name_take_turns(void **state)
 	}
 }
 
+/* The server listens on IPv4 only, as many do. */
+static void test_a_client_tries_ipv4_before_a_unique_local_address(void **state)
+{
+	struct slo_fixture f = {0};
+
+	slo_fixture_bind(&f, "name: a\nindicator: {http: {url: 'http://gateway:%d/ok', rate: 100/s}}\n"
+			     "objectives: [success >= 99%%]\n", server.port, 0);
+	kvs_set(&f.vantage.hosts, "gateway", "fd00:77::9, 127.0.0.6");
+	slo_fixture_start(&f);
+	slo_fixture_run(&f, 10);
+	slo_fixture_end(&f);
+	assert_true(fault_stats(&f)->ok >= 10);
+	assert_int_equal(fault_stats(&f)->failed, 0);
+	slo_fixture_done(&f);
+}
+
 static void test_keep_alive_uses_connections_again(void **state)
 {
 	struct slo_fixture f = {0};
@@ -323,6 +339,7 @@ int main(void)
 		test(test_refused_goes_on),
 		test(test_overload_counts_as_failed),
 		test(test_addresses_of_a_name_take_turns),
+		test(test_a_client_tries_ipv4_before_a_unique_local_address),
 		test(test_keep_alive_uses_connections_again),
 		test(test_request_carries_method_headers_and_body),
 		test(test_tcp_measures_the_connect),

@@ -11,8 +11,11 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "journal.h"
 
 /* Exit status of fn run in a child that has entered the role. */
 static int in_role(enum sandbox_role role, int (*fn)(void))
@@ -52,6 +55,87 @@ static int try_read_file(void)
 	return open("/proc/self/stat", O_RDONLY) < 0 ? errno : 0;
 }
 
+static int try_write_file(void)
+{
+	return open("/dev/null", O_WRONLY) < 0 ? errno : 0;
+}
+
+static int try_update_file(void)
+{
+	return open("/dev/null", O_RDWR) < 0 ? errno : 0;
+}
+
+static int try_create_file(void)
+{
+	return open("/tmp/bt-sandbox", O_RDONLY | O_CREAT, 0600) < 0 ? errno : 0;
+}
+
+static int try_empty_file(void)
+{
+	return open("/dev/null", O_RDONLY | O_TRUNC) < 0 ? errno : 0;
+}
+
+static int try_unlink(void)
+{
+	return unlink("/tmp/bt-sandbox-nowhere") < 0 ? errno : 0;
+}
+
+static int try_io_uring(void)
+{
+	return syscall(SYS_io_uring_setup, 1, NULL) < 0 ? errno : 0;
+}
+
+/* What a caller of the refused call says; 0 when it says it. */
+static int try_journal(void)
+{
+	autoptr(journal) j = NULL;
+	struct err e = {0};
+
+	if (journal_open("/tmp/bt-sandbox-state", &j, &e) == 0)
+		return 1;
+	return strstr(e.text, "/tmp/bt-sandbox-state") && strstr(e.text, strerror(EPERM)) ? 0 : 2;
+}
+
+static void test_parser_changes_no_file(void **state)
+{
+	(void)state;
+	assert_int_equal(in_role(SANDBOX_PARSER, try_write_file), EPERM);
+	assert_int_equal(in_role(SANDBOX_PARSER, try_update_file), EPERM);
+	assert_int_equal(in_role(SANDBOX_PARSER, try_create_file), EPERM);
+	assert_int_equal(in_role(SANDBOX_PARSER, try_empty_file), EPERM);
+	assert_int_equal(in_role(SANDBOX_PARSER, try_unlink), EPERM);
+	assert_int_equal(in_role(SANDBOX_PARSER, try_io_uring), EPERM);
+}
+
+static void test_parser_is_told_what_was_refused(void **state)
+{
+	(void)state;
+	assert_int_equal(in_role(SANDBOX_PARSER, try_journal), 0);
+}
+
+static void test_reader_writes_files_and_nothing_else(void **state)
+{
+	(void)state;
+	assert_int_equal(in_role(SANDBOX_READER, try_write_file), 0);
+	assert_int_equal(in_role(SANDBOX_READER, try_unlink), ENOENT);
+	assert_int_equal(in_role(SANDBOX_READER, try_socket), EPERM);
+	assert_int_equal(in_role(SANDBOX_READER, try_exec), EPERM);
+	assert_int_equal(in_role(SANDBOX_READER, try_unshare), EPERM);
+	assert_int_equal(in_role(SANDBOX_READER, try_io_uring), EPERM);
+}
+
+static int try_nothing(void)
+{
+	return 0;
+}
+
+static void test_no_role_gives_nothing_up(void **state)
+{
+	(void)state;
+	assert_int_equal(in_role(SANDBOX_NONE, try_nothing), 0);
+	assert_int_equal(in_role(SANDBOX_NONE, try_socket), 0);
+}
+
 static void test_parser_cannot_open_sockets_or_run_programs(void **state)
 {
 	(void)state;
@@ -83,6 +167,10 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_parser_cannot_open_sockets_or_run_programs),
+		cmocka_unit_test(test_parser_changes_no_file),
+		cmocka_unit_test(test_parser_is_told_what_was_refused),
+		cmocka_unit_test(test_reader_writes_files_and_nothing_else),
+		cmocka_unit_test(test_no_role_gives_nothing_up),
 		cmocka_unit_test(test_broker_makes_sockets_but_runs_nothing),
 		cmocka_unit_test(test_delay_engine_and_guard_run_nothing),
 	};

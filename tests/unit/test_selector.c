@@ -254,6 +254,16 @@ static void assert_empty_because(const char *text, const struct target_list *all
 	field_free(&selection_schema, &s);
 }
 
+static void assert_empty_because_it_is_idle(void)
+{
+	const struct target *t = pods.items[0];
+	autofree char *text = xasprintf("{mode: all, selector: {pods: {%s: [%s]}}}", t->ns, t->name);
+	autofree char *want = xasprintf("none of 12 targets matches the selector: %s/%s would, and is Failed",
+					t->ns, t->name);
+
+	assert_empty_because(text, &pods, want);
+}
+
 static void test_empty_choice_says_why(void **state)
 {
 	struct target_list none = {0};
@@ -266,6 +276,9 @@ static void test_empty_choice_says_why(void **state)
 			     "no target has label tier=web (none has a label tier)");
 	assert_empty_because("{mode: all, selector: {namespaces: [prod]}}", &pods,
 			     "none of 12 targets matches the selector");
+	target_set_phase(pods.items[0], "Failed");
+	assert_empty_because_it_is_idle();
+	target_set_phase(pods.items[0], "Running");
 	assert_empty_because("{mode: fixed-percent, value: 5, selector: {}}", &pods,
 			     "mode fixed-percent of 12 matching targets, value 5, is none");
 }

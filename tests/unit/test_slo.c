@@ -244,6 +244,7 @@ static void test_judge_expect_breach(void **state)
 		requests(&f, 10 * S, 40 * S, i == 2 ? 3 : 100, 10 * MS, 1000 * MS);
 		judge(&f, &r);
 		assert_int_equal(r.state, want[i]);
+		assert_true(r.breach_expected);
 		done(&f, &r);
 	}
 }

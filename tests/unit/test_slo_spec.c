@@ -71,12 +71,12 @@ static const struct {
 	 "x.yaml:3:14: objectives[0]: \"p99 <= 5 parsecs\": \"5parsecs\" has no unit that is known here "
 	 "(want ns, us, ms, s, m or h for times, % for shares, Ki, Mi or Gi for sizes)\n"},
 	{SLO("http: {url: 'http://a/'}", "value <= 5"),
-	 "x.yaml:3:13: objectives: \"value <= 5\": http, as set up here, has no value (it has p50 to "
+	 "x.yaml:3:14: objectives[0]: \"value <= 5\": http, as set up here, has no value (it has p50 to "
 	 "p99.99, mean, max, rate, ratio, success and count)\n"},
 	{SLO("http: {url: 'http://a/'}", "p99 <= 5"),
-	 "x.yaml:3:13: objectives: \"p99 <= 5\": http measures times: want ns, us, ms, s, m or h\n"},
+	 "x.yaml:3:14: objectives[0]: \"p99 <= 5\": http measures times: want ns, us, ms, s, m or h\n"},
 	{SLO("metrics: {ratio: {bad: b, total: t}}", "p99 <= 5"),
-	 "x.yaml:3:13: objectives: \"p99 <= 5\": metrics, as set up here, has no p99 (it has ratio, "
+	 "x.yaml:3:14: objectives[0]: \"p99 <= 5\": metrics, as set up here, has no p99 (it has ratio, "
 	 "success, rate and count)\n"},
 	{SLO("metrics: {value: v, ratio: {bad: b, total: t}}", "rate <= 5"),
 	 "x.yaml:2:22: indicator.metrics: want either value or ratio\n"},
@@ -118,6 +118,29 @@ static void test_bind_names_what_is_wrong(void **state)
 	}
 }
 
+static void test_too_few_samples_are_foreseen(void **state)
+{
+	const int64_t windows[] = {0, 30 * NSEC_PER_SEC, 10 * NSEC_PER_SEC};
+	char text[256];
+	struct slo_spec s;
+
+	(void)state;
+	assert_null(bind(SLO("http: {url: 'http://a/', rate: 50/s}", "p99 <= 5s"), &s));
+	assert_false(slo_foresee_too_few(&s, windows, text, sizeof text));
+	field_free(&slo_schema, &s);
+	assert_null(bind(SLO("http: {url: 'http://a/', rate: 10/s}", "p99 <= 5s"), &s));
+	assert_true(slo_foresee_too_few(&s, windows, text, sizeof text));
+	assert_string_equal(text, "a: p99 needs 1000 samples and will get about 300: it cannot pass; "
+				  "lengthen the window or raise the rate");
+	field_free(&slo_schema, &s);
+	assert_null(bind(SLO("target: {metric: memory}", "p50 <= 5Gi") "in: [recovery]\n", &s));
+	assert_false(slo_foresee_too_few(&s, windows, text, sizeof text));
+	field_free(&slo_schema, &s);
+	assert_null(bind(SLO("metrics: {value: v}", "p99 <= 5"), &s)); /* as many as there are targets */
+	assert_false(slo_foresee_too_few(&s, windows, text, sizeof text));
+	field_free(&slo_schema, &s);
+}
+
 static void test_every_indicator_is_found_by_name(void **state)
 {
 	const char *const *names = indicator_names();
@@ -136,6 +159,7 @@ int main(void)
 		cmocka_unit_test(test_bind_all_fields),
 		cmocka_unit_test(test_judged_in_the_fault_window_by_default),
 		cmocka_unit_test(test_bind_names_what_is_wrong),
+		cmocka_unit_test(test_too_few_samples_are_foreseen),
 		cmocka_unit_test(test_every_indicator_is_found_by_name),
 	};
 

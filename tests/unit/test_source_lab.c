@@ -157,7 +157,7 @@ static void test_lists_pods_and_follows_a_restart(void **state)
 	assert_string_equal(first->phase, "Running");
 	assert_string_equal(kvs_get(&first->labels, "app"), "s");
 	assert_string_equal(kvs_get(&first->annotations, "k"), "v");
-	assert_true(first->ready && first->netns_fd >= 0 && first->netns_ino && !first->host_network);
+	assert_true(first->ready && first->netns_fd >= 0 && first->netns_id.ino && !first->host_network);
 	assert_true(c->pidfd >= 0 && c->started_ns > 0 && c->ready_ns >= c->started_ns);
 	assert_int_equal(target_source_vantage(s, &v, NULL), 0);
 	assert_true(v.netns_fd >= 0);

@@ -114,8 +114,8 @@ static void test_errors_of_syntax(void **state)
 	(void)state;
 	assert_says("a: [1, 2\n", "f:2:1: not valid YAML: did not find expected ',' or ']' while "
 				  "parsing a flow sequence that began at line 1\n");
-	assert_says("a:\n\t- b\n", "f:2:1: not valid YAML: found character that cannot start any "
-				   "token while scanning for the next token\n");
+	assert_says("a:\n\t- b\n", "f:2:1: not valid YAML: the line begins with a tab: indent it "
+				   "with blanks\n");
 	assert_says("a: *none\n", "f:1:4: alias *none has no anchor &none before it\n");
 	assert_says("a: &x [*x]\n", "f:1:8: alias *x contains itself\n");
 	assert_says("{[a]: b}\n", "f:1:2: a key must be plain text\n");

@@ -8,6 +8,41 @@
 #include <errno.h>
 #include <stdio.h>
 
+/*
+ * What a verb's arguments are: a command that prints them, which each shell writes in its own way.
+ * A verb that is not here takes files.
+ */
+static const struct {
+	const char *verb, *command;
+} arguments[] = {
+	{"completion", "echo bash fish zsh"},
+	{"explain", "brunt explain | cut -d' ' -f1"},
+	{"help", "brunt completion words"},
+	{"new", "brunt explain | cut -d' ' -f1"},
+	{"recover", "brunt status -o name"},
+	{"report", "brunt report -o name; echo latest prune"},
+	{"status", "brunt status -o name"},
+	{"stop", "brunt status -o name"},
+	{"lab", "brunt lab ps -o name | cut -d/ -f2"},
+};
+
+/* The words that an option's value may be, for those that have few. */
+static const struct {
+	const char *option, *words;
+} values[] = {
+	{"--output", "table wide json yaml name junit"},
+	{"--net-backend", "auto netem engine"},
+	{"--source", "lab netns"},
+};
+
+static const char *arguments_of(const char *verb)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(arguments); i++)
+		if (streq(arguments[i].verb, verb))
+			return arguments[i].command;
+	return NULL;
+}
+
 static void option_words(const struct option_row *rows, size_t n, struct str *out)
 {
 	for (size_t i = 0; i < n; i++)
@@ -65,7 +100,7 @@ static void print_bash(const struct verb *const *verbs, size_t n)
 	printf("# bash completion for brunt: brunt completion bash > "
 	       "/etc/bash_completion.d/brunt\n"
 	       "_brunt() {\n"
-	       "\tlocal cur=${COMP_WORDS[COMP_CWORD]} words subs\n"
+	       "\tlocal cur=${COMP_WORDS[COMP_CWORD]} words subs args\n"
 	       "\tif [ \"$COMP_CWORD\" -eq 1 ]; then\n"
 	       "\t\tCOMPREPLY=($(compgen -W '%s' -- \"$cur\")); return\n\tfi\n"
 	       "\tcase ${COMP_WORDS[1]} in\n",
@@ -73,22 +108,36 @@ static void print_bash(const struct verb *const *verbs, size_t n)
 	for (size_t i = 0; i < n; i++) {
 		autofree char *words = verb_words(verbs[i]), *subs = sub_names(verbs[i]);
 
-		printf("\t%s) words='%s' subs='%s' ;;\n", verbs[i]->name, words, subs);
+		const char *args = arguments_of(verbs[i]->name);
+
+		printf("\t%s) words='%s' subs='%s' args=\"%s\" ;;\n", verbs[i]->name, words, subs,
+		       args ? args : "");
 	}
 	printf("\tesac\n"
 	       "\tif [ \"$COMP_CWORD\" -eq 2 ] && [ -n \"$subs\" ]; then\n"
 	       "\t\tCOMPREPLY=($(compgen -W \"$subs\" -- \"$cur\")); return\n\tfi\n"
+	       "\tcase ${COMP_WORDS[COMP_CWORD-1]} in\n");
+	for (size_t i = 0; i < ARRAY_SIZE(values); i++)
+		printf("\t%s%s) COMPREPLY=($(compgen -W '%s' -- \"$cur\")); return ;;\n",
+		       values[i].option, i == 0 ? "|-o" : "", values[i].words);
+	printf("\t-f|--file|--filename|--report|--state-dir) compopt -o filenames 2>/dev/null\n"
+	       "\t\tCOMPREPLY=($(compgen -f -- \"$cur\")); return ;;\n"
+	       "\tesac\n"
 	       "\tcase $cur in\n"
 	       "\t-*) COMPREPLY=($(compgen -W \"$words\" -- \"$cur\")) ;;\n"
-	       "\t*) COMPREPLY=($(compgen -f -- \"$cur\")) ;;\n"
-	       "\tesac\n}\ncomplete -o filenames -F _brunt brunt\n");
+	       "\t*) if [ -n \"$args\" ]; then\n"
+	       "\t\tCOMPREPLY=($(compgen -W \"$(eval \"$args\" 2>/dev/null)\" -- \"$cur\"))\n"
+	       "\t   else\n"
+	       "\t\tcompopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- \"$cur\"))\n"
+	       "\t   fi ;;\n"
+	       "\tesac\n}\ncomplete -F _brunt brunt\n");
 }
 
 static void print_zsh(const struct verb *const *verbs, size_t n)
 {
 	printf("#compdef brunt\n# zsh completion for brunt: brunt completion zsh > "
 	       "\"${fpath[1]}/_brunt\"\n"
-	       "_brunt() {\n\tlocal -a verbs opts subs\n\tverbs=(\n");
+	       "_brunt() {\n\tlocal -a verbs opts subs\n\tlocal args\n\tverbs=(\n");
 	for (size_t i = 0; i < n; i++)
 		if (!verbs[i]->hidden)
 			printf("\t\t\"%s:%s\"\n", verbs[i]->name, verbs[i]->summary);
@@ -97,19 +146,54 @@ static void print_zsh(const struct verb *const *verbs, size_t n)
 	for (size_t i = 0; i < n; i++) {
 		autofree char *words = verb_words(verbs[i]), *subs = sub_names(verbs[i]);
 
-		printf("\t%s) opts=(%s); subs=(%s) ;;\n", verbs[i]->name, words, subs);
+		const char *args = arguments_of(verbs[i]->name);
+
+		printf("\t%s) opts=(%s); subs=(%s); args=\"%s\" ;;\n", verbs[i]->name, words, subs,
+		       args ? args : "");
 	}
 	printf("\tesac\n\tif (( CURRENT == 3 && $#subs )); then compadd -- $subs; return; fi\n"
-	       "\tif [[ $PREFIX == -* ]]; then compadd -- $opts; else _files; fi\n}\n"
-	       "_brunt \"$@\"\n");
+	       "\tcase $words[CURRENT-1] in\n");
+	for (size_t i = 0; i < ARRAY_SIZE(values); i++)
+		printf("\t%s%s) compadd -- %s; return ;;\n", values[i].option, i == 0 ? "|-o" : "",
+		       values[i].words);
+	printf("\t-f|--file|--filename|--report|--state-dir) _files; return ;;\n"
+	       "\tesac\n"
+	       "\tif [[ $PREFIX == -* ]]; then compadd -- $opts\n"
+	       "\telif [[ -n $args ]]; then compadd -- ${=$(eval $args 2>/dev/null)}\n"
+	       "\telse _files; fi\n}\n"
+	       "if [ \"$funcstack[1]\" = _brunt ]; then _brunt \"$@\"; else compdef _brunt brunt; fi\n");
+}
+
+static const char *values_of(const char *option)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(values); i++)
+		if (streq(values[i].option, option))
+			return values[i].words;
+	return NULL;
 }
 
 static void fish_options(const struct verb *v, const char *word)
 {
-	for (size_t i = 0; i < v->n_options; i++)
-		printf("complete -c brunt -n \"__fish_seen_subcommand_from %s\" -l %s -d \"%s\"%s\n",
-		       word, v->options[i].name + 2, v->options[i].doc,
-		       v->options[i].arg ? " -r" : "");
+	for (size_t i = 0; i < v->n_options; i++) {
+		const struct option_row *o = &v->options[i];
+		const char *words = o->arg ? values_of(o->name) : NULL;
+		const char letter[] = {' ', '-', 's', ' ', o->letter, '\0'};
+
+		printf("complete -c brunt -n \"__fish_seen_subcommand_from %s\" -l %s%s -d \"%s\"%s",
+		       word, o->name + 2, o->letter ? letter : "", o->doc, o->arg ? " -r" : "");
+		if (words)
+			printf(" -f -a \"%s\"", words);
+		putchar('\n');
+	}
+}
+
+static void fish_arguments(const char *verb)
+{
+	const char *args = arguments_of(verb);
+
+	if (args)
+		printf("complete -c brunt -n \"__fish_seen_subcommand_from %s\" -f -a \"(%s 2>/dev/null "
+		       "| string split ' ')\"\n", verb, args);
 }
 
 static void print_fish(const struct verb *const *verbs, size_t n)
@@ -124,6 +208,7 @@ static void print_fish(const struct verb *const *verbs, size_t n)
 		printf("complete -c brunt -n __fish_use_subcommand -f -a %s -d \"%s\"\n", v->name,
 		       v->summary);
 		fish_options(v, v->name);
+		fish_arguments(v->name);
 		for (const struct verb *const *sub = v->subs; sub && *sub; sub++) {
 			const char *word = strrchr((*sub)->name, ' ') + 1;
 
@@ -146,6 +231,12 @@ static int run_completion(const struct globals *g, const void *opts, const struc
 
 	(void)g, (void)opts;
 	verbs = verbs_all(&n);
+	if (args->n == 1 && streq(args->items[0], "words")) { /* the verbs, for these scripts */
+		autofree char *names = verb_names();
+
+		puts(names);
+		return EXIT_PASSED;
+	}
 	for (size_t i = 0; args->n == 1 && i < ARRAY_SIZE(shells); i++)
 		if (streq(args->items[0], shells[i].name)) {
 			shells[i].print(verbs, n);
@@ -160,5 +251,6 @@ const struct verb verb_completion = {
 	.summary = "print the completion script of a shell",
 	.usage = "bash|fish|zsh",
 	.doc = "Prints a completion script. Each begins with the command that installs it.",
+	.sandbox = SANDBOX_PARSER,
 	.run = run_completion,
 };

@@ -1,3 +1,4 @@
+#include "../output.h"
 #include "../table.h"
 
 #include "../../../lib/doctor.h"
@@ -12,7 +13,7 @@ struct doctor_options {
 };
 
 static const struct option_row options[] = {
-	{"--output", 'o', "FORMAT", "table (default) or json", OPT_STRING,
+	{"--output", 'o', "FORMAT", "table (default), json or yaml", OPT_STRING,
 	 offsetof(struct doctor_options, output)},
 };
 
@@ -21,7 +22,7 @@ static const char *word(const struct capability *c)
 	return c->ok ? "ok" : c->needed ? "MISSING" : "absent";
 }
 
-static void print_json(const struct capability_list *l)
+static void print_data(enum output output, const struct capability_list *l)
 {
 	json_t *rows = json_array();
 
@@ -33,8 +34,7 @@ static void print_json(const struct capability_list *l)
 						      "needed", c->needed, "detail", c->detail,
 						      "fix", c->fix));
 	}
-	json_dumpf(rows, stdout, JSON_INDENT(2));
-	putchar('\n');
+	output_data(output, rows);
 	json_decref(rows);
 }
 
@@ -61,18 +61,16 @@ static int run_doctor(const struct globals *g, const void *opts, const struct st
 {
 	const struct doctor_options *o = opts;
 	autocapabilities list = {0};
+	enum output output;
 	bool healthy = true;
 
 	(void)args;
-	if (o->output && !streq(o->output, "table") && !streq(o->output, "json")) {
-		err_set(e, EINVAL, "doctor: unknown output format %s (want table or json)",
-			o->output);
+	if (output_parse("doctor", o->output, OUTPUT_TABLE | OUTPUT_JSON | OUTPUT_YAML, &output, e) < 0)
 		return EXIT_USAGE;
-	}
 	if (doctor_run(g->state_dir, &list, e) < 0)
 		return EXIT_ERROR;
-	if (streq(o->output, "json"))
-		print_json(&list);
+	if (output != OUTPUT_TABLE)
+		print_data(output, &list);
 	else
 		print_table(g, &list);
 	for (size_t i = 0; i < list.n; i++)

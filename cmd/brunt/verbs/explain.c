@@ -39,5 +39,6 @@ const struct verb verb_explain = {
 	.doc = "Prints type, default, range and meaning of a field and of the fields below it: "
 	       "brunt explain NetworkChaos.delay, brunt explain Experiment.slos.indicator.http. "
 	       "Without an argument it lists the kinds.",
+	.sandbox = SANDBOX_PARSER,
 	.run = run_explain,
 };

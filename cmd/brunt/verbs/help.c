@@ -33,5 +33,6 @@ const struct verb verb_help = {
 	.summary = "list the verbs, or tell about one",
 	.usage = "[VERB]",
 	.doc = "Lists the verbs, or the options of one verb.",
+	.sandbox = SANDBOX_PARSER,
 	.run = run_help,
 };

@@ -1,6 +1,7 @@
 /* lab up, down and ps; the verbs for one pod are in lab_pod.c. */
 #include "lab.h"
 
+#include "../output.h"
 #include "../table.h"
 
 #include "../../../lib/base/clock.h"
@@ -288,6 +289,15 @@ static const char *why_of(const struct lab_pod_state *p)
 	return "";
 }
 
+/* The phase as kubectl shows it: a pod that waits to be started again is called by that. */
+static const char *status_of(const struct lab_pod_state *p)
+{
+	for (size_t i = 0; i < p->n_containers; i++)
+		if (streq(p->containers[i].state, "waiting") && p->containers[i].restarts)
+			return "CrashLoopBackOff";
+	return p->phase;
+}
+
 static int64_t started_of(const struct lab_pod_state *p)
 {
 	int64_t first = 0;
@@ -304,17 +314,22 @@ static void add_row(struct table *t, const struct lab_state *s, const struct lab
 	int64_t started_ns = started_of(p);
 	char age[UNITS_TEXT_MAX] = "";
 	autofree char *ready_text = NULL, *restarts = xasprintf("%u", restarts_of(p));
-	autostr addresses = {0};
+	autostr addresses = {0}, pids = {0}, labels = {0};
 
-	for (size_t i = 0; i < p->n_containers; i++)
+	for (size_t i = 0; i < p->n_containers; i++) {
 		ready += p->containers[i].ready_ns != 0;
+		str_addf(&pids, "%s%d", i ? " " : "", (int)p->containers[i].pid);
+	}
+	for (size_t i = 0; i < p->labels.n; i++)
+		str_addf(&labels, "%s%s=%s", i ? "," : "", p->labels.items[i].key,
+			 p->labels.items[i].value);
 	for (size_t i = 0; i < p->addresses.n; i++)
 		str_addf(&addresses, "%s%s", i ? " " : "", p->addresses.items[i]);
 	ready_text = xasprintf("%zu/%zu", ready, p->n_containers);
 	if (started_ns)
 		units_duration(clock_now_ns() - started_ns, age);
-	table_row(t, (const char *const[]){s->name, p->ns, p->name, ready_text, p->phase, restarts, age,
-					   addresses.s, why_of(p)},
+	table_row(t, (const char *const[]){s->name, p->ns, p->name, ready_text, status_of(p), restarts, age,
+					   addresses.s, why_of(p), pids.s, labels.s},
 		  p->ready ? NULL : "red");
 }
 
@@ -343,11 +358,14 @@ static int read_states(const struct globals *g, const char *name, struct lab_sta
 	return r;
 }
 
-static void print_table(const struct globals *g, const struct lab_state *states, size_t n)
+static void print_table(const struct globals *g, const struct lab_state *states, size_t n, bool wide)
 {
 	static const char *const headings[] = {"LAB", "NAMESPACE", "POD", ">READY", "STATUS",
 					       ">RESTARTS", ">UP", "ADDRESSES", "~LAST", NULL};
-	autoptr(table) t = table_new(g, headings);
+	static const char *const wide_headings[] = {"LAB", "NAMESPACE", "POD", ">READY", "STATUS",
+						    ">RESTARTS", ">UP", "ADDRESSES", "~LAST",
+						    "PIDS", "LABELS", NULL};
+	autoptr(table) t = table_new(g, wide ? wide_headings : headings);
 
 	for (size_t i = 0; i < n; i++)
 		for (size_t k = 0; k < states[i].n_pods; k++)
@@ -355,15 +373,17 @@ static void print_table(const struct globals *g, const struct lab_state *states,
 	table_print(t);
 }
 
-static void print_json(const struct lab_state *states, size_t n)
+static void print_data(enum output output, const struct lab_state *states, size_t n)
 {
-	puts("[");
+	json_t *all = json_array();
+
 	for (size_t i = 0; i < n; i++) {
 		autofree char *text = lab_state_json(&states[i]);
 
-		printf("%s%s\n", text, i + 1 < n ? "," : "");
+		json_array_append_new(all, json_loads(text, 0, NULL));
 	}
-	puts("]");
+	output_data(output, all);
+	json_decref(all);
 }
 
 static void print_names(const struct lab_state *states, size_t n)
@@ -377,23 +397,22 @@ static int run_ps(const struct globals *g, const void *opts, const struct strlis
 		  struct err *e)
 {
 	const struct ps_options *o = opts;
-	const char *output = o->output ? o->output : "table";
 	struct lab_state *states = NULL;
+	enum output output;
 	size_t n = 0;
 	int r;
 
-	if (!streq(output, "table") && !streq(output, "json") && !streq(output, "name")) {
-		err_set(e, EINVAL, "lab ps: --output %s (want table, json or name)", output);
+	if (output_parse("lab ps", o->output, OUTPUT_TABLE | OUTPUT_WIDE | OUTPUT_JSON | OUTPUT_YAML |
+						      OUTPUT_NAME, &output, e) < 0)
 		return EXIT_USAGE;
-	}
 	lab_sweep(g->state_dir, NULL);
 	r = read_states(g, o->name, &states, &n, e);
-	if (r == 0 && streq(output, "json"))
-		print_json(states, n);
-	else if (r == 0 && streq(output, "name"))
+	if (r == 0 && (output == OUTPUT_JSON || output == OUTPUT_YAML))
+		print_data(output, states, n);
+	else if (r == 0 && output == OUTPUT_NAME)
 		print_names(states, n);
 	else if (r == 0 && n)
-		print_table(g, states, n);
+		print_table(g, states, n, output == OUTPUT_WIDE);
 	else if (r == 0 && !g->quiet)
 		puts("no lab is up");
 	for (size_t i = 0; i < n; i++)
@@ -404,14 +423,14 @@ static int run_ps(const struct globals *g, const void *opts, const struct strlis
 
 static const struct option_row ps_rows[] = {
 	{"--name", 0, "NAME", "one lab (default: all)", OPT_STRING, offsetof(struct ps_options, name)},
-	{"--output", 'o', "FORMAT", "table, json or name", OPT_STRING,
+	{"--output", 'o', "FORMAT", "table (default), wide, json, yaml or name", OPT_STRING,
 	 offsetof(struct ps_options, output)},
 };
 
 static const struct verb verb_ps = {
 	.name = "lab ps",
 	.summary = "list pods, their state, restarts and addresses",
-	.usage = "[--name NAME] [-o table|json|name]",
+	.usage = "[--name NAME] [-o table|wide|json|yaml|name]",
 	.doc = "Lists the pods of one lab or of all. The JSON form has each container's process id, "
 	       "restarts and times of start and readiness (CLOCK_MONOTONIC nanoseconds).",
 	.options = ps_rows,

@@ -30,5 +30,6 @@ const struct verb verb_new = {
 	.usage = "KIND",
 	.doc = "Prints a manifest that is valid as it is, with every field that the kind has; what is "
 	       "optional is commented out: brunt new Experiment > checkout.yaml.",
+	.sandbox = SANDBOX_PARSER,
 	.run = run_new,
 };

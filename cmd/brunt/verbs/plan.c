@@ -1,3 +1,4 @@
+#include "../output.h"
 #include "../plan_set.h"
 
 #include <errno.h>
@@ -21,7 +22,7 @@ static const struct option_row options[] = {
 	{"--lab", 0, "NAME", "take targets from this running lab", OPT_STRING, OPTION(lab)},
 	{"--net-backend", 0, "B", "auto, netem or engine: what carries delays", OPT_STRING,
 	 OPTION(net_backend)},
-	{"--output", 'o', "FORMAT", "table (default) or json", OPT_STRING, OPTION(output)},
+	{"--output", 'o', "FORMAT", "table (default), json or yaml", OPT_STRING, OPTION(output)},
 	{"--source", 0, "S", "where targets come from: lab or netns", OPT_STRING, OPTION(source)},
 };
 
@@ -30,6 +31,7 @@ static int run_plan(const struct globals *g, const void *opts, const struct strl
 {
 	const struct plan_options *o = opts;
 	autoptr(experiment_set) set = NULL;
+	enum output output;
 	const struct engine_options eo = {
 		.state_dir = g->state_dir,
 		.net_backend = o->net_backend,
@@ -40,12 +42,10 @@ static int run_plan(const struct globals *g, const void *opts, const struct strl
 		.plan_only = true,
 	};
 
-	if (o->output && !streq(o->output, "table") && !streq(o->output, "json")) {
-		err_set(e, EINVAL, "plan: unknown output format %s (want table or json)", o->output);
+	if (output_parse("plan", o->output, OUTPUT_TABLE | OUTPUT_JSON | OUTPUT_YAML, &output, e) < 0)
 		return EXIT_USAGE;
-	}
 	set = session_load("plan", &o->files, args, e);
-	return set ? plan_set(g, set, &eo, o->output, e) : EXIT_USAGE;
+	return set ? plan_set(g, set, &eo, output, e) : EXIT_USAGE;
 }
 
 const struct verb verb_plan = {

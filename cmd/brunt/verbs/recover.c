@@ -22,8 +22,11 @@ static int recover_one(const struct globals *g, struct journal *j, struct broker
 {
 	autorestoration restoration = {0};
 	autofd int lock = -1;
-	int r = lock_take_over(g->state_dir, run_id, &lock, e);
+	int r;
 
+	if (runs_has_ended(j, run_id))
+		return 0;
+	r = lock_take_over(g->state_dir, run_id, &lock, e);
 	if (r < 0)
 		return err_wrap(e, "run %s", run_id);
 	if (r == 0) {
@@ -48,6 +51,7 @@ static int run_recover(const struct globals *g, const void *opts, const struct s
 	autoptr(journal) j = NULL;
 	autoptr(broker) broker = NULL;
 	struct strlist ids = {0};
+	bool failed = false;
 	size_t left = 0;
 	int r;
 
@@ -57,8 +61,15 @@ static int run_recover(const struct globals *g, const void *opts, const struct s
 		r = args->n ? runs_named(j, args, &ids, e) : runs_unfinished(j, &ids, e);
 	if (r == 0 && ids.n)
 		r = broker_start(&broker, e);
-	for (size_t i = 0; r == 0 && i < ids.n; i++)
-		r = recover_one(g, j, broker, ids.items[i], &left, e);
+	for (size_t i = 0; (r == 0 || failed) && i < ids.n; i++) {
+		struct err one = {0};
+
+		if (recover_one(g, j, broker, ids.items[i], &left, &one) < 0) {
+			runs_note_failure(e, &one);
+			failed = true;
+			r = -one.code;
+		}
+	}
 	if (r == 0 && ids.n == 0 && !g->quiet)
 		puts("nothing to recover");
 	strlist_done(&ids);

@@ -1,3 +1,4 @@
+#include "../output.h"
 #include "../plan_set.h"
 #include "../view.h"
 
@@ -31,7 +32,7 @@ static const struct option_row options[] = {
 	 OPT_DURATION, OPTION(lease_ns)},
 	{"--net-backend", 0, "B", "auto, netem or engine: what carries delays", OPT_STRING,
 	 OPTION(net_backend)},
-	{"--output", 'o', "FORMAT", "table (default) or json: the record", OPT_STRING, OPTION(output)},
+	{"--output", 'o', "FORMAT", "table (default), json or yaml: the record", OPT_STRING, OPTION(output)},
 	{"--report", 0, "KIND=F,...", "write junit=FILE and json=FILE", OPT_STRINGS, OPTION(reports)},
 	{"--source", 0, "S", "where targets come from: lab or netns", OPT_STRING, OPTION(source)},
 	{"--wait", 0, NULL, "queue behind a run of the same experiment or on the same target", OPT_FLAG,
@@ -64,30 +65,40 @@ static int parse_report(const char *text, struct reports *r, struct err *e)
 
 static int check_word(const char *option, const char *value, const char *const *words, struct err *e)
 {
+	autostr all = {0};
+
 	if (!value)
 		return 0;
 	for (size_t i = 0; words[i]; i++)
 		if (streq(value, words[i]))
 			return 0;
-	err_set(e, EINVAL, "run: %s: \"%s\" is not one of its words", option, value);
-	return err_hint(e, "brunt run --help lists them");
+	for (size_t i = 0; words[i]; i++)
+		str_addf(&all, "%s%s", i ? ", " : "", words[i]);
+	return err_set(e, EINVAL, "run: %s: \"%s\" is not one of %s", option, value, all.s);
 }
 
-static int check_options(const struct run_options *o, struct reports *r, struct err *e)
+static int check_options(const struct run_options *o, struct reports *r, enum output *ret_output,
+			 struct err *e)
 {
-	static const char *const outputs[] = {"table", "json", NULL};
 	static const char *const backends[] = {"auto", "netem", "engine", NULL};
 
 	for (size_t i = 0; i < o->reports.n; i++)
 		if (parse_report(o->reports.items[i], r, e) < 0)
 			return -EINVAL;
+	if ((r->junit && report_check(r->junit, e) < 0) || (r->json && report_check(r->json, e) < 0))
+		return -EINVAL;
 	if (o->lease_ns && (o->lease_ns < 200 * NSEC_PER_MSEC || o->lease_ns > 60 * NSEC_PER_SEC))
 		return err_set(e, EINVAL, "run: --lease: want 200ms to 60s");
-	if (o->evaluation_ns && o->evaluation_ns < 10 * NSEC_PER_MSEC)
-		return err_set(e, EINVAL, "run: --evaluation-period: want at least 10ms");
+	if (o->evaluation_ns &&
+	    (o->evaluation_ns < 10 * NSEC_PER_MSEC || o->evaluation_ns > 10 * NSEC_PER_SEC))
+		return err_set(e, EINVAL, "run: --evaluation-period: want 10ms to 10s");
+	if (o->lab && o->source && !streq(o->source, "lab"))
+		return err_set(e, EINVAL, "run: --lab %s and --source %s exclude each other", o->lab,
+			       o->source);
 	if (o->source && !target_source_find(o->source))
-		return err_set(e, EINVAL, "run: --source: no such target source: %s", o->source);
-	if (check_word("--output", o->output, outputs, e) < 0)
+		return err_set(e, EINVAL, "run: --source: no such target source: %s (want lab or netns)",
+			       o->source);
+	if (output_parse("run", o->output, OUTPUT_TABLE | OUTPUT_JSON | OUTPUT_YAML, ret_output, e) < 0)
 		return -EINVAL;
 	return check_word("--net-backend", o->net_backend, backends, e);
 }
@@ -96,6 +107,7 @@ static int check_options(const struct run_options *o, struct reports *r, struct 
 struct run {
 	const struct globals *g;
 	const struct run_options *o;
+	enum output output;
 	struct view *view;
 	json_t **records;
 	size_t n_records;
@@ -118,14 +130,11 @@ static void after_run(void *data, const struct engine *en)
 	if (!record)
 		return;
 	*array_push(run->records, run->n_records) = record;
-	if (streq(run->o->output, "json")) {
-		json_dumpf(record, stdout, JSON_INDENT(2));
-		putchar('\n');
-	} else {
+	if (!output_data(run->output, record))
 		view_record(run->g, record);
-	}
 	fflush(stdout);
-	if (why && why->hint[0])
+	/* The table's last sentence says it too. */
+	if (why && why->hint[0] && run->output != OUTPUT_TABLE)
 		fprintf(stderr, "next step: %s\n", why->hint);
 }
 
@@ -152,10 +161,11 @@ static int write_reports(const struct run *run, const struct reports *r, struct 
 }
 
 static int run_set(const struct globals *g, const struct run_options *o,
-		   const struct experiment_set *set, const struct reports *r, struct err *e)
+		   enum output output, const struct experiment_set *set, const struct reports *r,
+		   struct err *e)
 {
-	autoptr(view) view = view_new(g, streq(o->output, "json"));
-	struct run run = {.g = g, .o = o, .view = view};
+	autoptr(view) view = view_new(g, output != OUTPUT_TABLE);
+	struct run run = {.g = g, .o = o, .output = output, .view = view};
 	struct engine_options eo = {
 		.state_dir = g->state_dir,
 		.net_backend = o->net_backend,
@@ -185,9 +195,10 @@ static int run_run(const struct globals *g, const void *opts, const struct strli
 	const struct run_options *o = opts;
 	autoptr(experiment_set) set = NULL;
 	struct reports r = {0};
+	enum output output = OUTPUT_TABLE;
 	int code = EXIT_USAGE;
 
-	if (check_options(o, &r, e) == 0)
+	if (check_options(o, &r, &output, e) == 0)
 		set = session_load("run", &o->files, args, e);
 	if (set && o->dry_run)
 		code = plan_set(g, set,
@@ -198,9 +209,9 @@ static int run_run(const struct globals *g, const void *opts, const struct strli
 							 .lab = o->lab,
 							 .source = o->source,
 							 .plan_only = true},
-				o->output, e);
+				output, e);
 	else if (set)
-		code = run_set(g, o, set, &r, e);
+		code = run_set(g, o, output, set, &r, e);
 	free(r.junit);
 	free(r.json);
 	return code;

@@ -25,8 +25,8 @@ static const struct option_row options[] = {
 	{"--all", 0, NULL, "every run of this state directory", OPT_FLAG, offsetof(struct stop_options, all)},
 };
 
-/* Signals the process behind a handle and waits until it has gone. */
-static int end_process(pid_t pid, unsigned long long start, struct err *e)
+/* Signals the process behind a handle and waits so long for its end. */
+static int end_process(pid_t pid, unsigned long long start, int wait_msec, struct err *e)
 {
 	autofd int fd = pid > 0 ? lock_holder_pidfd(pid, start, e) : -ESRCH;
 	struct pollfd p = {.fd = fd, .events = POLLIN};
@@ -35,9 +35,20 @@ static int end_process(pid_t pid, unsigned long long start, struct err *e)
 		return fd;
 	if (syscall(SYS_pidfd_send_signal, fd, SIGTERM, NULL, 0) < 0)
 		return err_errno(e, errno, "signal process %d", (int)pid);
-	if (poll(&p, 1, WAIT_MSEC) <= 0)
+	if (wait_msec && poll(&p, 1, wait_msec) <= 0)
 		return err_set(e, ETIMEDOUT, "process %d still recovers after a minute", (int)pid);
 	return 0;
+}
+
+/* The owner, or the guard when that is dead. */
+static void end_run(const struct globals *g, const char *run_id, int wait_msec)
+{
+	struct lock_holder h = {0};
+	int r = lock_holder_read(g->state_dir, run_id, &h, NULL);
+
+	if (r == 0 && h.live && end_process(h.owner, h.owner_start, wait_msec, NULL) == -ESRCH)
+		end_process(h.guard, h.guard_start, wait_msec, NULL);
+	lock_holder_done(&h);
 }
 
 /* The guard outlives its owner by a moment: 1 when the lock became ours. */
@@ -79,13 +90,10 @@ static int finish(const struct globals *g, struct journal *j, const char *run_id
 static int stop_one(const struct globals *g, struct journal *j, const char *run_id, size_t *left,
 		    struct err *e)
 {
-	struct lock_holder h = {0};
 	size_t before = *left;
-	int r = lock_holder_read(g->state_dir, run_id, &h, NULL);
+	int r;
 
-	if (r == 0 && h.live && end_process(h.owner, h.owner_start, NULL) == -ESRCH)
-		end_process(h.guard, h.guard_start, NULL);
-	lock_holder_done(&h);
+	end_run(g, run_id, WAIT_MSEC);
 	r = finish(g, j, run_id, left, e);
 	if (r < 0)
 		return err_wrap(e, "stop run %s", run_id);
@@ -100,7 +108,8 @@ static int run_stop(const struct globals *g, const void *opts, const struct strl
 {
 	const struct stop_options *o = opts;
 	autoptr(journal) j = NULL;
-	struct strlist ids = {0};
+	struct strlist ids = {0}, live = {0};
+	bool failed = false;
 	size_t left = 0;
 	int r;
 
@@ -112,11 +121,26 @@ static int run_stop(const struct globals *g, const void *opts, const struct strl
 	r = journal_open(g->state_dir, &j, e);
 	if (r == 0)
 		r = o->all ? runs_unfinished(j, &ids, e) : runs_named(j, args, &ids, e);
-	for (size_t i = 0; r == 0 && i < ids.n; i++)
-		r = stop_one(g, j, ids.items[i], &left, e);
+	/* No fault stays on while another run is waited for, or because that one cannot be stopped. */
+	for (size_t i = 0; r == 0 && i < ids.n; i++) {
+		if (!o->all && runs_has_ended(j, ids.items[i]))
+			continue;
+		end_run(g, ids.items[i], 0);
+		strlist_add(&live, ids.items[i]);
+	}
+	for (size_t i = 0; (r == 0 || failed) && i < live.n; i++) {
+		struct err one = {0};
+
+		if (stop_one(g, j, live.items[i], &left, &one) < 0) {
+			runs_note_failure(e, &one);
+			failed = true;
+			r = -one.code;
+		}
+	}
 	if (r == 0 && ids.n == 0 && !g->quiet)
 		puts("nothing is running");
 	strlist_done(&ids);
+	strlist_done(&live);
 	return left ? EXIT_NOT_RESTORED : r < 0 ? EXIT_ERROR : EXIT_PASSED;
 }
 

@@ -1,3 +1,4 @@
+#include "../output.h"
 #include "../verb.h"
 
 #include "../../../lib/experiment.h"
@@ -15,7 +16,7 @@ struct validate_options {
 static const struct option_row options[] = {
 	{"--filename", 'f', "FILE", "file, directory or - for stdin, as the arguments; may be repeated",
 	 OPT_STRINGS, offsetof(struct validate_options, files)},
-	{"--output", 'o', "FORMAT", "table (default) or json", OPT_STRING,
+	{"--output", 'o', "FORMAT", "table (default), json or yaml", OPT_STRING,
 	 offsetof(struct validate_options, output)},
 };
 
@@ -35,7 +36,7 @@ static json_t *error_json(const struct diag *d)
 			 d->column, "path", d->path, "text", d->text);
 }
 
-static void print_json(const struct experiment_set *set, const struct diags *d)
+static void print_data(enum output output, const struct experiment_set *set, const struct diags *d)
 {
 	json_t *resources = json_array(), *errors = json_array();
 	json_t *all = json_pack("{s:b, s:o, s:o}", "valid", d->n == 0, "resources", resources,
@@ -45,8 +46,7 @@ static void print_json(const struct experiment_set *set, const struct diags *d)
 		json_array_append_new(resources, resource_json(set->items[i]));
 	for (size_t i = 0; i < d->n; i++)
 		json_array_append_new(errors, error_json(&d->items[i]));
-	json_dumpf(all, stdout, JSON_INDENT(2));
-	putchar('\n');
+	output_data(output, all);
 	json_decref(all);
 }
 
@@ -79,13 +79,11 @@ static int run_validate(const struct globals *g, const void *opts, const struct 
 	const struct validate_options *o = opts;
 	autoptr(experiment_set) set = NULL;
 	struct strlist paths = {0};
+	enum output output;
 	autodiags d = {0};
 
-	if (o->output && !streq(o->output, "table") && !streq(o->output, "json")) {
-		err_set(e, EINVAL, "validate: unknown output format %s (want table or json)",
-			o->output);
+	if (output_parse("validate", o->output, OUTPUT_TABLE | OUTPUT_JSON | OUTPUT_YAML, &output, e) < 0)
 		return EXIT_USAGE;
-	}
 	strlist_copy(&paths, &o->files);
 	strlist_copy(&paths, args);
 	if (paths.n == 0) {
@@ -95,8 +93,8 @@ static int run_validate(const struct globals *g, const void *opts, const struct 
 	}
 	experiment_load((const char *const *)paths.items, paths.n, &d, &set);
 	strlist_done(&paths);
-	if (streq(o->output, "json"))
-		print_json(set, &d);
+	if (output != OUTPUT_TABLE)
+		print_data(output, set, &d);
 	else
 		print_lines(g, set, &d);
 	return d.n ? EXIT_USAGE : EXIT_PASSED;
@@ -113,5 +111,6 @@ const struct verb verb_validate = {
 	.options = options,
 	.n_options = ARRAY_SIZE(options),
 	.options_size = sizeof(struct validate_options),
+	.sandbox = SANDBOX_PARSER,
 	.run = run_validate,
 };

@@ -15,5 +15,6 @@ const struct verb verb_version = {
 	.summary = "print the version",
 	.usage = "",
 	.doc = "Prints brunt's version.",
+	.sandbox = SANDBOX_PARSER,
 	.run = run_version,
 };

@@ -11,8 +11,18 @@
  * the hard end, the panic switch. ARP, IPv6 neighbour discovery and multicast listener messages
  * always pass, else a partition turns into EHOSTUNREACH and a delay adds ARP time.
  *
+ * Faults that overlap on a target form a chain. All drop stages see a packet first. Then it meets
+ * the delay stages in the order of their preferences, which is their faults' order; each that
+ * matches sends it through its own device, from which it comes back with a token that says how far
+ * it has come. So delays, jitters and chances add up as they would on a path of several links, and
+ * the smallest rate prevails, while each fault keeps its own lease, peers, counters and end. Each
+ * round takes a packet to a higher order, so none goes round for ever, whatever is attached.
+ *
  * Headers are read relative to the network header, which holds at both hooks and on devices with
- * and without Ethernet header.
+ * and without Ethernet header. In a frame that carries its VLAN tags in line the network header may
+ * be at the tag or behind it, by who made the frame and on which kernel (a VLAN device: at it; an
+ * AF_PACKET socket of a newer kernel: behind it), so everything is read relative to the hardware
+ * addresses there.
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -30,6 +40,9 @@
 #include "gate_map.h"
 
 enum { NO_MATCH = 0, MATCH = -1, MAX_VLANS = 2, MAX_EXTENSIONS = 8 };
+
+/* linux/icmp.h wants a libc's headers. */
+enum { ECHO_REPLY = 0, ECHO_REQUEST = 8, ECHO6_REQUEST = 128, ECHO6_REPLY = 129 };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -68,23 +81,41 @@ struct packet {
 	struct gate_peer remote;
 	__u32 protocol; /* GATE_TCP, ... */
 	__u32 port;     /* remote, host order */
+	__u32 ident;    /* local port, or an ICMP echo's identifier */
 	bool has_port;
+	__u32 start; /* which header offsets count from: BPF_HDR_START_NET or _MAC */
 };
 
-static __always_inline bool load(struct __sk_buff *skb, __u32 off, void *to, __u32 len)
+static __always_inline bool load(struct __sk_buff *skb, const struct packet *p, __u32 off, void *to,
+				 __u32 len)
 {
-	return bpf_skb_load_bytes_relative(skb, off, to, len, BPF_HDR_START_NET) == 0;
+	return bpf_skb_load_bytes_relative(skb, off, to, len, p->start) == 0;
 }
 
-static __always_inline void read_port(struct __sk_buff *skb, __u32 off, bool ingress,
-				      struct packet *p)
+static __always_inline void read_ports(struct __sk_buff *skb, __u32 off, bool ingress,
+				       struct packet *p)
 {
 	__be16 ports[2];
 
-	if (!load(skb, off, ports, sizeof ports))
+	if (!load(skb, p, off, ports, sizeof ports))
 		return;
 	p->port = bpf_ntohs(ingress ? ports[0] : ports[1]);
+	p->ident = bpf_ntohs(ingress ? ports[1] : ports[0]);
 	p->has_port = true;
+}
+
+static __always_inline void read_echo(struct __sk_buff *skb, __u32 off, struct packet *p)
+{
+	struct {
+		__u8 type, code;
+		__be16 sum, ident;
+	} h;
+
+	if (!load(skb, p, off, &h, sizeof h))
+		return;
+	if (h.type == ECHO_REPLY || h.type == ECHO_REQUEST || h.type == ECHO6_REQUEST ||
+	    h.type == ECHO6_REPLY)
+		p->ident = bpf_ntohs(h.ident);
 }
 
 static __always_inline void classify(struct __sk_buff *skb, __u32 off, __u8 protocol,
@@ -100,13 +131,15 @@ static __always_inline void classify(struct __sk_buff *skb, __u32 off, __u8 prot
 	case IPPROTO_ICMP:
 	case IPPROTO_ICMPV6:
 		p->protocol = GATE_ICMP;
+		if (first_fragment)
+			read_echo(skb, off, p);
 		return;
 	default:
 		p->protocol = GATE_OTHER;
 		return;
 	}
 	if (first_fragment)
-		read_port(skb, off, ingress, p);
+		read_ports(skb, off, ingress, p);
 }
 
 static __always_inline bool parse4(struct __sk_buff *skb, __u32 off, bool ingress,
@@ -114,7 +147,7 @@ static __always_inline bool parse4(struct __sk_buff *skb, __u32 off, bool ingres
 {
 	struct iphdr ip;
 
-	if (!load(skb, off, &ip, sizeof ip))
+	if (!load(skb, p, off, &ip, sizeof ip))
 		return false;
 	p->remote.prefix = 128;
 	p->remote.addr[10] = p->remote.addr[11] = 0xff;
@@ -131,7 +164,8 @@ static __always_inline bool is_housekeeping(__u8 type)
 }
 
 /* Steps over one extension header; false when next is not one. */
-static __always_inline bool step(struct __sk_buff *skb, __u32 *off, __u8 *next, bool *first)
+static __always_inline bool step(struct __sk_buff *skb, const struct packet *p, __u32 *off,
+				 __u8 *next, bool *first)
 {
 	__u8 h[4];
 
@@ -146,7 +180,7 @@ static __always_inline bool step(struct __sk_buff *skb, __u32 *off, __u8 *next, 
 	default:
 		return false;
 	}
-	if (!load(skb, *off, h, sizeof h))
+	if (!load(skb, p, *off, h, sizeof h))
 		return false;
 	if (*next == IPPROTO_FRAGMENT) {
 		*first = !((h[2] << 8 | h[3]) & 0xfff8);
@@ -167,19 +201,40 @@ static __always_inline bool parse6(struct __sk_buff *skb, __u32 off, bool ingres
 	bool first = true;
 	__u8 next, type;
 
-	if (!load(skb, off, &ip, sizeof ip))
+	if (!load(skb, p, off, &ip, sizeof ip))
 		return false;
 	p->remote.prefix = 128;
 	__builtin_memcpy(p->remote.addr, ingress ? &ip.saddr : &ip.daddr, 16);
 	next = ip.nexthdr;
 	off += sizeof ip;
 	for (int i = 0; i < MAX_EXTENSIONS; i++)
-		if (!step(skb, &off, &next, &first))
+		if (!step(skb, p, &off, &next, &first))
 			break;
-	if (next == IPPROTO_ICMPV6 && first && load(skb, off, &type, 1) && is_housekeeping(type))
+	if (next == IPPROTO_ICMPV6 && first && load(skb, p, off, &type, 1) && is_housekeeping(type))
 		return false;
 	classify(skb, off, next, first, ingress, p);
 	return true;
+}
+
+static __always_inline bool is_tag(__be16 type)
+{
+	return type == bpf_htons(ETH_P_8021Q) || type == bpf_htons(ETH_P_8021AD);
+}
+
+/* Steps over the tags of a frame that carries them in line. */
+static __always_inline bool step_tags(struct __sk_buff *skb, struct packet *p, __u32 *off,
+				      __be16 *type)
+{
+	p->start = BPF_HDR_START_MAC;
+	*off = 2 * ETH_ALEN;
+	for (int i = 0; i <= MAX_VLANS; i++) {
+		if (!load(skb, p, *off, type, sizeof *type))
+			return false;
+		*off += is_tag(*type) ? 4 : sizeof *type;
+		if (!is_tag(*type))
+			return true;
+	}
+	return false;
 }
 
 /* False for everything that no fault may touch. */
@@ -187,16 +242,10 @@ static __always_inline bool parse(struct __sk_buff *skb, bool ingress, struct pa
 {
 	__be16 type = (__be16)skb->protocol;
 	__u32 off = 0;
-	__be16 tag[2];
 
-	for (int i = 0; i < MAX_VLANS; i++) {
-		if (type != bpf_htons(ETH_P_8021Q) && type != bpf_htons(ETH_P_8021AD))
-			break;
-		if (!load(skb, off, tag, sizeof tag))
-			return false;
-		type = tag[1];
-		off += sizeof tag;
-	}
+	p->start = BPF_HDR_START_NET;
+	if (is_tag(type) && !step_tags(skb, p, &off, &type))
+		return false;
 	if (type == bpf_htons(ETH_P_IP))
 		return parse4(skb, off, ingress, p);
 	if (type == bpf_htons(ETH_P_IPV6))
@@ -225,6 +274,11 @@ static __always_inline bool matches(const struct gate_control *c, const struct p
 	return bpf_map_lookup_elem(&gate_ports, &key) != NULL;
 }
 
+static __always_inline bool is_exempt(const struct gate_counters *n, const struct packet *p)
+{
+	return n->exempt && n->exempt == GATE_EXEMPT(p->protocol, p->ident);
+}
+
 static __always_inline bool lease_lives(const volatile struct gate_control *c, __u64 now)
 {
 	__u64 lease = c->lease_ns;
@@ -232,26 +286,24 @@ static __always_inline bool lease_lives(const volatile struct gate_control *c, _
 	return now < lease && lease - now <= GATE_LEASE_MAX_NS;
 }
 
-/* The control block and the slot's counters, when this packet meets the fault at this stage. */
+/* The slot's counters, when this packet meets the fault at this stage. */
 static __always_inline struct gate_counters *decide(struct __sk_buff *skb, int stage, bool ingress,
-						    struct gate_control **ret)
+						    const struct gate_control *c)
 {
-	__u32 zero = 0, slot = skb->tc_classid;
-	const volatile struct gate_control *live;
+	const volatile struct gate_control *live = c;
+	__u32 slot = skb->tc_classid;
 	struct gate_counters *n;
 	struct packet p = {};
 	__u64 now;
 
-	*ret = bpf_map_lookup_elem(&gate_control, &zero);
 	n = bpf_map_lookup_elem(&gate_counters, &slot);
-	if (!*ret || !n)
+	if (!n)
 		return NULL;
-	live = *ret;
 	now = bpf_ktime_get_ns();
-	if (live->closed || !live->lease_ns || now >= live->hard_end_ns)
+	if (live->closed || n->closed || !live->lease_ns || now >= live->hard_end_ns)
 		return NULL;
 	__sync_fetch_and_add(&n->stage[stage].seen, 1);
-	if (!parse(skb, ingress, &p) || !matches(*ret, &p))
+	if (!parse(skb, ingress, &p) || !matches(c, &p) || is_exempt(n, &p))
 		return NULL;
 	if (!lease_lives(live, now)) {
 		__sync_fetch_and_add(&n->stage[stage].expired, 1);
@@ -261,12 +313,23 @@ static __always_inline struct gate_counters *decide(struct __sk_buff *skb, int s
 	return n;
 }
 
-/* True for a packet that comes back from a delay device. A device's own index survives the way
- * out only at egress; at ingress the kernel skips filters for it by itself. */
-static __always_inline bool is_returning(struct __sk_buff *skb, bool ingress)
+/* True for a packet that comes back from a delay device: its losses have been decided. */
+static __always_inline bool is_returning(struct __sk_buff *skb)
 {
-	return skb->tc_index == GATE_TOKEN ||
-	       (!ingress && (skb->ingress_ifindex & GATE_IFINDEX_MASK) == GATE_IFINDEX_BASE);
+	return (skb->tc_index & GATE_TOKEN_MASK) == GATE_TOKEN;
+}
+
+/* It has been through this gate's own device, or past this gate to a later one's. */
+static __always_inline bool has_passed(struct __sk_buff *skb, const struct gate_control *c)
+{
+	return is_returning(skb) && (skb->tc_index & ~GATE_TOKEN_MASK) >= c->order;
+}
+
+static __always_inline struct gate_control *control(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&gate_control, &zero);
 }
 
 /* The n-th matched packet's fate depends on the seed and n alone. */
@@ -286,12 +349,12 @@ static __always_inline bool is_lost(const struct gate_control *c, struct gate_co
 
 static __always_inline int drop(struct __sk_buff *skb, bool ingress)
 {
-	struct gate_control *c;
+	const struct gate_control *c = control();
 	struct gate_counters *n;
 
-	if (is_returning(skb, ingress))
+	if (!c || is_returning(skb))
 		return TC_ACT_UNSPEC;
-	n = decide(skb, GATE_DROP, ingress, &c);
+	n = decide(skb, GATE_DROP, ingress, c);
 	if (!n || !is_lost(c, n, skb->tc_classid))
 		return TC_ACT_UNSPEC;
 	__sync_fetch_and_add(&n->dropped, 1);
@@ -300,15 +363,11 @@ static __always_inline int drop(struct __sk_buff *skb, bool ingress)
 
 static __always_inline int delay(struct __sk_buff *skb, bool ingress)
 {
-	struct gate_control *c;
+	const struct gate_control *c = control();
 
-	if (is_returning(skb, ingress)) {
-		/* The token must not travel on with the packet into another namespace. */
-		if (skb->tc_index == GATE_TOKEN)
-			skb->tc_index = 0;
+	if (!c || has_passed(skb, c))
 		return NO_MATCH;
-	}
-	return decide(skb, GATE_DELAY, ingress, &c) ? MATCH : NO_MATCH;
+	return decide(skb, GATE_DELAY, ingress, c) ? MATCH : NO_MATCH;
 }
 
 SEC("tc")
@@ -335,14 +394,27 @@ int gate_delay_in(struct __sk_buff *skb)
 	return delay(skb, true);
 }
 
+/* Behind the delay stages of its order: the token must not travel on with the packet into another
+ * namespace, and gates of a higher order do not need it. */
+SEC("tc")
+int gate_clear(struct __sk_buff *skb)
+{
+	const struct gate_control *c;
+
+	if (!is_returning(skb))
+		return TC_ACT_UNSPEC;
+	c = control();
+	if (c && (skb->tc_index & ~GATE_TOKEN_MASK) <= c->order)
+		skb->tc_index = 0;
+	return TC_ACT_UNSPEC;
+}
+
 /* Run by BPF_PROG_TEST_RUN only: the clock that the lease is measured by. */
 SEC("tc")
 int gate_clock(struct __sk_buff *skb)
 {
-	struct gate_control *c;
-	__u32 zero = 0;
+	struct gate_control *c = control();
 
-	c = bpf_map_lookup_elem(&gate_control, &zero);
 	if (c)
 		c->now_ns = bpf_ktime_get_ns();
 	return 0;

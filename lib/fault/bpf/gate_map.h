@@ -11,13 +11,19 @@
 /* A lease further ahead than this counts as expired: nobody renews that far. */
 #define GATE_LEASE_MAX_NS 10000000000ULL
 
-/* Delay devices get their interface index from this range (lower 16 bits free), so that every
- * gate knows a packet that comes back from any of them. */
+/* Delay devices get their interface index from this range (lower 16 bits free), so that they are
+ * known for brunt's. */
 #define GATE_IFINDEX_BASE 0x42520000u
 #define GATE_IFINDEX_MASK 0xffff0000u
 
-/* tc_index of a packet that the delay engine re-injects. */
-#define GATE_TOKEN 0x4252
+/*
+ * tc_index of a packet that comes back from the delay device of the fault with this order. The
+ * faults that overlap on a target have orders of their own, and their gates stand in that order: a
+ * packet has met every gate up to its token's, and none beyond.
+ */
+#define GATE_TOKEN 0x4250
+#define GATE_TOKEN_MASK 0xfff0
+#define GATE_ORDERS 16
 
 /* Bits of gate_control.protocols; 0 means all. */
 #define GATE_TCP 1
@@ -39,6 +45,7 @@ struct gate_control {
 	__u64 loss_after_pass; /* correlated: chance after one that passed */
 	__u32 protocols;
 	__u32 peers_only; /* match only addresses in map gate_peers */
+	__u32 order, pad;
 	__u64 now_ns;     /* written by gate_clock */
 };
 
@@ -55,6 +62,8 @@ struct gate_port {
 };
 
 enum { GATE_DROP, GATE_DELAY, GATE_STAGES };
+/* One program for each stage, and the one behind them that takes the token off. */
+enum { GATE_CLEAR = GATE_STAGES, GATE_PROGRAMS };
 
 /* One element of gate_counters for each slot; a filter's class id is its slot. */
 struct gate_counters {
@@ -65,5 +74,11 @@ struct gate_counters {
 	__u64 dropped;
 	__u64 fates; /* packets whose loss was decided: the n in the counter-based hash */
 	__u64 last_lost;
-	__u64 pad;
+	/* Written by the owner. */
+	__u64 closed; /* not 0: the fault is over at this slot */
+	__u64 exempt; /* GATE_EXEMPT of a flow that passes untouched; 0: none */
 };
+
+/* A flow of brunt's own that measures what the fault does to its like: an ICMP echo's identifier, or
+ * the local port of a TCP connection. */
+#define GATE_EXEMPT(protocol, ident) ((__u64)(protocol) << 16 | (ident))
