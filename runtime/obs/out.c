@@ -13,7 +13,7 @@
 #include <string.h>
 #include <zlib.h>
 
-enum { WIRE_VARINT = 0, WIRE_BYTES = 2, VARINT_MAX = 10, GZIP_WINDOW = 15 + 16 };
+enum { WIRE_VARINT = 0, WIRE_FIXED64 = 1, WIRE_BYTES = 2, VARINT_MAX = 10, GZIP_WINDOW = 15 + 16 };
 
 void out_done(struct out *o)
 {
@@ -103,6 +103,16 @@ void pb_uint_opt(struct out *o, unsigned field, uint64_t value)
 {
 	if (value)
 		pb_uint(o, field, value);
+}
+
+void pb_fixed64(struct out *o, unsigned field, uint64_t value)
+{
+	uint8_t little[8];
+
+	for (int i = 0; i < 8; i++)
+		little[i] = (uint8_t)(value >> 8 * i);
+	varint(o, field << 3 | WIRE_FIXED64);
+	out_add(o, little, sizeof little);
 }
 
 void pb_bytes(struct out *o, unsigned field, const void *bytes, size_t n)

@@ -26,6 +26,7 @@ void out_gzip(struct out *o);
 /* Fields. Zero is the default of a number and is left out by _opt. */
 void pb_uint(struct out *o, unsigned field, uint64_t value);
 void pb_uint_opt(struct out *o, unsigned field, uint64_t value);
+void pb_fixed64(struct out *o, unsigned field, uint64_t value);
 void pb_bytes(struct out *o, unsigned field, const void *bytes, size_t n);
 void pb_string(struct out *o, unsigned field, const char *text);
 void pb_packed(struct out *o, unsigned field, const uint64_t *values, size_t n);
