@@ -95,6 +95,8 @@ def emit(name, unit, pair, peer_name, goal="", most=None, least=None, key="value
         row[f"{side}_cpu_s"] = rounded(median(results, "cpu_s"))
         row[f"{side}_wall_s"] = rounded(median(results, "wall_s"))
         row[f"{side}_gc_cycles"] = median(results, "gc_cycles")
+    # Of whole processes; tells a slow row from one that waited for its turn on busy CPUs.
+    row["ratio_cpu"] = rounded(median(ours, "cpu_s") / median(peer, "cpu_s"))
     print(json.dumps(row), flush=True)
 
 
