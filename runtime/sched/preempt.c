@@ -246,6 +246,9 @@ void preempt_interrupted(struct m *m, void *context, bool at_poll)
 		return;
 	}
 	if (atomic_load(&sched.stopping)) {
+		/* It stands still already, at a poll, in libc's futex call: it arrives once. */
+		if (atomic_load(&m->p->state) != P_RUNNING)
+			return;
 		if (at_poll || !is_in(pc, __start_rt_text, __stop_rt_text))
 			stop_hold(m, m->p, u);
 		return;
