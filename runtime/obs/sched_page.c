@@ -3,7 +3,8 @@
 
 #include "../sched/sched.h"
 #include "../sched/ttsp.h"
-#include "obs.h"
+#include "contention.h"
+#include "cpu.h"
 #include "schedtrace.h"
 
 #include <inttypes.h>
@@ -74,6 +75,13 @@ static void write_ttsp(struct out *o)
 	}
 }
 
+static void write_lost(struct out *o)
+{
+	out_printf(o, "\nlost for want of room\n  CPU samples %" PRIu64 ", waits %" PRIu64
+		   ", mutex contentions %" PRIu64 "\n", cpu_lost(), contention_lost(CONTENTION_BLOCK),
+		   contention_lost(CONTENTION_MUTEX));
+}
+
 static void work(void *arg)
 {
 	struct page *p = arg;
@@ -82,6 +90,7 @@ static void work(void *arg)
 	write_census(&p->out);
 	write_ps(&p->out);
 	write_ttsp(&p->out);
+	write_lost(&p->out);
 }
 
 int page_sched(struct page *p)

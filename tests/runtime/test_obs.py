@@ -261,6 +261,7 @@ class Pages(unittest.TestCase):
         text = self.process.text("sched.txt")
         self.assertRegex(text, r"chan receive +7\n")
         self.assertRegex(text, r"goroutine profile +n=3 p50=[0-9.]+ p99=")
+        self.assertIn("CPU samples 0, waits 0, mutex contentions 0\n", text)
         for pattern in DETAIL_LINES:
             self.assertRegex(text, pattern)
 
