@@ -128,8 +128,11 @@ void thread_start(struct p *p, bool spinning)
 void threads_make(void)
 {
 	while (atomic_load(&sched.wanted_ms)) {
-		launch(new_thread());
+		struct m *m = new_thread();
+
+		/* From here it is counted as a thread: it may go idle, and look for a deadlock, at once. */
 		atomic_fetch_sub(&sched.wanted_ms, 1);
+		launch(m);
 	}
 }
 
