@@ -110,7 +110,7 @@ void rt_poll_slow(void);
 /* A poll: for loop back edges and returns. One load and a branch when nobody asks. */
 #define RT_POLL()                                                                                  \
 	do {                                                                                       \
-		if (__builtin_expect(__atomic_load_n(rt_poll_word, __ATOMIC_RELAXED), 0))                                     \
+		if (__builtin_expect(__atomic_load_n(rt_poll_word, __ATOMIC_RELAXED), 0))                  \
 			rt_poll_slow();                                                            \
 	} while (0)
 
@@ -273,4 +273,10 @@ int rt_wait_fd(int fd, bool writable, int64_t deadline);
 
 /* Looking at it ------------------------------------------------------------------------------- */
 
-void rt_dump(int fd); /* any; every coroutine with state, reason and stack, as SIGQUIT does */
+/*
+ * RT_DEBUG=schedtrace=1000,scheddetail=1   a line each 1000 ms as Go prints it, and one for each P, M, G
+ *          leakwatch=1000,leakwindow=60    tell when there are 1000 coroutines more within a minute
+ *          blockprofile=1,mutexprofile=1   rates from the start (obs/debug.h, which has the profiles)
+ */
+/* Every coroutine with state, reason, waiting time and stack, as SIGQUIT does. Stops nothing. any */
+void rt_dump(int fd);

@@ -1,4 +1,5 @@
 /* The beginning and the end of a runtime. */
+#include "../obs/obs.h"
 #include "switch.h"
 
 #include <asm/prctl.h>
@@ -122,6 +123,7 @@ int rt_run(const struct rt_options *o, void *(*fn)(void *arg), void *arg, void *
 	preempt_init(choose_mode(o ? o->preempt : RT_PREEMPT_ALL));
 	signals_init();
 	netpoll_init();
+	obs_begin();
 	monitor_start();
 	r = start_first(&f);
 	while (r == 0 && !atomic_load(&sched.exiting))

@@ -7,6 +7,7 @@
  * the lock: its deadline may wake it on another thread before the park is complete, and it must not
  * withdraw before it has been shown.
  */
+#include "../obs/obs.h"
 #include "switch.h"
 
 #include <errno.h>
@@ -15,8 +16,6 @@
 
 #define ENDED ((struct rt_co *)1)    /* before anybody waited */
 #define DETACHED ((struct rt_co *)2) /* nobody will */
-
-enum { ID_BATCH = 64 };
 
 static struct {
 	_Atomic uint32_t n;
@@ -81,6 +80,9 @@ static struct rt_co *start(void (*plain)(void *), void *(*joined)(void *), void 
 	} else {
 		co->fn.plain = plain;
 	}
+	obs_trace(TRACE_CREATE, co->id, (uintptr_t)co->fn.plain);
+	if (co->name)
+		obs_trace(TRACE_NAME, co->id, (uintptr_t)co->name);
 	runq_put(p, co, true);
 	schedule_wake_one();
 	return co;
@@ -168,6 +170,7 @@ _Noreturn void rt_exit(void *result)
 	if (self->off)
 		rt_fatal("a coroutine ends between rt_preempt_off and rt_preempt_on");
 	self->ending = true;
+	obs_trace(TRACE_EXIT, self->id, 0);
 	schedule_leave(this_m(), after_exit);
 	__builtin_unreachable();
 }
@@ -258,7 +261,10 @@ uint64_t rt_id(const struct rt_co *co)
 
 void rt_set_name(const char *name)
 {
-	this_co()->name = name;
+	struct rt_co *self = this_co();
+
+	self->name = name;
+	obs_trace(TRACE_NAME, self->id, (uintptr_t)name);
 }
 
 int *rt_errno_location(void)

@@ -3,8 +3,9 @@
 
 void deadlock_check(void)
 {
-	if (sched.n_ms > sched.n_idle_ms || atomic_load(&sched.wanted_ms) || sched.attached || atomic_load(&sched.exiting) ||
-	    atomic_load(&sched.stopping) || !atomic_load(&sched.running))
+	if (sched.n_ms > sched.n_idle_ms || atomic_load(&sched.wanted_ms) || sched.attached)
+		return;
+	if (atomic_load(&sched.exiting) || atomic_load(&sched.stopping) || !atomic_load(&sched.running))
 		return;
 	if (timers_first() || netpoll_has_waiters() || sched.global.n)
 		return;

@@ -11,6 +11,7 @@
  * the thread's own. There the poll word stays set, and the next poll, at the latest the end of the
  * next call of rt.h, does it.
  */
+#include "../obs/obs.h"
 #include "switch.h"
 
 #include <cpuid.h>
@@ -65,6 +66,11 @@ static void map_page_twice(void)
 		rt_fatal("cannot map the polling page: %s", strerror(errno));
 	close(fd);
 	poll_word = p;
+}
+
+bool preempt_is_managed(uintptr_t pc)
+{
+	return is_in(pc, __start_rt_managed, __stop_rt_managed);
 }
 
 void preempt_init(enum rt_preempt_mode mode)
@@ -171,6 +177,7 @@ static void after_preempt(struct m *m, struct rt_co *co)
 
 static void leave(struct m *m)
 {
+	obs_trace(TRACE_PREEMPT, m->cur->id, 0);
 	co_set(m->cur, CO_RUNNING, CO_PREEMPTED);
 	schedule_leave(m, after_preempt);
 }
@@ -239,11 +246,14 @@ void preempt_interrupted(struct m *m, void *context, bool at_poll)
 		return;
 	}
 	if (atomic_load(&sched.stopping)) {
+		/* It stands still already, at a poll, in libc's futex call: it arrives once. */
+		if (atomic_load(&m->p->state) != P_RUNNING)
+			return;
 		if (at_poll || !is_in(pc, __start_rt_text, __stop_rt_text))
 			stop_hold(m, m->p, u);
 		return;
 	}
-	if (atomic_load(&m->p->preempt) && is_in(pc, __start_rt_managed, __stop_rt_managed))
+	if (atomic_load(&m->p->preempt) && preempt_is_managed(pc))
 		inject(co, u);
 }
 

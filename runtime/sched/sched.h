@@ -23,6 +23,7 @@ enum {
 	PROCS_MAX = 256,
 	KEYS_MAX = 32,
 	CACHE_LINE = 64,
+	ID_BATCH = 64, /* ids that a P takes at one time */
 };
 
 /* Why a coroutine waits; the words are Go's, and stand in dumps. */
@@ -63,6 +64,8 @@ struct rt_co {
 	uintptr_t created_at; /* the return address of the call that made it */
 	const char *name;     /* NULL: the symbol of fn */
 	uintptr_t stack_lo;   /* the lowest address it may touch; the guard lies below */
+	/* Where it left its stack for a system call or the system stack: a dump begins there. */
+	uintptr_t left_pc, left_fp;
 
 	/* One wait has one ticket; who changes it from the value that the waiter showed may wake it. */
 	_Atomic uint64_t ticket;
@@ -149,7 +152,9 @@ struct m {
 	uintptr_t sys_lo, sys_hi; /* bounds of the system stack */
 	void *sys_sanitizer;
 	/* Filled by the handler that holds it for a stopped world: where it stands. */
-	_Atomic(void *) held_context; /* ucontext_t */
+	_Atomic(void *) held_context; /* ucontext_t; NULL: it holds itself, at a poll */
+	uintptr_t held_fp;            /* of the frame that holds it then */
+	struct obs_thread *obs;       /* what obs/ keeps of it */
 };
 
 struct co_queue {
@@ -361,6 +366,7 @@ void preempt_init(enum rt_preempt_mode mode);
 void preempt_page_close(void); /* every poll traps, where the mode has it */
 void preempt_page_open(void);
 bool preempt_is_poll_page(uintptr_t addr);
+bool preempt_is_managed(uintptr_t pc);
 /* In a signal handler: what to do with the thread that context (ucontext_t) interrupts. */
 void preempt_interrupted(struct m *m, void *context, bool at_poll);
 void signals_init(void);
@@ -373,7 +379,6 @@ void deadlock_check(void); /* under sched.lock, when a thread goes idle */
 /* dump.c: texts about coroutines -------------------------------------------------------------------- */
 
 /* The frames of a coroutine that does not run (or runs here), innermost first, by frame pointers. */
-size_t dump_frames(const struct rt_co *co, uintptr_t *ret_pcs, size_t max);
 _Noreturn void dump_overflow(struct rt_co *co, uintptr_t addr, void *context);
 void dump_deadlock(void); /* ends the process */
 

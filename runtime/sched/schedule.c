@@ -10,6 +10,7 @@
  * more. Both sides put a full fence between the two steps, so that one of them sees the other
  * (runtime/README.md, and the model in tests/runtime/model).
  */
+#include "../obs/obs.h"
 #include "switch.h"
 
 #include <errno.h>
@@ -29,6 +30,7 @@ static inline void take_up(struct m *m, struct p *p, struct rt_co *co, bool inhe
 	m->cur = co;
 	if (!inherit)
 		count_up(&p->tick);
+	obs_trace(TRACE_START, co->id, 0);
 }
 
 /* The next of this P's queue; NULL when the scheduler has to look. */
@@ -88,7 +90,10 @@ int co_park(enum wait_reason reason, bool (*unlock)(struct rt_co *co, void *arg)
 	self->woken_with = 0;
 	m->unlock = unlock;
 	m->unlock_arg = arg;
+	obs_parks(self);
+	obs_trace(TRACE_PARK, self->id, reason);
 	schedule_leave(m, after_park);
+	obs_parked(self, reason);
 	return self->woken_with;
 }
 
@@ -107,6 +112,7 @@ static void make_ready(struct rt_co *co, bool next)
 {
 	struct m *m = this_m();
 
+	obs_trace(TRACE_READY, co->id, 0);
 	co_set(co, CO_WAITING, CO_RUNNABLE);
 	if (m && m->p) {
 		runq_put(m->p, co, next);
@@ -153,7 +159,10 @@ static void after_yield(struct m *m, struct rt_co *co)
 
 void rt_yield(void)
 {
-	schedule_leave(this_m(), after_yield);
+	struct m *m = this_m();
+
+	obs_trace(TRACE_YIELD, m->cur->id, 0);
+	schedule_leave(m, after_yield);
 	poll_here();
 }
 
@@ -262,8 +271,10 @@ static struct rt_co *steal(struct m *m, int64_t now, int64_t *ret_first)
 					return co;
 			}
 			co = runq_steal(m->p, victim, last);
-			if (co)
+			if (co) {
+				obs_trace(TRACE_STEAL, co->id, victim->id);
 				return co;
+			}
 		}
 	}
 	return NULL;

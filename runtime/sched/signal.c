@@ -3,6 +3,7 @@
  * default, as Go found); SIGSEGV and SIGBUS are a closed polling page, a stack overflow, or not the
  * runtime's business; SIGQUIT dumps. Handlers run on a stack of their own.
  */
+#include "../obs/dump.h"
 #include "sched.h"
 
 #include <errno.h>
@@ -68,7 +69,7 @@ static void on_quit(int sig, siginfo_t *si, void *context)
 {
 	int saved = errno;
 
-	rt_dump(STDERR_FILENO);
+	dump_ask(STDERR_FILENO);
 	errno = saved;
 }
 

@@ -9,6 +9,7 @@
  * A thread between runtime locks, in the runtime's own text or with preemption off is asked again
  * a little later. The time from the request to the last arrival is the time to safepoint (TTSP).
  */
+#include "../obs/obs.h"
 #include "switch.h"
 
 #include "ttsp.h"
@@ -56,6 +57,7 @@ void stop_in_syscall(struct p *p)
 void stop_hold(struct m *m, struct p *p, void *context)
 {
 	atomic_store_explicit(&m->held_context, context, memory_order_relaxed);
+	m->held_fp = (uintptr_t)__builtin_frame_address(0);
 	atomic_store_explicit(&p->held_in_handler, true, memory_order_relaxed);
 	p_set(p, P_RUNNING, P_STOPPED);
 	arrive(p);
@@ -168,13 +170,16 @@ static void *stop_and_do(void *arg)
 	struct p *own = this_m()->p;
 	int64_t begin = now_ns();
 
+	obs_trace(TRACE_STOP_WORLD, 0, (uintptr_t)r->cause);
 	count_and_take(own);
 	preempt_page_close();
 	ask_all(own);
 	wait_for_all(own);
 	preempt_page_open();
+	obs_trace(TRACE_STOPPED, 0, 0);
 	ttsp_add(r->cause, now_ns() - begin, atomic_load(&stop.last));
 	r->fn(r->arg);
+	obs_trace(TRACE_GO_ON, 0, 0);
 	go_on(own);
 	return NULL;
 }

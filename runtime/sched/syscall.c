@@ -3,7 +3,13 @@
  * syscall: sysmon takes it for somebody else when the call lasts, and the coroutine takes it back
  * when it does not. Who changes the state of such a P has it.
  */
+#include "../obs/obs.h"
 #include "switch.h"
+
+/* In the function that is called by whoever leaves: its caller's frame is what stays. */
+#define note_where_left(co)                                                                        \
+	((co)->left_pc = (uintptr_t)__builtin_return_address(0),                                   \
+	 (co)->left_fp = *(const uintptr_t *)__builtin_frame_address(0))
 
 void rt_enter_syscall(void)
 {
@@ -12,6 +18,8 @@ void rt_enter_syscall(void)
 
 	if (m->cur->off)
 		rt_fatal("rt_enter_syscall between rt_preempt_off and rt_preempt_on");
+	note_where_left(m->cur);
+	obs_trace(TRACE_SYSCALL, m->cur->id, 0);
 	co_set(m->cur, CO_RUNNING, CO_SYSCALL);
 	count_up(&p->syscall_tick);
 	m->syscall_p = p;
@@ -55,8 +63,10 @@ void rt_exit_syscall(void)
 	if (m->generation == atomic_load(&sched.generation) && p_try(p, P_SYSCALL, P_RUNNING)) {
 		p_acquire(m, p);
 		co_set(m->cur, CO_SYSCALL, CO_RUNNING);
+		obs_trace(TRACE_START, m->cur->id, 0);
 	} else if (take_idle(m)) {
 		co_set(m->cur, CO_SYSCALL, CO_RUNNING);
+		obs_trace(TRACE_START, m->cur->id, 0);
 	} else {
 		schedule_leave(m, after_syscall);
 	}
@@ -87,6 +97,7 @@ void *rt_on_system_stack(void *(*fn)(void *arg), void *arg)
 	struct on_system_stack o = {m, m->cur, fn, arg};
 	void *ret;
 
+	note_where_left(o.co);
 	m->on_system_stack = true;
 	annotate_call(m, o.co, false);
 	/* Below the scheduler, which waits there. */

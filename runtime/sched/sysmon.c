@@ -3,6 +3,7 @@
  * nothing does, not at all while every P is idle. It takes Ps from long system calls, asks coroutines
  * that run too long to leave, polls when nobody did, and follows affinity and quota.
  */
+#include "../obs/obs.h"
 #include "sched.h"
 
 #include <limits.h>
@@ -21,6 +22,7 @@ static struct {
 	_Atomic uint32_t word; /* futex: changes to make it look */
 	_Atomic uint32_t asleep;
 	int64_t followed;
+	int64_t observe_at; /* obs_tick() wants to be called then */
 } mon;
 
 void monitor_wake(int64_t when)
@@ -129,6 +131,8 @@ static void rest(int64_t delay)
 		until = first;
 	if (until > now + SLICE_TIMER_NS && any_waits())
 		until = now + SLICE_TIMER_NS;
+	if (mon.observe_at < until)
+		until = mon.observe_at > now ? mon.observe_at : now;
 	/* seq_cst: pairs with timer_start(): it sees this, or this sees the timer below */
 	atomic_store(&sched.monitor_until, until);
 	first = timers_first();
@@ -141,18 +145,21 @@ static void rest(int64_t delay)
 static void deep_sleep(void)
 {
 	uint32_t word = atomic_load(&mon.word);
+	int64_t until_observed = mon.observe_at - now_ns();
 
 	atomic_store(&mon.asleep, 1);
 	if (all_idle() && !atomic_load(&sched.exiting) && !atomic_load(&sched.wanted_ms))
-		futex_wait(&mon.word, word, FOLLOW_NS);
+		futex_wait(&mon.word, word, until_observed > FOLLOW_NS ? FOLLOW_NS :
+			   until_observed > 0 ? until_observed : 0);
 	atomic_store(&mon.asleep, 0);
 }
 
 static void *monitor(void *arg)
 {
-	int64_t delay = LOOK_MIN_NS;
+	int64_t delay = LOOK_MIN_NS, now;
 	unsigned idle = 0;
 
+	mon.observe_at = obs_tick(now_ns());
 	while (!atomic_load(&sched.exiting)) {
 		if (all_idle()) {
 			deep_sleep();
@@ -161,7 +168,9 @@ static void *monitor(void *arg)
 		} else {
 			rest(delay);
 		}
-		if (look(now_ns())) {
+		now = now_ns();
+		mon.observe_at = obs_tick(now);
+		if (look(now)) {
 			idle = 0;
 			delay = LOOK_MIN_NS;
 		} else if (++idle > 50 && delay < LOOK_MAX_NS) {

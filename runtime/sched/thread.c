@@ -2,6 +2,7 @@
  * Threads. One that finds nothing to do waits on a futex of its own until somebody hands it a P;
  * threads end only with the runtime. The one that called rt_run runs no coroutines.
  */
+#include "../obs/obs.h"
 #include "switch.h"
 
 #include <errno.h>
@@ -40,7 +41,9 @@ static void *thread_entry(void *arg)
 	find_system_stack(m);
 	annotate_thread(m);
 	signals_init_thread(m);
+	obs_thread_begins(m);
 	schedule_loop(m);
+	obs_thread_ends(m);
 	signals_done_thread(m);
 	rt_tls_m = NULL;
 	/* release: pairs with threads_end(): this thread touches the runtime no more */
@@ -55,6 +58,7 @@ static struct m *new_thread(void)
 
 	if (!m)
 		rt_fatal("out of memory for a thread");
+	obs_thread_made(m);
 	m->generation = atomic_load(&sched.generation);
 	lock_get(&sched.lock);
 	m->id = sched.n_ms++;
@@ -124,8 +128,11 @@ void thread_start(struct p *p, bool spinning)
 void threads_make(void)
 {
 	while (atomic_load(&sched.wanted_ms)) {
-		launch(new_thread());
+		struct m *m = new_thread();
+
+		/* From here it is counted as a thread: it may go idle, and look for a deadlock, at once. */
 		atomic_fetch_sub(&sched.wanted_ms, 1);
+		launch(m);
 	}
 }
 

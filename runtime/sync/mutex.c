@@ -18,6 +18,8 @@
  */
 #include "mutex.h"
 
+#include "../obs/obs.h"
+
 #include <errno.h>
 
 enum { LOCKED = 1, WAITERS = 2, WOKEN = 4, STARVING = 8 };
@@ -183,6 +185,7 @@ static __attribute__((noinline)) void unlock_slow(struct rt_mutex *m)
 			s = atomic_load_explicit(&m->state, memory_order_relaxed);
 		lock_put(lock_of(&m->guard));
 	}
+	obs_unlocks_for(w->n);
 	co_ready(w->co);
 }
 

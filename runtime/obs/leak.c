@@ -1,0 +1,196 @@
+/*
+ * The watch compares the number of coroutines with what it was at the start of the window: a burst
+ * that ends within it is no leak. Ids grow, if not strictly in the order of starting (each P has
+ * a batch): those above the window's first id are the suspects, and a few older ones among them.
+ */
+#include "leak.h"
+
+#include "obs.h"
+#include "text.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { GROUPS_SHOWN = 20 };
+
+static struct {
+	_Atomic uint64_t limit;
+	_Atomic int64_t window_ns;
+	int64_t begun_ns, count_at_begin;
+	uint64_t id_at_begin;
+	bool told;
+} watch;
+
+void rt_leak_watch(uint64_t n, int64_t window_ns)
+{
+	atomic_store(&watch.window_ns, window_ns);
+	atomic_store(&watch.limit, n);
+}
+
+struct group {
+	uintptr_t created_at;
+	uint32_t stack;
+	uint64_t n, first_id;
+};
+
+static int by_place(const void *a, const void *b)
+{
+	const struct group *x = a, *y = b;
+
+	if (x->created_at != y->created_at)
+		return x->created_at < y->created_at ? -1 : 1;
+	return (x->stack > y->stack) - (x->stack < y->stack);
+}
+
+static int larger_first(const void *a, const void *b)
+{
+	const struct group *x = a, *y = b;
+
+	return (x->n < y->n) - (x->n > y->n);
+}
+
+/* Sorted by place: equal ones become one. */
+static size_t merge(struct group *g, size_t n)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		if (kept && by_place(&g[kept - 1], &g[i]) == 0)
+			g[kept - 1].n++;
+		else
+			g[kept++] = g[i];
+	}
+	return kept;
+}
+
+static size_t group_all(const struct snapshot *s, uint64_t after_id, struct group *g)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < s->n; i++)
+		if (s->cos[i].id > after_id && s->cos[i].parent_id)
+			g[n++] = (struct group){s->cos[i].created_at, s->cos[i].stack, 1, s->cos[i].id};
+	if (n == 0)
+		return 0;
+	qsort(g, n, sizeof *g, by_place);
+	n = merge(g, n);
+	qsort(g, n, sizeof *g, larger_first);
+	return n;
+}
+
+static void write_group(struct out *o, const struct snapshot *s, const struct group *g)
+{
+	const struct snap_stack *stack = snapshot_stack(s, g->stack);
+	uintptr_t site = g->created_at;
+
+	out_printf(o, "%" PRIu64 " coroutine%s (one is %" PRIu64 "), created at\n", g->n,
+		   g->n == 1 ? "" : "s", g->first_id);
+	text_stack(o, &site, 1);
+	out_text(o, "and now at\n");
+	text_stack(o, stack->pcs, stack->n);
+	out_text(o, "\n");
+}
+
+void leak_write_groups(struct out *o, const struct snapshot *s, uint64_t after_id)
+{
+	struct group *g = calloc(s->n + 1, sizeof *g);
+	size_t n = g ? group_all(s, after_id, g) : 0;
+
+	for (size_t i = 0; i < n && i < GROUPS_SHOWN; i++)
+		write_group(o, s, &g[i]);
+	if (n > GROUPS_SHOWN)
+		out_printf(o, "and %zu smaller groups\n", n - GROUPS_SHOWN);
+	free(g);
+}
+
+static void tell(int64_t now, int64_t grown)
+{
+	struct snapshot s;
+	struct out o = {0};
+
+	if (snapshot_take_running(&s) < 0)
+		return;
+	out_printf(&o, "LEAKWATCH %" PRId64 " coroutines more than %.1f s ago (limit %" PRIu64 ")\n\n",
+		   grown, (double)(now - watch.begun_ns) / 1e9, atomic_load(&watch.limit));
+	leak_write_groups(&o, &s, watch.id_at_begin);
+	snapshot_done(&s);
+	if (write(STDERR_FILENO, o.data, o.n) < 0)
+		errno = 0; /* nobody is there to be told */
+	out_done(&o);
+}
+
+static void begin_window(int64_t now, int64_t count)
+{
+	uint64_t batches = (uint64_t)ID_BATCH * atomic_load(&sched.n_made);
+
+	watch.begun_ns = now;
+	watch.count_at_begin = count;
+	/* Each P may still have a batch of ids from before. */
+	watch.id_at_begin = atomic_load(&sched.next_id);
+	watch.id_at_begin -= watch.id_at_begin < batches ? watch.id_at_begin : batches;
+	watch.told = false;
+}
+
+int64_t leak_watch_look(int64_t now)
+{
+	uint64_t limit = atomic_load(&watch.limit);
+	int64_t window = atomic_load(&watch.window_ns), count, grown;
+
+	if (limit == 0 || window <= 0) {
+		watch.begun_ns = 0;
+		return RT_FOREVER;
+	}
+	count = co_count();
+	if (watch.begun_ns == 0)
+		begin_window(now, count);
+	grown = count - watch.count_at_begin;
+	if (!watch.told && grown > (int64_t)limit) {
+		watch.told = true;
+		tell(now, grown);
+	}
+	if (now - watch.begun_ns >= window)
+		begin_window(now, count);
+	return now + window / 8;
+}
+
+/* Sound detection: the part that does not need a collector. */
+
+static const struct leak_collector *_Atomic collector;
+
+void leak_set_collector(const struct leak_collector *c)
+{
+	atomic_store(&collector, c);
+}
+
+bool leak_has_collector(void)
+{
+	return atomic_load(&collector);
+}
+
+struct found {
+	uint64_t *ids;
+	size_t room;
+	int n;
+};
+
+static void note(struct rt_co *co, void *arg)
+{
+	struct found *f = arg;
+
+	if ((size_t)f->n < f->room)
+		f->ids[f->n] = co->id;
+	f->n++;
+}
+
+int leak_find(uint64_t *ret_ids, size_t room)
+{
+	const struct leak_collector *c = atomic_load(&collector);
+	struct found f = {.ids = ret_ids, .room = room};
+
+	if (!c)
+		return -ENOSYS;
+	c->find_unreached(note, &f);
+	return f.n;
+}

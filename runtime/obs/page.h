@@ -1,0 +1,19 @@
+/* page - what a request below /debug/ becomes; private to obs/ */
+#pragma once
+
+#include "out.h"
+
+#include <stdbool.h>
+
+enum { LEAKS_SHOWN = 10000 };
+
+struct page {
+	int debug;
+	bool detail;
+	long seconds;
+	const char *type;
+	struct out out;
+};
+
+/* Makes a page's text. Returns 0 or a negative errno. */
+int page_sched(struct page *p); /* sched_page.c */

@@ -1,0 +1,3 @@
+module brunt.dev/bench
+
+go 1.19
