@@ -1,8 +1,10 @@
 #!/usr/bin/python3
 """What is left when brunt is killed, interrupted or starved, anywhere in a run: nothing"""
+import ctypes
 import os
 import pty
 import signal
+import subprocess
 
 import crash_case
 import harness
@@ -39,6 +41,30 @@ class Crash(crash_case.NetCase):
         for point in ("journaled", "injected", "off", "reverted"):
             with self.subTest(point=point):
                 self.kill_both_at(point)
+
+    def share_lock(self, pid):
+        """A descriptor of the lock that pid holds: it is held as long as this one is open."""
+        folder = f"/proc/{pid}/fd"
+        # A run's file is named after it, and so after the year.
+        number = next(int(fd) for fd in os.listdir(folder)
+                      if "/locks/2" in os.readlink(f"{folder}/{fd}"))
+        pidfd = os.pidfd_open(pid)
+        fd = ctypes.CDLL(None, use_errno=True).syscall(438, pidfd, number, 0)  # pidfd_getfd
+        os.close(pidfd)
+        self.assertGreaterEqual(fd, 0, os.strerror(ctypes.get_errno()))
+        return fd
+
+    def test_recover_waits_for_a_process_that_is_dying(self):
+        p = self.stopped("injected")
+        dying = self.share_lock(p.pid)
+        self.kill_both(p)
+        recover = subprocess.Popen([harness.BRUNT, "recover"], env=self.env, text=True,
+                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        # Time enough to say "is alive", which is the mistake; a slow machine only misses it.
+        self.assertRaises(subprocess.TimeoutExpired, recover.wait, 1)
+        os.close(dying)
+        self.assertIn("recovered", recover.communicate(timeout=60)[0])
+        self.assertTrue(self.is_clean(), self.state_of())
 
     def test_guard_reverts_with_a_relative_state_directory(self):
         p = self.start(self.manifest(fault="60s"), cwd=self.dir,

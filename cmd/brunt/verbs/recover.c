@@ -3,7 +3,38 @@
 #include "../../../lib/kernel/broker.h"
 #include "../../../lib/recover.h"
 
+#include <errno.h>
+#include <poll.h>
 #include <stdio.h>
+
+/* How long a killed run's other processes (broker, delay engine, lab) may take to notice. */
+enum { DYING_TRIES = 200, DYING_STEP_MS = 50 };
+
+static bool has_master(const struct globals *g, const char *run_id)
+{
+	struct lock_holder h = {0};
+	bool lives = lock_holder_read(g->state_dir, run_id, &h, NULL) == 0 &&
+		     (lock_holder_lives(h.owner, h.owner_start) ||
+		      lock_holder_lives(h.guard, h.guard_start));
+
+	lock_holder_done(&h);
+	return lives;
+}
+
+/* 1: the run is ours now; 0: its owner or guard lives. Who only dies is waited for. */
+static int take_over(const struct globals *g, const char *run_id, int *ret_lock, struct err *e)
+{
+	for (int i = 0; i < DYING_TRIES; i++) {
+		int r = lock_take_over(g->state_dir, run_id, ret_lock, e);
+
+		if (r != 0 || has_master(g, run_id))
+			return r;
+		poll(NULL, 0, DYING_STEP_MS);
+	}
+	err_set(e, EBUSY, "owner and guard are gone, and another process of it still holds its lock");
+	return err_hint(e, "try again; if it stays, fuser %s/locks/%s names the process", g->state_dir,
+			run_id);
+}
 
 /* What is left of a run, a line each. */
 static void print_left(const char *run_id, const struct restoration *r)
@@ -26,7 +57,7 @@ static int recover_one(const struct globals *g, struct journal *j, struct broker
 
 	if (runs_has_ended(j, run_id))
 		return 0;
-	r = lock_take_over(g->state_dir, run_id, &lock, e);
+	r = take_over(g, run_id, &lock, e);
 	if (r < 0)
 		return err_wrap(e, "run %s", run_id);
 	if (r == 0) {
