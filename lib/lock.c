@@ -68,9 +68,10 @@ static json_t *process_json(pid_t pid)
 static char *machine_dir(void)
 {
 	const char *user = getenv("XDG_RUNTIME_DIR");
+	const char *given = getenv("BRUNT_RUN_DIR");
 
-	if (lock_machine_dir_for_tests)
-		return xstrdup(lock_machine_dir_for_tests);
+	if (lock_machine_dir_for_tests || (given && *given == '/'))
+		return xstrdup(lock_machine_dir_for_tests ? lock_machine_dir_for_tests : given);
 	if (geteuid() == 0)
 		return xstrdup("/run/brunt");
 	return user && *user == '/' ? xasprintf("%s/brunt", user) : NULL;

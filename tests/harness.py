@@ -183,7 +183,9 @@ class Case(unittest.TestCase):
         self._tmp = tempfile.TemporaryDirectory(prefix="brunt-test-")
         self.addCleanup(self._tmp.cleanup)
         self.dir = self._tmp.name
+        # A machine of its own, as far as runs know of each other: tests run beside each other.
         self.env = dict(os.environ, BRUNT_STATE_DIR=os.path.join(self.dir, "state"),
+                        BRUNT_RUN_DIR=os.path.join(self.dir, "machine"),
                         PATH=f"{BUILD}:{os.environ['PATH']}")
 
     def brunt(self, *args, **kw):

@@ -167,6 +167,9 @@ int man_main(int argc, char **argv)
 	puts(".SH ENVIRONMENT");
 	bold_line("BRUNT_STATE_DIR", "");
 	text("Where journal, runs and labs are kept; --state-dir goes before it.\n");
+	bold_line("BRUNT_RUN_DIR", "");
+	text("Where runs of all state directories say which targets they hold; default /run/brunt for "
+	     "root, else brunt in XDG_RUNTIME_DIR.\n");
 	bold_line("NO_COLOR", "");
 	text("No colour when set.\n");
 	return fflush(stdout) == 0 ? 0 : 1;

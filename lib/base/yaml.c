@@ -374,11 +374,18 @@ static yaml_mark_t mark_at(const char *text, size_t offset)
 	return at;
 }
 
-static bool is_indented_by_tab(const char *text, size_t line)
+/* The text does not end with a NUL. */
+static bool is_indented_by_tab(const char *text, size_t len, size_t line)
 {
-	for (; line && text; line--)
-		text = (text = strchr(text, '\n')) ? text + 1 : NULL;
-	return text && text[strspn(text, " ")] == '\t';
+	const char *end = text + len;
+
+	for (; line && text; line--) {
+		text = memchr(text, '\n', (size_t)(end - text));
+		text = text ? text + 1 : NULL;
+	}
+	while (text && text < end && *text == ' ')
+		text++;
+	return text && text < end && *text == '\t';
 }
 
 static int report_syntax(struct build *b, const yaml_parser_t *p, const char *text, size_t len)
@@ -388,7 +395,7 @@ static int report_syntax(struct build *b, const yaml_parser_t *p, const char *te
 	if (p->error == YAML_READER_ERROR)
 		return report(b, mark_at(text, MIN_OF(p->problem_offset, len)),
 			      "not a text file: %s", problem);
-	if (is_indented_by_tab(text, p->problem_mark.line))
+	if (is_indented_by_tab(text, len, p->problem_mark.line))
 		return report(b, p->problem_mark, "not valid YAML: the line begins with a tab: indent it "
 						  "with blanks");
 	if (p->context && p->context_mark.line != p->problem_mark.line)

@@ -20,6 +20,7 @@ def tearDownModule():
 class Claims(crash_case.NetCase):
     def setUp(self):
         super().setUp()
+        del self.env["BRUNT_RUN_DIR"]  # the machine's own folder is what is tested
         self.theirs = dict(self.env, BRUNT_STATE_DIR=os.path.join(self.dir, "other"))
 
     def run_id(self):

@@ -29,6 +29,7 @@ struct state_dir {
 /* How long the fault would last if all its processes died now. */
 static json_t *lease_json(const struct state_dir *s, const struct undo *u, const char **ret_state)
 {
+	struct err why = {0};
 	int64_t left = 0;
 	int r;
 
@@ -37,7 +38,7 @@ static json_t *lease_json(const struct state_dir *s, const struct undo *u, const
 		*ret_state = "undone by a reboot";
 	if (u->earlier_boot || !u->driver || !u->driver->lease_left)
 		return json_null();
-	r = s->broker ? u->driver->lease_left(u, s->broker, &left, NULL) : -EPERM;
+	r = s->broker ? u->driver->lease_left(u, s->broker, &left, &why) : -EPERM;
 	if (r == -ENOENT)
 		*ret_state = "target gone";
 	else if (r == 0 && left == 0)
@@ -178,13 +179,15 @@ static void add_rows(struct table *t, const json_t *run)
 		table_row(t, cells, NULL);
 }
 
-static void print_names(const json_t *runs)
+/* For other verbs' arguments, which are runs of this state directory. */
+static void print_names(const struct globals *g, const json_t *runs)
 {
 	const json_t *run;
 	size_t i;
 
 	json_array_foreach(runs, i, run)
-		puts(text_of(run, "run"));
+		if (streq(text_of(run, "state_dir"), g->state_dir))
+			puts(text_of(run, "run"));
 }
 
 static void print_table(const struct globals *g, const json_t *runs, bool wide)
@@ -245,7 +248,7 @@ static int run_status(const struct globals *g, const void *opts, const struct st
 	if (args->n == 0)
 		list_others(g, runs);
 	if (r == 0 && output == OUTPUT_NAME)
-		print_names(runs);
+		print_names(g, runs);
 	else if (r == 0 && !output_data(output, runs) && json_array_size(runs) == 0 && args->n == 0)
 		puts("nothing is injected");
 	else if (json_array_size(runs) && table)
