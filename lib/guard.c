@@ -29,7 +29,7 @@ struct guard {
 	uint32_t seq;
 	struct waiter *waiters;
 	size_t n_waiters;
-	bool dead;
+	bool acts, dead;
 	sd_event_source *socket_source, *death_source;
 	void (*on_death)(void *data);
 	void *data;
@@ -67,9 +67,18 @@ static int spawn(struct guard *g, const char *state_dir, const char *run_id, str
 	return g->pidfd < 0 ? err_wrap(e, "guard") : 0;
 }
 
+/* It has said that it reverts, and may still be about it. */
+static bool acts(const struct guard *g)
+{
+	struct guard_answer a;
+
+	return g->acts || (recv(g->fd, &a, sizeof a, MSG_DONTWAIT | MSG_PEEK) == sizeof a &&
+			   a.seq == GUARD_ACTS);
+}
+
 bool guard_lives(const struct guard *g)
 {
-	return !g->dead && pidfd_wait(g->pidfd, 0) != 1;
+	return !g->dead && !acts(g) && pidfd_wait(g->pidfd, 0) != 1;
 }
 
 /* Everybody who waits hears of it, then the engine. */
@@ -114,7 +123,9 @@ static int on_answer(sd_event_source *s, int fd, uint32_t revents, void *data)
 	struct guard_answer a;
 	ssize_t n = recv(fd, &a, sizeof a, MSG_DONTWAIT);
 
-	if (n == sizeof a)
+	if (n == sizeof a && a.seq == GUARD_ACTS)
+		g->acts = true; /* its end, which follows, tells the engine */
+	else if (n == sizeof a)
 		answered(g, a.seq);
 	else if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
 		died(g);

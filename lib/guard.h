@@ -37,7 +37,8 @@ void guard_forget(struct guard *g, struct netns_id id);
 /* Everything is reverted: the deadline is off, however long the run goes on measuring. */
 void guard_disarm(struct guard *g);
 pid_t guard_pid(const struct guard *g);
-bool guard_lives(const struct guard *g); /* asked of the kernel, before the loop hears of it */
+/* False for one that has died, or reverts, though the loop has not heard of it yet. */
+bool guard_lives(const struct guard *g);
 /* Tells the guard to leave, without waiting for it. */
 void guard_free(struct guard *g);
 DEFINE_AUTOPTR(guard, guard_free);

@@ -180,10 +180,12 @@ int guard_main(int argc, char **argv)
 	o = watch_owner(&w, sigfd);
 	if (o == LEAVE || !w.journal)
 		return 0;
-	if (o == OWNER_GONE)
+	if (o == OWNER_GONE) {
 		r = recover_dead_run(w.journal, w.broker, w.run_id, &handles, "the guard", &rest, NULL);
-	else
+	} else {
+		answer(GUARD_ACTS, 0, NULL);
 		r = recover_run(w.journal, w.broker, w.run_id, &handles, &rest, NULL);
+	}
 	if (r < 0 || restoration_left(&rest))
 		return 1;
 	if (o == OWNER_GONE)

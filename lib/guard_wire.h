@@ -16,6 +16,9 @@ enum {
 	GUARD_GRACE_MS = 5000,
 };
 
+/* The seq of what the guard says unasked, before it reverts over a living owner's head. */
+#define GUARD_ACTS UINT32_MAX
+
 enum guard_op { GUARD_HELLO, GUARD_HOLD, GUARD_FORGET, GUARD_DISARM, GUARD_LEAVE };
 
 struct guard_msg {
