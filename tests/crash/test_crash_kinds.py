@@ -14,6 +14,7 @@ import harness
 from crash_case import FAULT_POINTS, STEPS
 
 LEGS = "host lab"
+PATIENT = True
 LAB = f"crash-{os.getpid()}"
 # What comes before the fault is the same for every kind (test_crash.py); and the lab's kernel is
 # slow: the points around the change are what it has code of its own for.

@@ -21,6 +21,7 @@ LEGS = "host lab"
 DELAY = "action: delay, delay: {latency: %dms}, direction: %s"
 
 
+@harness.patient
 class Together(net_case.NetCase):
     def start(self, *specs, **kw):
         """All planned before any is injected, in a run's manner; the state before."""

@@ -36,8 +36,8 @@ class Tun(TunCase):
             ip("-n", A, "route", "add", dest, "dev", "va")
             rig = self.rig("action: delay, delay: {latency: 40ms}, direction: to", backend="engine")
             before = rig.start()
-            effect = harness.wait_for(lambda: self.felt(rig), "an effect", 10)
-            self.assertIn("RTT +4", effect["measured"])
+            # The median settles: a busy guest holds the first probes back.
+            harness.wait_for(lambda: "RTT +4" in self.felt(rig), "an effect of 40 ms", 30)
             self.assertEqual(rig.back(), before)
             ip("-n", A, "route", "del", dest, "dev", "va")
 
@@ -45,7 +45,7 @@ class Tun(TunCase):
     def felt(rig):
         rig.do("tick")
         effect = rig.do("effect")
-        return effect if effect["state"] == "measured" else None
+        return effect["measured"] if effect["state"] == "measured" else ""
 
     def test_delay_to(self):
         self.check(40, "to", 1)
