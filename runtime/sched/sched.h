@@ -97,7 +97,11 @@ struct p {
 	struct p *next; /* idle list */
 	/* One a switch, one a system call; only the owner adds, sysmon reads. */
 	_Atomic uint32_t tick, syscall_tick;
-	_Atomic uint32_t preempt; /* sysmon wants its coroutine off; cleared by each switch */
+	_Atomic uint32_t preempt; /* its coroutine is to leave; cleared when the scheduler looks */
+	/* The owner's own: switches until the scheduler looks at timers and the global queue, and its
+	 * tick when it last took from that first. */
+	int32_t look_in;
+	uint32_t global_at;
 	uint64_t id_next, id_end; /* a batch of ids */
 	_Atomic uint64_t started, ended; /* coroutines; only the owner adds */
 	_Atomic uint32_t retiring; /* there are too many Ps: give this one up at the next switch */

@@ -40,13 +40,8 @@ static inline struct rt_co *quick_next(struct m *m)
 	struct rt_co *co;
 	bool inherit;
 
-	if (!p || atomic_load_explicit(&sched.stopping, memory_order_relaxed) ||
-	    atomic_load_explicit(&p->retiring, memory_order_relaxed) ||
-	    atomic_load_explicit(&p->preempt, memory_order_relaxed) ||
-	    count_read(&p->tick) % GLOBAL_TURN == GLOBAL_TURN - 1)
-		return NULL;
-	if (count_read(&p->tick) % TIMER_TURN == 0 &&
-	    atomic_load_explicit(&p->timers.first, memory_order_relaxed))
+	/* Who stops the world or takes Ps away sets preempt too. */
+	if (!p || --p->look_in <= 0 || atomic_load_explicit(&p->preempt, memory_order_relaxed))
 		return NULL;
 	co = runq_get(p, &inherit);
 	if (co)
@@ -54,7 +49,7 @@ static inline struct rt_co *quick_next(struct m *m)
 	return co;
 }
 
-void schedule_leave(struct m *m, void (*after)(struct m *m, struct rt_co *left))
+static inline void leave(struct m *m, void (*after)(struct m *m, struct rt_co *left))
 {
 	struct rt_co *self = m->cur, *next;
 
@@ -64,6 +59,11 @@ void schedule_leave(struct m *m, void (*after)(struct m *m, struct rt_co *left))
 	if (!next)
 		m->cur = NULL;
 	switch_to(m, self, next);
+}
+
+void schedule_leave(struct m *m, void (*after)(struct m *m, struct rt_co *left))
+{
+	leave(m, after);
 }
 
 static void after_park(struct m *m, struct rt_co *co)
@@ -92,7 +92,7 @@ int co_park(enum wait_reason reason, bool (*unlock)(struct rt_co *co, void *arg)
 	m->unlock_arg = arg;
 	obs_parks(self);
 	obs_trace(TRACE_PARK, self->id, reason);
-	schedule_leave(m, after_park);
+	leave(m, after_park);
 	obs_parked(self, reason);
 	return self->woken_with;
 }
@@ -162,7 +162,7 @@ void rt_yield(void)
 	struct m *m = this_m();
 
 	obs_trace(TRACE_YIELD, m->cur->id, 0);
-	schedule_leave(m, after_yield);
+	leave(m, after_yield);
 	poll_here();
 }
 
@@ -320,9 +320,11 @@ static struct rt_co *look(struct m *m, int64_t *ret_first)
 	if (atomic_load_explicit(&p->preempt, memory_order_relaxed))
 		atomic_store_explicit(&p->preempt, 0, memory_order_relaxed);
 	*ret_first = now ? timers_run(p, now, NULL) : 0;
-	count_up(&p->tick);
-	if (count_read(&p->tick) % GLOBAL_TURN == 0)
+	p->look_in = now ? TIMER_TURN : GLOBAL_TURN;
+	if (count_read(&p->tick) - p->global_at >= GLOBAL_TURN) {
+		p->global_at = count_read(&p->tick);
 		co = take_global(p, 1);
+	}
 	if (!co)
 		co = runq_get(p, &inherit);
 	if (!co)
