@@ -71,12 +71,19 @@ static struct {
 	struct helper taker, blocker;
 	_Atomic int stop_wanted, end;
 	_Atomic uint64_t stops;
+	const char *why_not; /* taken */
 	struct rt_co *bystander, *stopper;
 } st;
 
 static bool is_managed(uintptr_t pc)
 {
 	return pc >= (uintptr_t)__start_rt_managed && pc < (uintptr_t)__stop_rt_managed;
+}
+
+static void note_not_taken(const char *why)
+{
+	st.report->not_taken++;
+	st.why_not = why;
 }
 
 static bool is_runtime(uintptr_t pc)
@@ -142,7 +149,7 @@ static void act(ucontext_t *u)
 		preempt_interrupted(m, u, false);
 		/* Held here, the thread has seen the world stopped and go on. */
 		if (atomic_load(&st.stops) == stops)
-			st.report->not_taken++;
+			note_not_taken("the thread was not held");
 		stop_tracing(regs, BACK);
 		return;
 	}
@@ -151,7 +158,7 @@ static void act(ucontext_t *u)
 	atomic_store(&m->p->preempt, 1);
 	preempt_interrupted(m, u, false);
 	if ((uintptr_t)regs[REG_RIP] == pc) {
-		st.report->not_taken++;
+		note_not_taken("the request was refused");
 		stop_tracing(regs, BACK);
 		return;
 	}
@@ -433,9 +440,9 @@ static uint64_t run_to(const struct kernel *k, uint64_t n, uint64_t foreign, uin
 	if (st.breakpoint) { /* the kernel took another way this time */
 		*st.breakpoint = st.byte;
 		st.breakpoint = NULL;
-		st.report->not_taken++;
+		note_not_taken("the kernel took another way");
 	} else if (atomic_load(&st.state) == WALK) {
-		st.report->not_taken++;
+		note_not_taken("the foreign code took another way");
 	}
 	atomic_store(&st.state, OFF);
 	return value;
@@ -453,6 +460,9 @@ static uint64_t pass(const struct kernel *k, uint64_t n, uint64_t foreign, uint6
 		st.report->not_taken = not_taken;
 		value = run_to(k, n, foreign, seed);
 	}
+	if (st.report->not_taken > not_taken && !st.report->first_wrong[0])
+		snprintf(st.report->first_wrong, sizeof st.report->first_wrong, "at instruction %llu: %s",
+			 (unsigned long long)n, st.why_not);
 	return value;
 }
 
