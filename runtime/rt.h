@@ -44,7 +44,7 @@ enum rt_preempt_mode {
 	RT_PREEMPT_ALL,         /* polls and signals */
 	RT_PREEMPT_COOPERATIVE, /* polls and calls of this header only */
 	RT_PREEMPT_PAGE,        /* cooperative; the world is stopped by the polling page */
-	RT_PREEMPT_SIGNAL,      /* signals; RT_POLL finds nothing */
+	RT_PREEMPT_SIGNAL,      /* signals; RT_POLL finds those that came at the wrong moment */
 };
 
 struct rt_options {

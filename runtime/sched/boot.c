@@ -72,6 +72,7 @@ static void reset(const struct rt_options *o)
 	atomic_store(&sched.global_n, 0);
 	atomic_store(&sched.spinning, 0);
 	atomic_store(&sched.wanted_ms, 0);
+	atomic_store(&sched.starting_ms, 0);
 	atomic_store(&sched.next_id, 0);
 	atomic_store(&sched.last_poll, sched.start_ns);
 	atomic_store(&sched.poll_until, 0);

@@ -230,14 +230,25 @@ static void inject(struct rt_co *co, ucontext_t *u)
 	r[REG_RIP] = (greg_t)(uintptr_t)rt_preempt_entry;
 }
 
+/* Where the poll word is not the request itself, it is set for the next poll when a signal came at the
+ * wrong moment: a coroutine that is in the runtime most of the time would be hit elsewhere by chance
+ * only. */
+static void leave_flag(void)
+{
+	if (!polls_work())
+		__atomic_store_n(poll_word, 1, __ATOMIC_SEQ_CST);
+}
+
 void preempt_interrupted(struct m *m, void *context, bool at_poll)
 {
 	ucontext_t *u = context;
 	uintptr_t pc = (uintptr_t)u->uc_mcontext.gregs[REG_RIP];
 	struct rt_co *co;
 
-	if (!may_leave(m))
+	if (!may_leave(m)) {
+		leave_flag();
 		return;
+	}
 	co = m->cur;
 	if (atomic_load(&co->state) != CO_RUNNING)
 		return;
@@ -251,10 +262,14 @@ void preempt_interrupted(struct m *m, void *context, bool at_poll)
 			return;
 		if (at_poll || !is_in(pc, __start_rt_text, __stop_rt_text))
 			stop_hold(m, m->p, u);
+		else
+			leave_flag();
 		return;
 	}
 	if (atomic_load(&m->p->preempt) && preempt_is_managed(pc))
 		inject(co, u);
+	else
+		leave_flag();
 }
 
 void rt_preempt_off(void)

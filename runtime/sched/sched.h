@@ -180,6 +180,7 @@ struct sched {
 	_Atomic uint32_t n_idle_ps; /* written under the lock */
 	_Atomic uint32_t spinning;  /* Ms that look for work */
 	_Atomic uint32_t wanted_ms; /* threads that sysmon is to make */
+	_Atomic uint32_t starting_ms; /* made, and not yet looking for a P */
 	struct p *ps[PROCS_MAX]; /* made once, never freed */
 	_Atomic uint32_t n_made;  /* of ps */
 	_Atomic uint32_t n_procs; /* Ps that are not dead; set when their number is to change */

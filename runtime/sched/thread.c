@@ -42,6 +42,7 @@ static void *thread_entry(void *arg)
 	annotate_thread(m);
 	signals_init_thread(m);
 	obs_thread_begins(m);
+	atomic_fetch_sub(&sched.starting_ms, 1);
 	schedule_loop(m);
 	obs_thread_ends(m);
 	signals_done_thread(m);
@@ -109,7 +110,11 @@ void thread_start(struct p *p, bool spinning)
 		 * this one must not wait for it with a P in hand. */
 		p_set(p, P_RUNNING, P_IDLE);
 		p_idle_put(p);
-		atomic_fetch_add(&sched.wanted_ms, 1);
+		/* One on its way serves the next idle P: until it is there, everybody who makes work comes
+		 * by here. */
+		if (atomic_load(&sched.wanted_ms) + atomic_load(&sched.starting_ms) <
+		    atomic_load(&sched.n_idle_ps))
+			atomic_fetch_add(&sched.wanted_ms, 1);
 	}
 	/* Under the lock, where this thread is not stopped between taking the P and passing it on.
 	 * release: pairs with the acquire in thread_stop() */
@@ -130,6 +135,7 @@ void threads_make(void)
 	while (atomic_load(&sched.wanted_ms)) {
 		struct m *m = new_thread();
 
+		atomic_fetch_add(&sched.starting_ms, 1);
 		/* From here it is counted as a thread: it may go idle, and look for a deadlock, at once. */
 		atomic_fetch_sub(&sched.wanted_ms, 1);
 		launch(m);

@@ -8,6 +8,8 @@
  *             then the coroutine is sent away as preempt_interrupted() does it, or the thread held
  *             for a stopped world
  *   OVER      one step over a hit that was not the right one yet
+ *   WALK      for a stop in foreign code, which other threads run too and no breakpoint can be set
+ *             in: stepping from the managed call on
  *   INJECTED  the first instructions of rt_preempt_entry: until it has saved the flags, with the
  *             trap flag in them
  *   AWAY      full speed; when the flags are restored, possibly on another thread, the trap comes
@@ -24,32 +26,26 @@
 
 #include "../../runtime/sched/sched.h"
 
-#include <cpuid.h>
+#include "seen.h"
+
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <ucontext.h>
 
-#define TRAP_FLAG 0x100
-#define DIRECTION_FLAG 0x400
-#define RESUME_FLAG 0x10000
 #define WAIT_NS (10 * RT_SEC)
+#define SEED 0x9e3779b97f4a7c15
 
-enum { XSTATE_MAX = 8192, TRACE_MAX = 1 << 14, SAVED_FLAGS_AT = 4, TRIES = 5 };
+enum { TRACE_MAX = 1 << 14, SAVED_FLAGS_AT = 4, TRIES = 50, FOREIGN_MAX = 200, RECORDS_MIN = 4, RECORDS_MAX = 200 };
 
 const char *const step_action_names[STEP_ACTIONS] = {"same-thread", "other-thread", "stop"};
 
 uint64_t step_call(uint64_t (*fn)(uint64_t seed), uint64_t seed);
-extern const char step_call_end[], __start_rt_managed[], __stop_rt_managed[];
+extern const char step_call_end[], __start_rt_managed[], __stop_rt_managed[], __start_rt_text[],
+	__stop_rt_text[];
 
-enum state { OFF, RECORD, RUN, OVER, INJECTED, AWAY, BACK };
-
-/* What a program can see of the processor, in one form whatever XSAVE left out. */
-struct seen {
-	greg_t regs[NGREG];
-	uint8_t vector[XSTATE_MAX];
-};
+enum state { OFF, RECORD, RUN, OVER, WALK, INJECTED, AWAY, BACK };
 
 /* A coroutine that is asked for in each pass and waits between. */
 struct helper {
@@ -62,7 +58,11 @@ static struct {
 	enum step_action action;
 	uintptr_t trace[TRACE_MAX];
 	uint64_t n_trace, target; /* from 1 */
-	uint64_t hits_wanted, hits;
+	/* foreign_after[i]: instructions of foreign code between i and the next managed one. */
+	uint32_t foreign_after[TRACE_MAX];
+	uint64_t foreign; /* to act at, from 1 after the target; 0: at the target itself */
+	bool walks;       /* the first pass steps through foreign code as well */
+	uint64_t hits_wanted, hits, walked;
 	unsigned traps;
 	struct m *from;
 	uint8_t *breakpoint, byte; /* NULL: none is set */
@@ -70,6 +70,9 @@ static struct {
 	struct step_report *report;
 	struct helper taker, blocker;
 	_Atomic int stop_wanted, end;
+	_Atomic uint64_t stops;
+	const char *why_not; /* taken */
+	struct rt_co *bystander, *stopper;
 } st;
 
 static bool is_managed(uintptr_t pc)
@@ -77,41 +80,15 @@ static bool is_managed(uintptr_t pc)
 	return pc >= (uintptr_t)__start_rt_managed && pc < (uintptr_t)__stop_rt_managed;
 }
 
-/* Comparing ----------------------------------------------------------------------------------- */
-
-static void look_at_vector(const uint8_t *x, uint8_t *to)
+static void note_not_taken(const char *why)
 {
-	uint64_t there = ~0ull;
-	uint32_t magic, size, offset, c, d;
-
-	memcpy(&magic, x + 464, sizeof magic);
-	if (magic == FP_XSTATE_MAGIC1)
-		memcpy(&there, x + 512, sizeof there);
-	memset(to, 0, XSTATE_MAX);
-	memcpy(to + 24, x + 24, 4); /* MXCSR */
-	if (there & 1) {
-		memcpy(to, x, 5); /* control, status, tags */
-		memcpy(to + 32, x + 32, 128);
-	} else {
-		to[0] = 0x7f;
-		to[1] = 0x03;
-	}
-	if (there & 2)
-		memcpy(to + 160, x + 160, 256);
-	for (unsigned i = 2; magic == FP_XSTATE_MAGIC1 && i < 8; i++) {
-		if (i == 3 || i == 4 || !(there & 1u << i))
-			continue;
-		__cpuid_count(0xd, i, size, offset, c, d);
-		if (size && offset + size <= XSTATE_MAX)
-			memcpy(to + offset, x + offset, size);
-	}
+	st.report->not_taken++;
+	st.why_not = why;
 }
 
-static void look_at(const ucontext_t *u, struct seen *to)
+static bool is_runtime(uintptr_t pc)
 {
-	memcpy(to->regs, u->uc_mcontext.gregs, sizeof to->regs);
-	to->regs[REG_EFL] &= ~(greg_t)(TRAP_FLAG | RESUME_FLAG);
-	look_at_vector((const uint8_t *)u->uc_mcontext.fpregs, to->vector);
+	return pc >= (uintptr_t)__start_rt_text && pc < (uintptr_t)__stop_rt_text;
 }
 
 static void note_state(const char *what)
@@ -121,28 +98,6 @@ static void note_state(const char *what)
 	if (!r->wrong_state++ && !r->first_wrong[0])
 		snprintf(r->first_wrong, sizeof r->first_wrong, "at instruction %llu: %s",
 			 (unsigned long long)st.target, what);
-}
-
-static void compare(void)
-{
-	static const int regs[] = {REG_R8, REG_R9, REG_R10, REG_R11, REG_R12, REG_R13, REG_R14,
-				   REG_R15, REG_RDI, REG_RSI, REG_RBP, REG_RBX, REG_RDX, REG_RAX,
-				   REG_RCX, REG_RSP, REG_RIP, REG_EFL};
-	static const char *const names[] = {"r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "rdi",
-					    "rsi", "rbp", "rbx", "rdx", "rax", "rcx", "rsp", "rip",
-					    "flags"};
-	char what[64] = "";
-
-	for (unsigned i = 0; i < sizeof regs / sizeof *regs && !what[0]; i++)
-		if (st.before.regs[regs[i]] != st.after.regs[regs[i]])
-			snprintf(what, sizeof what, "%s %#llx became %#llx", names[i],
-				 st.before.regs[regs[i]], st.after.regs[regs[i]]);
-	for (unsigned i = 0; i < XSTATE_MAX && !what[0]; i++)
-		if (st.before.vector[i] != st.after.vector[i])
-			snprintf(what, sizeof what, "byte %u of the XSAVE area %#x became %#x", i,
-				 st.before.vector[i], st.after.vector[i]);
-	if (what[0])
-		note_state(what);
 }
 
 /* The trap ------------------------------------------------------------------------------------ */
@@ -183,14 +138,18 @@ static void act(ucontext_t *u)
 	uintptr_t pc = (uintptr_t)regs[REG_RIP];
 
 	st.report->passes++;
-	look_at(u, &st.before);
+	seen_take(u, &st.before);
 	st.from = m;
 	st.traps = 0;
 	if (st.action == STEP_STOP) {
+		uint64_t stops = atomic_load(&st.stops);
+
 		atomic_store(&st.stop_wanted, 1);
-		if (!wait_until((_Atomic int *)&sched.stopping))
-			st.report->not_taken++;
+		wait_until((_Atomic int *)&sched.stopping);
 		preempt_interrupted(m, u, false);
+		/* Held here, the thread has seen the world stopped and go on. */
+		if (atomic_load(&st.stops) == stops)
+			note_not_taken("the thread was not held");
 		stop_tracing(regs, BACK);
 		return;
 	}
@@ -199,12 +158,25 @@ static void act(ucontext_t *u)
 	atomic_store(&m->p->preempt, 1);
 	preempt_interrupted(m, u, false);
 	if ((uintptr_t)regs[REG_RIP] == pc) {
-		st.report->not_taken++;
+		note_not_taken("the request was refused");
 		stop_tracing(regs, BACK);
 		return;
 	}
 	trace_on(regs);
 	atomic_store(&st.state, INJECTED);
+}
+
+/* Stepping is slow: without this sysmon asks the coroutine to leave, and the next poll takes its
+ * slow way. */
+static void be_new_to_sysmon(void)
+{
+	struct p *p = this_m()->p;
+
+	if (!p)
+		return;
+	count_up(&p->tick);
+	atomic_store(&p->preempt, 0);
+	preempt_poll_settle();
 }
 
 /* In the first pass: an instruction was executed, and this is where the next one is. */
@@ -214,9 +186,17 @@ static void record(greg_t *regs)
 
 	if (pc >= (uintptr_t)step_call && pc < (uintptr_t)step_call_end)
 		return;
+	be_new_to_sysmon();
 	if (is_managed(pc)) {
-		if (st.n_trace < TRACE_MAX)
+		if (st.n_trace < TRACE_MAX) {
+			st.foreign_after[st.n_trace] = 0;
 			st.trace[st.n_trace++] = pc;
+		}
+		return;
+	}
+	if (st.walks && !is_runtime(pc)) {
+		if (st.n_trace)
+			st.foreign_after[st.n_trace - 1]++;
 		return;
 	}
 	/* A call out of managed text. */
@@ -235,12 +215,25 @@ static void on_breakpoint(ucontext_t *u)
 	if (atomic_load(&st.state) == RECORD) {
 		trace_on(regs);
 		record(regs);
-	} else if (++st.hits == st.hits_wanted) {
+	} else if (++st.hits == st.hits_wanted && !st.foreign) {
 		act(u);
+	} else if (st.hits == st.hits_wanted) {
+		st.walked = 0;
+		trace_on(regs);
+		atomic_store(&st.state, WALK);
 	} else {
 		trace_on(regs);
 		atomic_store(&st.state, OVER);
 	}
+}
+
+static void compare(const ucontext_t *u)
+{
+	char what[80];
+
+	seen_take(u, &st.after);
+	if (seen_differ(&st.before, &st.after, what, sizeof what))
+		note_state(what);
 }
 
 static void on_trap(int sig, siginfo_t *si, void *context)
@@ -260,6 +253,12 @@ static void on_trap(int sig, siginfo_t *si, void *context)
 		set_breakpoint(st.trace[st.target - 1]);
 		stop_tracing(regs, RUN);
 		return;
+	case WALK:
+		be_new_to_sysmon();
+		if (is_runtime((uintptr_t)regs[REG_RIP]) || ++st.walked < st.foreign)
+			return;
+		act(u);
+		return;
 	case INJECTED:
 		if (++st.traps == SAVED_FLAGS_AT)
 			stop_tracing(regs, AWAY);
@@ -267,8 +266,7 @@ static void on_trap(int sig, siginfo_t *si, void *context)
 	case AWAY:
 		if (!is_managed((uintptr_t)regs[REG_RIP]))
 			return; /* the last instructions of rt_preempt_entry */
-		look_at(u, &st.after);
-		compare();
+		compare(u);
 		st.report->moved += this_m() != st.from;
 		stop_tracing(regs, BACK);
 		return;
@@ -292,13 +290,13 @@ static bool announce(struct rt_co *co, void *arg)
 
 static void await_call(struct helper *h)
 {
+	const char *wrong;
+
 	atomic_store(&h->running, 0);
 	co_park(WAIT_FOREVER, announce, h);
-	/* What the worker left in the flags is not its successor's business. */
-	if (__builtin_ia32_readeflags_u64() & DIRECTION_FLAG) {
-		__asm__ volatile("cld");
-		note_state("the direction flag is set in another coroutine");
-	}
+	wrong = seen_foreign_state();
+	if (wrong)
+		note_state(wrong);
 	atomic_store(&h->running, 1);
 }
 
@@ -351,15 +349,28 @@ static void *block(void *arg)
 	return NULL;
 }
 
-static void nothing(void *arg)
+/* Whom the worker leaves its thread to when it is to come back to the same one. */
+static void *stand_by(void *arg)
 {
+	while (!atomic_load(&st.end)) {
+		const char *wrong = seen_across_yield();
+
+		if (wrong)
+			note_state(wrong);
+	}
+	return NULL;
+}
+
+static void count_stop(void *arg)
+{
+	atomic_fetch_add(&st.stops, 1);
 }
 
 static void *stopper(void *arg)
 {
 	while (!atomic_load(&st.end)) {
 		if (atomic_exchange(&st.stop_wanted, 0))
-			rt_stop_world("exhaustive", nothing, NULL);
+			rt_stop_world("exhaustive", count_stop, NULL);
 		rt_yield();
 	}
 	return NULL;
@@ -371,19 +382,30 @@ static void yield_until(_Atomic int *what)
 		rt_yield();
 }
 
-/* Until two passes went the same way. */
-static uint64_t record_pass(const struct kernel *k, uint64_t seed)
+/* A pass in which a poll took its slow way is longer than the others: the shortest trace that came
+ * twice. */
+static bool record_pass(const struct kernel *k, uint64_t seed, uint64_t *ret_value)
 {
-	uint64_t value, last = 0;
+	static uintptr_t shortest[TRACE_MAX];
+	uint64_t n_shortest = UINT64_MAX;
 
-	do {
-		last = st.n_trace;
+	for (int i = 0; i < RECORDS_MAX; i++) {
+		bool same;
+
 		st.n_trace = 0;
 		atomic_store(&st.state, RECORD);
-		value = step_call(k->fn, seed);
+		*ret_value = step_call(k->fn, seed);
 		atomic_store(&st.state, OFF);
-	} while (st.n_trace != last);
-	return value;
+		same = st.n_trace == n_shortest &&
+		       !memcmp(st.trace, shortest, n_shortest * sizeof *shortest);
+		if (same && i >= RECORDS_MIN)
+			return true;
+		if (st.n_trace < n_shortest) {
+			n_shortest = st.n_trace;
+			memcpy(shortest, st.trace, n_shortest * sizeof *shortest);
+		}
+	}
+	return false;
 }
 
 static uint64_t count_hits(uint64_t n)
@@ -395,7 +417,7 @@ static uint64_t count_hits(uint64_t n)
 	return hits;
 }
 
-static uint64_t run_to(const struct kernel *k, uint64_t n, uint64_t seed)
+static uint64_t run_to(const struct kernel *k, uint64_t n, uint64_t foreign, uint64_t seed)
 {
 	uint64_t value;
 
@@ -404,6 +426,7 @@ static uint64_t run_to(const struct kernel *k, uint64_t n, uint64_t seed)
 		yield_until(&st.taker.ready);
 	}
 	st.target = n;
+	st.foreign = foreign;
 	st.hits = 0;
 	st.hits_wanted = count_hits(n);
 	atomic_store(&st.state, RUN);
@@ -411,12 +434,15 @@ static uint64_t run_to(const struct kernel *k, uint64_t n, uint64_t seed)
 		call(&st.taker);
 		yield_until(&st.taker.running);
 	}
+	be_new_to_sysmon();
 	set_breakpoint(st.trace[n - 1]);
 	value = k->fn(seed);
 	if (st.breakpoint) { /* the kernel took another way this time */
 		*st.breakpoint = st.byte;
 		st.breakpoint = NULL;
-		st.report->not_taken++;
+		note_not_taken("the kernel took another way");
+	} else if (atomic_load(&st.state) == WALK) {
+		note_not_taken("the foreign code took another way");
 	}
 	atomic_store(&st.state, OFF);
 	return value;
@@ -424,16 +450,19 @@ static uint64_t run_to(const struct kernel *k, uint64_t n, uint64_t seed)
 
 /* One turn in 61 the scheduler looks at the global queue first, and the worker stays where it was; and
  * sysmon's request makes a poll take its slow way. */
-static uint64_t pass(const struct kernel *k, uint64_t n, uint64_t seed)
+static uint64_t pass(const struct kernel *k, uint64_t n, uint64_t foreign, uint64_t seed)
 {
 	uint64_t moved = st.report->moved, not_taken = st.report->not_taken;
-	uint64_t value = run_to(k, n, seed);
+	uint64_t value = run_to(k, n, foreign, seed);
 
 	for (int i = 0; i < TRIES && (st.report->not_taken > not_taken ||
 				      (st.action == STEP_OTHER && st.report->moved == moved)); i++) {
 		st.report->not_taken = not_taken;
-		value = run_to(k, n, seed);
+		value = run_to(k, n, foreign, seed);
 	}
+	if (st.report->not_taken > not_taken && !st.report->first_wrong[0])
+		snprintf(st.report->first_wrong, sizeof st.report->first_wrong, "at instruction %llu: %s",
+			 (unsigned long long)n, st.why_not);
 	return value;
 }
 
@@ -464,40 +493,78 @@ static void end_helper(struct helper *h)
 	rt_join(h->co, NULL);
 }
 
-void step_kernel(const struct kernel *k, enum step_action a, struct step_report *ret)
+static void check_pass(const struct kernel *k, uint64_t n, uint64_t foreign, uint64_t want)
 {
-	const uint64_t seed = 0x9e3779b97f4a7c15;
-	uint64_t want = k->fn(seed);
-	struct rt_co *stops = NULL;
+	struct step_report *r = st.report;
+	uint64_t got = pass(k, n, foreign, SEED);
 
-	memset(ret, 0, sizeof *ret);
-	memset(&st, 0, sizeof st);
-	st.report = ret;
-	st.action = a;
-	if (a == STEP_STOP)
-		stops = rt_spawn(stopper, NULL, NULL);
-	if (a == STEP_OTHER) {
+	if (got != want && !r->wrong_value++ && !r->first_wrong[0])
+		snprintf(r->first_wrong, sizeof r->first_wrong,
+			 "at instruction %llu + %llu: the kernel's value is %#llx, not %#llx",
+			 (unsigned long long)n, (unsigned long long)foreign, (unsigned long long)got,
+			 (unsigned long long)want);
+}
+
+/* Evenly spread over the foreign instructions of the trace. */
+static void check_foreign(const struct kernel *k, uint64_t want)
+{
+	uint64_t all = 0, every, seen = 0;
+
+	for (uint64_t i = 0; i < st.n_trace; i++)
+		all += st.foreign_after[i];
+	every = all / FOREIGN_MAX + 1;
+	for (uint64_t i = 0; i < st.n_trace; i++)
+		for (uint32_t f = 1; f <= st.foreign_after[i]; f++)
+			if (++seen % every == 0) {
+				st.report->foreign++;
+				check_pass(k, i + 1, f, want);
+			}
+}
+
+static void begin_helpers(void)
+{
+	if (st.action == STEP_STOP)
+		st.stopper = rt_spawn(stopper, NULL, NULL);
+	if (st.action == STEP_SAME)
+		st.bystander = rt_spawn(stand_by, NULL, NULL);
+	if (st.action == STEP_OTHER) {
 		st.taker.co = rt_spawn(take, NULL, NULL);
 		st.blocker.co = rt_spawn(block, NULL, NULL);
 	}
-	ret->wrong_value += record_pass(k, seed) != want;
-	ret->instructions = st.n_trace;
-	ret->addresses = count_addresses();
-	for (uint64_t n = 1; n <= ret->instructions; n++) {
-		uint64_t got = pass(k, n, seed);
+}
 
-		if (got != want && !ret->wrong_value++ && !ret->first_wrong[0])
-			snprintf(ret->first_wrong, sizeof ret->first_wrong,
-				 "at instruction %llu: the kernel's value is %#llx, not %#llx",
-				 (unsigned long long)n, (unsigned long long)got, (unsigned long long)want);
-	}
-	if (a == STEP_OTHER) {
+static void end_helpers(void)
+{
+	if (st.action == STEP_OTHER) {
 		yield_until(&st.taker.ready);
 		yield_until(&st.blocker.ready);
 	}
 	atomic_store(&st.end, 1);
 	end_helper(&st.taker);
 	end_helper(&st.blocker);
-	if (stops)
-		rt_join(stops, NULL);
+	if (st.stopper)
+		rt_join(st.stopper, NULL);
+	if (st.bystander)
+		rt_join(st.bystander, NULL);
+}
+
+void step_kernel(const struct kernel *k, enum step_action a, struct step_report *ret)
+{
+	uint64_t want = k->fn(SEED), got;
+
+	memset(ret, 0, sizeof *ret);
+	memset(&st, 0, sizeof st);
+	st.report = ret;
+	st.action = a;
+	st.walks = a == STEP_STOP && k->calls_foreign;
+	begin_helpers();
+	if (!record_pass(k, SEED, &got) && ++ret->not_taken)
+		snprintf(ret->first_wrong, sizeof ret->first_wrong, "no two passes went the same way");
+	ret->wrong_value += got != want;
+	ret->instructions = st.n_trace;
+	ret->addresses = count_addresses();
+	for (uint64_t n = 1; n <= ret->instructions; n++)
+		check_pass(k, n, 0, want);
+	check_foreign(k, want);
+	end_helpers();
 }

@@ -10,7 +10,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define COPY_BYTES ((size_t)1 << 30)
 
 uint64_t foreign_errno_sum(int value, uint64_t turns)
 {
@@ -31,6 +30,8 @@ uint64_t foreign_errno(int value, uint64_t turns)
 	return sum;
 }
 
+size_t foreign_copy_bytes = (size_t)1 << 30;
+
 void foreign_getppid(void)
 {
 	syscall(SYS_getppid);
@@ -42,12 +43,12 @@ static struct {
 
 static char *huge(void)
 {
-	char *p = mmap(NULL, COPY_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *p = mmap(NULL, foreign_copy_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (p == MAP_FAILED)
 		return NULL;
-	madvise(p, COPY_BYTES, MADV_HUGEPAGE);
-	for (size_t i = 0; i < COPY_BYTES; i += 4096)
+	madvise(p, foreign_copy_bytes, MADV_HUGEPAGE);
+	for (size_t i = 0; i < foreign_copy_bytes; i += 4096)
 		p[i] = 1;
 	return p;
 }
@@ -61,13 +62,13 @@ bool foreign_copy_begin(void)
 
 void foreign_copy(void)
 {
-	memcpy(copy.to, copy.from, COPY_BYTES);
+	memcpy(copy.to, copy.from, foreign_copy_bytes);
 }
 
 void foreign_copy_end(void)
 {
-	munmap(copy.from, COPY_BYTES);
-	munmap(copy.to, COPY_BYTES);
+	munmap(copy.from, foreign_copy_bytes);
+	munmap(copy.to, foreign_copy_bytes);
 }
 
 static struct {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* Sets errno and reads it again and again: the same value comes out as from _sum(), if it stays. */
@@ -10,7 +11,8 @@ uint64_t foreign_errno_sum(int value, uint64_t turns);
 
 void foreign_getppid(void);
 
-/* One memcpy of 1 GiB. */
+/* One memcpy of so much, 1 GiB unless set otherwise before _begin. */
+extern size_t foreign_copy_bytes;
 bool foreign_copy_begin(void);
 void foreign_copy(void);
 void foreign_copy_end(void);

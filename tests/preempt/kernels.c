@@ -104,19 +104,29 @@ static uint64_t errno_in_flight(uint64_t seed)
 	return seed;
 }
 
+static uint64_t call_kernel(uint64_t seed)
+{
+	for (int i = 0; i < 3; i++) {
+		foreign_getppid();
+		seed = mix(seed + (uint64_t)i);
+	}
+	return seed;
+}
+
 const struct kernel kernels[] = {
-	{"avx", kernel_avx},
-	{"direction-flag", kernel_direction},
-	{"errno", errno_in_flight},
-	{"flags", kernel_flags},
-	{"libc", call_libc},
-	{"loop-with-polls", loop_with_polls},
-	{"recursion", recursion},
-	{"red-zone", kernel_red_zone},
-	{"runtime", call_runtime},
-	{"sse", kernel_sse},
-	{"string", string_instruction},
-	{"tight-loop", tight_loop},
-	{"x87", kernel_x87},
+	{"avx", kernel_avx, false},
+	{"direction-flag", kernel_direction, false},
+	{"errno", errno_in_flight, true},
+	{"flags", kernel_flags, false},
+	{"libc", call_libc, true},
+	{"loop-with-polls", loop_with_polls, false},
+	{"recursion", recursion, false},
+	{"red-zone", kernel_red_zone, false},
+	{"runtime", call_runtime, false},
+	{"sse", kernel_sse, false},
+	{"string", string_instruction, false},
+	{"syscall", call_kernel, true},
+	{"tight-loop", tight_loop, false},
+	{"x87", kernel_x87, false},
 };
 const size_t n_kernels = sizeof kernels / sizeof *kernels;

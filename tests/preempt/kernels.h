@@ -6,12 +6,14 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 struct kernel {
 	const char *name;
 	uint64_t (*fn)(uint64_t seed);
+	bool calls_foreign; /* a stop must hold the thread there, too */
 };
 
 extern const struct kernel kernels[];

@@ -1,6 +1,10 @@
 /* rt-preempt: see usage. */
 #include "exhaustive.h"
+#include "fault.h"
+#include "foreign.h"
 #include "matrix.h"
+#include "random.h"
+#include "report.h"
 
 #include "rt.h"
 
@@ -10,131 +14,80 @@
 #include <string.h>
 
 static const char usage[] =
-	"usage: rt-preempt matrix|exhaustive [options]\n"
+	"usage: rt-preempt matrix|exhaustive|random [options]\n"
 	"\n"
 	"matrix: stops the world under every workload in every mode; the time to safepoint against its\n"
 	"        objective. exhaustive: preempts small functions at each of their instructions.\n"
+	"random: everything at once, disturbed at random, values checked.\n"
+	"  --fault FAULT    matrix: quota, memory or sigstop meanwhile; such time is subtracted\n"
 	"  --only NAME      one workload or function\n"
 	"  --mode MODE      all, cooperative, page or signal\n"
 	"  --stops N        stops of the world a cell (default 200)\n"
+	"  --seconds S      random: how long, all modes together (default 10)\n"
+	"  --seed N         random: of the disturbances (default 1)\n"
 	"  --json FILE      the report as JSON\n"
 	"  --junit FILE     the report as JUnit XML\n"
 	"\n"
-	"exit code: 0 when every cell is as it must be, 1 when one is not, 2 usage\n";
+	"exit code: 0 when every cell is as it must be, 1 when one is not, 2 usage,\n"
+	"77 when the fault cannot be had here\n";
 
 static struct {
 	const char *only, *mode, *json, *junit;
 	unsigned stops;
-} o = {.stops = 200};
-
-/* One line of a report: what both kinds of run have in common. */
-struct line {
-	char name[64], text[256];
-	bool right;
-};
-static struct line *lines;
-static size_t n_lines;
-
-static struct line *add_line(const char *group, const char *name)
-{
-	struct line *l;
-
-	lines = realloc(lines, (n_lines + 1) * sizeof *lines);
-	if (!lines)
-		abort();
-	l = &lines[n_lines++];
-	memset(l, 0, sizeof *l);
-	snprintf(l->name, sizeof l->name, "%s/%s", name, group);
-	return l;
-}
-
-static void show(const struct line *l)
-{
-	printf("%-8s %-32s %s\n", l->right ? "ok" : "NOT OK", l->name, l->text);
-	fflush(stdout);
-}
-
-/* Reports ------------------------------------------------------------------------------------- */
-
-static FILE *open_report(const char *path)
-{
-	FILE *f = fopen(path, "w");
-
-	if (!f) {
-		perror(path);
-		exit(2);
-	}
-	return f;
-}
-
-static void write_json(const char *path)
-{
-	FILE *f = open_report(path);
-
-	fputs("[\n", f);
-	for (size_t i = 0; i < n_lines; i++)
-		fprintf(f, "  {\"name\": \"%s\", \"ok\": %s, \"text\": \"%s\"}%s\n", lines[i].name,
-			lines[i].right ? "true" : "false", lines[i].text, i + 1 < n_lines ? "," : "");
-	fputs("]\n", f);
-	fclose(f);
-}
-
-static void write_xml_text(FILE *f, const char *s)
-{
-	for (; *s; s++)
-		switch (*s) {
-		case '<': fputs("&lt;", f); break;
-		case '>': fputs("&gt;", f); break;
-		case '&': fputs("&amp;", f); break;
-		default: fputc(*s, f);
-		}
-}
-
-static void write_junit(const char *path)
-{
-	FILE *f = open_report(path);
-	size_t wrong = 0;
-
-	for (size_t i = 0; i < n_lines; i++)
-		wrong += !lines[i].right;
-	fprintf(f, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuite name=\"rt-preempt\" tests=\"%zu\" "
-		"failures=\"%zu\">\n", n_lines, wrong);
-	for (size_t i = 0; i < n_lines; i++) {
-		fprintf(f, "  <testcase classname=\"rt-preempt\" name=\"%s\">", lines[i].name);
-		fputs(lines[i].right ? "<system-out>" : "<failure>", f);
-		write_xml_text(f, lines[i].text);
-		fputs(lines[i].right ? "</system-out>" : "</failure>", f);
-		fputs("</testcase>\n", f);
-	}
-	fputs("</testsuite>\n", f);
-	fclose(f);
-}
+	double seconds;
+	uint64_t seed;
+	enum fault fault;
+} o = {.stops = 200, .seconds = 10, .seed = 1};
 
 /* The matrix ---------------------------------------------------------------------------------- */
+
+static void report_cell(struct line *l, const struct cell *c, uint64_t hits)
+{
+	l->right = cell_is_right(c) && (o.fault == FAULT_NONE || hits);
+	l->must_fail = c->must_fail;
+	report_number(l, "stops", c->stops);
+	report_number(l, "p50_us", (double)c->p50_ns / 1e3);
+	report_number(l, "p99_us", (double)c->p99_ns / 1e3);
+	report_number(l, "max_us", (double)c->max_ns / 1e3);
+	report_number(l, "limit50_us", (double)c->limit50_ns / 1e3);
+	report_number(l, "limit99_us", (double)c->limit99_ns / 1e3);
+	report_number(l, "wrong_values", (double)c->errors);
+	report_number(l, "fault_hits", (double)hits);
+	snprintf(l->text, sizeof l->text,
+		 "%u stops, time to safepoint p50 %.1f us (objective <= %.1f), p99 %.1f us (<= %.1f), max "
+		 "%.1f us: %s%s%s", c->stops, (double)c->p50_ns / 1e3, (double)c->limit50_ns / 1e3,
+		 (double)c->p99_ns / 1e3, (double)c->limit99_ns / 1e3, (double)c->max_ns / 1e3,
+		 c->kept ? "kept" : "broken",
+		 c->must_fail ? ", and it must be broken: this mode has no means to stop it" : "",
+		 c->errors ? "; WRONG VALUES" : "");
+	report_show(l);
+}
 
 static void run_matrix_cell(const struct workload *w, enum rt_preempt_mode mode)
 {
 	struct cell c = {.workload = w, .mode = mode};
-	struct line *l = add_line(mode_names[mode], w->name);
+	const char *why;
+	uint64_t hits = 0;
 
 	/* The machine may be shared: a cell that is not as it must be is run once more. */
 	for (int try = 0; try < 2 && !cell_is_right(&c); try++) {
 		c = (struct cell){.workload = w, .mode = mode};
+		why = fault_begin(o.fault);
+		if (why) {
+			fprintf(stderr, "rt-preempt: no %s here: %s\n", fault_names[o.fault], why);
+			exit(77);
+		}
 		matrix_cell(&c, o.stops);
+		hits = fault_hits();
+		fault_end();
 	}
-	l->right = cell_is_right(&c);
-	snprintf(l->text, sizeof l->text,
-		 "%u stops, time to safepoint p50 %.1f us (objective <= %.1f), p99 %.1f us (<= %.1f), max "
-		 "%.1f us: %s%s%s", c.stops, (double)c.p50_ns / 1e3, (double)c.limit50_ns / 1e3,
-		 (double)c.p99_ns / 1e3, (double)c.limit99_ns / 1e3, (double)c.max_ns / 1e3,
-		 c.kept ? "kept" : "broken",
-		 c.must_fail ? ", as it must be: this mode has no means to stop it" : "",
-		 c.errors ? "; WRONG VALUES" : "");
-	show(l);
+	report_cell(report_add(w->name, mode_names[mode]), &c, hits);
 }
 
 static void run_matrix(void)
 {
+	if (o.fault == FAULT_MEMORY)
+		foreign_copy_bytes = 8 << 20;
 	for (size_t i = 0; i < n_workloads; i++)
 		for (int m = 0; m < MODES; m++)
 			if ((!o.only || !strcmp(o.only, workloads[i].name)) &&
@@ -142,25 +95,65 @@ static void run_matrix(void)
 				run_matrix_cell(&workloads[i], (enum rt_preempt_mode)m);
 }
 
+/* Random -------------------------------------------------------------------------------------- */
+
+static void run_random(void)
+{
+	for (int m = 0; m < MODES; m++) {
+		struct soak s = {.mode = (enum rt_preempt_mode)m, .seed = o.seed};
+		struct line *l;
+
+		if (o.mode && strcmp(o.mode, mode_names[m]))
+			continue;
+		s.seconds = o.seconds / (o.mode ? 1 : MODES);
+		random_soak(&s);
+		l = report_add("soak", mode_names[m]);
+		l->right = s.ran && !s.wrong && !s.idle;
+		report_number(l, "seed", (double)s.seed);
+		report_number(l, "turns", (double)s.turns);
+		report_number(l, "asks", (double)s.asks);
+		report_number(l, "stops", (double)s.stops);
+		report_number(l, "proc_changes", (double)s.changes);
+		report_number(l, "idle_workers", (double)s.idle);
+		report_number(l, "wrong_values", (double)s.wrong);
+		snprintf(l->text, sizeof l->text,
+			 "seed %llu: %llu turns under %llu preemptions, %llu stops, %llu changes of Ps; %llu "
+			 "workers had no turn; wrong: %llu values%s%s", (unsigned long long)s.seed,
+			 (unsigned long long)s.turns, (unsigned long long)s.asks,
+			 (unsigned long long)s.stops, (unsigned long long)s.changes,
+			 (unsigned long long)s.idle, (unsigned long long)s.wrong,
+			 s.first_wrong[0] ? "; first: " : "", s.first_wrong);
+		report_show(l);
+	}
+}
+
 /* Exhaustive ---------------------------------------------------------------------------------- */
 
 static void run_kernel(const struct kernel *k, enum step_action a)
 {
-	struct line *l = add_line(step_action_names[a], k->name);
+	struct line *l = report_add(k->name, step_action_names[a]);
 	struct step_report r;
 
 	rt_set_procs(a == STEP_SAME ? 1 : 2);
 	step_kernel(k, a, &r);
-	l->right = !r.wrong_value && !r.wrong_state && r.passes >= r.instructions && !r.not_taken &&
-		   (a != STEP_OTHER || r.moved >= r.instructions);
+	l->right = !r.wrong_value && !r.wrong_state && r.passes >= r.instructions + r.foreign && !r.not_taken &&
+		   r.instructions && (a != STEP_OTHER || r.moved >= r.instructions);
 	snprintf(l->text, sizeof l->text,
-		 "%llu instructions at %llu addresses, each disturbed; %llu resumed on another thread; "
-		 "wrong: %llu values, %llu register states, %llu not taken%s%s",
+		 "%llu instructions at %llu addresses, each disturbed, and %llu foreign ones; %llu resumed "
+		 "on another thread; wrong: %llu values, %llu register states, %llu not taken%s%s",
 		 (unsigned long long)r.instructions, (unsigned long long)r.addresses,
-		 (unsigned long long)r.moved, (unsigned long long)r.wrong_value,
+		 (unsigned long long)r.foreign, (unsigned long long)r.moved, (unsigned long long)r.wrong_value,
 		 (unsigned long long)r.wrong_state, (unsigned long long)r.not_taken,
 		 r.first_wrong[0] ? "; first: " : "", r.first_wrong);
-	show(l);
+	report_number(l, "instructions", (double)r.instructions);
+	report_number(l, "addresses", (double)r.addresses);
+	report_number(l, "foreign_instructions", (double)r.foreign);
+	report_number(l, "passes", (double)r.passes);
+	report_number(l, "moved", (double)r.moved);
+	report_number(l, "wrong_values", (double)r.wrong_value);
+	report_number(l, "wrong_states", (double)r.wrong_state);
+	report_number(l, "not_taken", (double)r.not_taken);
+	report_show(l);
 }
 
 static void *run_kernels(void *arg)
@@ -185,53 +178,68 @@ static int run_exhaustive(void)
 
 /* Usage --------------------------------------------------------------------------------------- */
 
+static enum fault fault_named(const char *name)
+{
+	enum fault f = FAULT_NONE;
+
+	while (f < FAULTS && strcmp(fault_names[f], name))
+		f++;
+	return f;
+}
+
 static int parse(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"help", no_argument, NULL, 'h'},     {"json", required_argument, NULL, 'j'},
-		{"junit", required_argument, NULL, 'x'}, {"mode", required_argument, NULL, 'm'},
-		{"only", required_argument, NULL, 'o'},  {"stops", required_argument, NULL, 's'}, {0},
+		{"fault", required_argument, NULL, 'f'}, {"help", no_argument, NULL, 'h'},
+		{"json", required_argument, NULL, 'j'},  {"junit", required_argument, NULL, 'x'},
+		{"mode", required_argument, NULL, 'm'},  {"only", required_argument, NULL, 'o'},
+		{"seconds", required_argument, NULL, 't'}, {"seed", required_argument, NULL, 'r'},
+		{"stops", required_argument, NULL, 's'}, {0},
 	};
 	int c;
 
 	while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1)
 		switch (c) {
+		case 'f': o.fault = fault_named(optarg); break;
 		case 'h': fputs(usage, stdout); exit(0);
 		case 'j': o.json = optarg; break;
 		case 'x': o.junit = optarg; break;
 		case 'm': o.mode = optarg; break;
 		case 'o': o.only = optarg; break;
+		case 'r': o.seed = strtoull(optarg, NULL, 10); break;
 		case 's': o.stops = (unsigned)strtoul(optarg, NULL, 10); break;
+		case 't': o.seconds = strtod(optarg, NULL); break;
 		default: return -1;
 		}
-	return o.stops > 0 && optind + 1 == argc ? 0 : -1;
+	return o.stops > 0 && o.seconds > 0 && o.fault < FAULTS && optind + 1 == argc ? 0 : -1;
+}
+
+static int run(const char *what)
+{
+	if (!strcmp(what, "matrix"))
+		run_matrix();
+	else if (!strcmp(what, "random"))
+		run_random();
+	else if (!strcmp(what, "exhaustive"))
+		return run_exhaustive();
+	else
+		return -1;
+	return 0;
 }
 
 int main(int argc, char **argv)
 {
-	bool wrong = false;
-
-	if (parse(argc, argv) < 0) {
+	if (parse(argc, argv) < 0 || run(argv[optind]) < 0) {
 		fputs(usage, stderr);
 		return 2;
 	}
-	if (!strcmp(argv[optind], "matrix"))
-		run_matrix();
-	else if (strcmp(argv[optind], "exhaustive")) {
-		fputs(usage, stderr);
-		return 2;
-	} else if (run_exhaustive() < 0) {
-		return 2;
-	}
-	for (size_t i = 0; i < n_lines; i++)
-		wrong |= !lines[i].right;
-	if (n_lines == 0) {
+	if (report_count(false) == 0) {
 		fprintf(stderr, "rt-preempt: nothing is named so\n");
 		return 2;
 	}
 	if (o.json)
-		write_json(o.json);
+		report_write_json(o.json);
 	if (o.junit)
-		write_junit(o.junit);
-	return wrong;
+		report_write_junit(o.junit);
+	return report_count(true) > 0;
 }

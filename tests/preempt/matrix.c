@@ -1,13 +1,14 @@
 #include "matrix.h"
 
-#include <pthread.h>
-#include <signal.h>
+#include "fault.h"
+#include "trip.h"
+
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-enum { ROUND_TRIPS = 500, STOPS_MAX = 10000, STOPS_MUST_FAIL = 10 };
+enum { STOPS_MAX = 10000, STOPS_MUST_FAIL = 10 };
 
 const char *const mode_names[MODES] = {
 	[RT_PREEMPT_ALL] = "all",
@@ -30,59 +31,6 @@ static int64_t quantile(int64_t *sorted, size_t n, unsigned percent)
 	return sorted[i ? i - 1 : 0];
 }
 
-/* The reference: from pthread_kill() to the acknowledgement of the handler. ------------------------ */
-
-static struct {
-	_Atomic int seen, ready, end;
-} trip;
-
-static void acknowledge(int sig)
-{
-	atomic_store(&trip.seen, 1);
-}
-
-static void *spin(void *arg)
-{
-	atomic_store(&trip.ready, 1);
-	while (!atomic_load(&trip.end))
-		;
-	return NULL;
-}
-
-void matrix_round_trip(int64_t *ret_p50_ns, int64_t *ret_p90_ns)
-{
-	struct sigaction sa = {.sa_handler = acknowledge}, old;
-	int64_t ns[ROUND_TRIPS];
-	pthread_t t;
-
-	atomic_store(&trip.end, 0);
-	atomic_store(&trip.ready, 0);
-	sigaction(SIGUSR2, &sa, &old);
-	*ret_p50_ns = *ret_p90_ns = 0;
-	if (pthread_create(&t, NULL, spin, NULL))
-		return;
-	while (!atomic_load(&trip.ready))
-		;
-	for (int i = 0; i < ROUND_TRIPS; i++) {
-		struct timespec pause = {.tv_nsec = 200 * 1000};
-		int64_t begin;
-
-		nanosleep(&pause, NULL);
-		atomic_store(&trip.seen, 0);
-		begin = rt_now();
-		pthread_kill(t, SIGUSR2);
-		while (!atomic_load(&trip.seen))
-			;
-		ns[i] = rt_now() - begin;
-	}
-	atomic_store(&trip.end, 1);
-	pthread_join(t, NULL);
-	sigaction(SIGUSR2, &old, NULL);
-	qsort(ns, ROUND_TRIPS, sizeof *ns, compare);
-	*ret_p50_ns = quantile(ns, ROUND_TRIPS, 50);
-	*ret_p90_ns = quantile(ns, ROUND_TRIPS, 90);
-}
-
 /* A cell -------------------------------------------------------------------------------------- */
 
 static _Atomic int stop_work, working;
@@ -99,15 +47,40 @@ static void *work(void *arg)
 	return NULL;
 }
 
+static struct {
+	int64_t ns[STOPS_MAX], trip_ns[STOPS_MAX];
+	int64_t begin;
+	unsigned i;
+} now;
+
 static void note_time(void *arg)
 {
-	*(int64_t *)arg = rt_now();
+	struct cell *c = arg;
+	int64_t end = rt_now();
+
+	c->errors += atomic_load(&workload_section);
+	now.ns[now.i] = end - now.begin - fault_lost(now.begin, end);
+	fault_mark();
+	now.trip_ns[now.i] = trip_once();
+	now.trip_ns[now.i] -= fault_lost(end, rt_now());
+}
+
+static void judge(struct cell *c)
+{
+	qsort(now.ns, c->stops, sizeof *now.ns, compare);
+	qsort(now.trip_ns, c->stops, sizeof *now.trip_ns, compare);
+	c->p50_ns = quantile(now.ns, c->stops, 50);
+	c->p99_ns = quantile(now.ns, c->stops, 99);
+	c->max_ns = now.ns[c->stops - 1];
+	c->limit50_ns = SLO_ROUND_TRIPS * quantile(now.trip_ns, c->stops, 50);
+	c->limit99_ns = SLO_ROUND_TRIPS * quantile(now.trip_ns, c->stops, 99);
+	c->kept = c->p50_ns <= c->limit50_ns && (c->must_fail || c->p99_ns <= c->limit99_ns);
+	c->ran = true;
 }
 
 static void *run_cell(void *arg)
 {
 	struct cell *c = arg;
-	static int64_t ns[STOPS_MAX];
 	struct rt_co *worker;
 	uint64_t random = 88172645463325252u;
 
@@ -118,41 +91,56 @@ static void *run_cell(void *arg)
 	worker = rt_spawn(work, (void *)c->workload, NULL);
 	while (!atomic_load(&working))
 		rt_yield();
-	for (unsigned i = 0; i < c->stops; i++) {
-		int64_t begin, end = 0;
-
+	for (now.i = 0; now.i < c->stops; now.i++) {
 		random ^= random << 13;
 		random ^= random >> 7;
 		random ^= random << 17;
 		rt_sleep((int64_t)(100 * RT_USEC + random % (400 * RT_USEC)));
-		begin = rt_now();
-		rt_stop_world("harness", note_time, &end);
-		ns[i] = end - begin;
+		fault_mark();
+		now.begin = rt_now();
+		rt_stop_world("harness", note_time, c);
 	}
 	atomic_store(&stop_work, 1);
 	rt_join(worker, NULL);
 	if (c->workload->end)
 		c->workload->end();
-	qsort(ns, c->stops, sizeof *ns, compare);
-	c->p50_ns = quantile(ns, c->stops, 50);
-	c->p99_ns = quantile(ns, c->stops, 99);
-	c->max_ns = ns[c->stops - 1];
-	c->kept = c->p50_ns <= c->limit50_ns && (c->must_fail || c->p99_ns <= c->limit99_ns);
-	c->ran = true;
+	judge(c);
 	return NULL;
+}
+
+static bool must_fail(const char *workload, enum rt_preempt_mode mode)
+{
+	enum { pass, fail };
+	static const struct {
+		const char *workload;
+		enum rt_preempt_mode mode;
+		bool fails;
+	} slo[] = {
+#define all RT_PREEMPT_ALL
+#define cooperative RT_PREEMPT_COOPERATIVE
+#define page RT_PREEMPT_PAGE
+#define signal RT_PREEMPT_SIGNAL
+#define SLO(workload, mode, expectation) {workload, mode, expectation},
+#include "slo.def"
+	};
+
+	for (size_t i = 0; i < sizeof slo / sizeof *slo; i++)
+		if (slo[i].mode == mode && !strcmp(slo[i].workload, workload))
+			return slo[i].fails;
+	fprintf(stderr, "rt-preempt: slo.def has no line for %s, %s\n", workload, mode_names[mode]);
+	exit(2);
 }
 
 void matrix_cell(struct cell *c, unsigned stops)
 {
 	struct rt_options o = {.procs = 2, .preempt = c->mode};
 
-	matrix_round_trip(&c->limit50_ns, &c->limit99_ns);
-	c->limit50_ns *= SLO_ROUND_TRIPS;
-	c->limit99_ns *= SLO_ROUND_TRIPS;
-	c->must_fail = !c->workload->polls &&
-		       (c->mode == RT_PREEMPT_COOPERATIVE || c->mode == RT_PREEMPT_PAGE);
+	c->must_fail = must_fail(c->workload->name, c->mode);
 	c->stops = c->must_fail ? STOPS_MUST_FAIL : stops < STOPS_MAX ? stops : STOPS_MAX;
 	atomic_store(&workload_errors, 0);
+	if (!trip_begin())
+		return;
 	rt_run(&o, run_cell, c, NULL);
-	c->errors = atomic_load(&workload_errors);
+	trip_end();
+	c->errors += atomic_load(&workload_errors);
 }

@@ -9,6 +9,7 @@
 #include <string.h>
 
 _Atomic uint64_t workload_errors;
+_Atomic int workload_section;
 
 static uint64_t mix(uint64_t x)
 {
@@ -81,8 +82,10 @@ static void preempt_off_sections(void)
 		uint64_t x = (uint64_t)i;
 
 		rt_preempt_off();
+		atomic_store(&workload_section, 1);
 		for (int k = 0; k < 2000; k++)
 			x = mix(x);
+		atomic_store(&workload_section, 0);
 		rt_preempt_on();
 		keep += x;
 	}
@@ -102,6 +105,22 @@ static void allocation_storm(void)
 	}
 	for (int i = 0; i < 64; i++)
 		free(live[i]);
+}
+
+/* No poll but those of the calls. */
+static void runtime_calls(void)
+{
+	struct rt_chan *c = rt_chan_new(sizeof(uint64_t), 4);
+
+	for (uint64_t i = 0; i < 200000; i++) {
+		uint64_t v = 0;
+
+		rt_send(c, &i);
+		rt_recv(c, &v);
+		if (v != i)
+			atomic_fetch_add(&workload_errors, 1);
+	}
+	rt_chan_free(c);
 }
 
 static struct rt_chan *ping, *pong;
@@ -169,16 +188,17 @@ static void errno_in_flight(void)
 }
 
 const struct workload workloads[] = {
-	{"loop-with-polls", loop_with_polls, true, NULL, NULL},
-	{"tight-loop", tight_loop, false, NULL, NULL},
-	{"deep-recursion", deep_recursion, true, NULL, NULL},
-	{"long-libc-call", long_libc_call, false, foreign_copy_begin, foreign_copy_end},
-	{"blocking-syscall", blocking_syscall, false, foreign_blocking_begin, foreign_blocking_end},
-	{"spinning-syscalls", spinning_syscalls, false, NULL, NULL},
-	{"preempt-off", preempt_off_sections, true, NULL, NULL},
-	{"allocation-storm", allocation_storm, true, NULL, NULL},
-	{"channel-ping-pong", ping_pong, true, begin_ping_pong, end_ping_pong},
-	{"vector-code", vector_code, false, NULL, NULL},
-	{"errno-in-flight", errno_in_flight, false, NULL, NULL},
+	{"loop-with-polls", loop_with_polls, NULL, NULL},
+	{"tight-loop", tight_loop, NULL, NULL},
+	{"deep-recursion", deep_recursion, NULL, NULL},
+	{"long-libc-call", long_libc_call, foreign_copy_begin, foreign_copy_end},
+	{"blocking-syscall", blocking_syscall, foreign_blocking_begin, foreign_blocking_end},
+	{"spinning-syscalls", spinning_syscalls, NULL, NULL},
+	{"preempt-off", preempt_off_sections, NULL, NULL},
+	{"allocation-storm", allocation_storm, NULL, NULL},
+	{"runtime-calls", runtime_calls, NULL, NULL},
+	{"channel-ping-pong", ping_pong, begin_ping_pong, end_ping_pong},
+	{"vector-code", vector_code, NULL, NULL},
+	{"errno-in-flight", errno_in_flight, NULL, NULL},
 };
 const size_t n_workloads = sizeof workloads / sizeof *workloads;

@@ -13,7 +13,6 @@
 struct workload {
 	const char *name;
 	void (*unit)(void);
-	bool polls; /* cooperative modes can stop it */
 	/* Before and after the cell, both may be NULL; begin returns false when it cannot be had. */
 	bool (*begin)(void);
 	void (*end)(void);
@@ -22,3 +21,4 @@ struct workload {
 extern const struct workload workloads[];
 extern const size_t n_workloads;
 extern _Atomic uint64_t workload_errors; /* values that were not what they should be */
+extern _Atomic int workload_section; /* 1: one is between rt_preempt_off and _on: no stop may see it */
