@@ -28,6 +28,7 @@
 
 #include "seen.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -236,9 +237,8 @@ static void compare(const ucontext_t *u)
 		note_state(what);
 }
 
-static void on_trap(int sig, siginfo_t *si, void *context)
+static void trapped(ucontext_t *u)
 {
-	ucontext_t *u = context;
 	greg_t *regs = u->uc_mcontext.gregs;
 
 	if (st.breakpoint && (uint8_t *)regs[REG_RIP] == st.breakpoint + 1) {
@@ -276,6 +276,14 @@ static void on_trap(int sig, siginfo_t *si, void *context)
 		regs[REG_EFL] &= ~(greg_t)TRAP_FLAG;
 		return;
 	}
+}
+
+static void on_trap(int sig, siginfo_t *si, void *context)
+{
+	int saved = errno;
+
+	trapped(context);
+	errno = saved;
 }
 
 /* Helpers and passes -------------------------------------------------------------------------- */
