@@ -38,7 +38,14 @@
 #define WAIT_NS (10 * RT_SEC)
 #define SEED 0x9e3779b97f4a7c15
 
-enum { TRACE_MAX = 1 << 14, SAVED_FLAGS_AT = 4, TRIES = 50, FOREIGN_MAX = 200, RECORDS_MIN = 4, RECORDS_MAX = 200 };
+enum {
+	TRACE_MAX = 1 << 14,
+	SAVED_FLAGS_AT = 4,
+	TRIES = 50,
+	FOREIGN_MAX = 200,
+	RECORDS_MIN = 4,
+	RECORDS_MAX = 200,
+};
 
 const char *const step_action_names[STEP_ACTIONS] = {"same-thread", "other-thread", "stop"};
 
