@@ -28,6 +28,7 @@
 
 #include "seen.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -37,7 +38,14 @@
 #define WAIT_NS (10 * RT_SEC)
 #define SEED 0x9e3779b97f4a7c15
 
-enum { TRACE_MAX = 1 << 14, SAVED_FLAGS_AT = 4, TRIES = 50, FOREIGN_MAX = 200, RECORDS_MIN = 4, RECORDS_MAX = 200 };
+enum {
+	TRACE_MAX = 1 << 14,
+	SAVED_FLAGS_AT = 4,
+	TRIES = 50,
+	FOREIGN_MAX = 200,
+	RECORDS_MIN = 4,
+	RECORDS_MAX = 200,
+};
 
 const char *const step_action_names[STEP_ACTIONS] = {"same-thread", "other-thread", "stop"};
 
@@ -236,9 +244,8 @@ static void compare(const ucontext_t *u)
 		note_state(what);
 }
 
-static void on_trap(int sig, siginfo_t *si, void *context)
+static void trapped(ucontext_t *u)
 {
-	ucontext_t *u = context;
 	greg_t *regs = u->uc_mcontext.gregs;
 
 	if (st.breakpoint && (uint8_t *)regs[REG_RIP] == st.breakpoint + 1) {
@@ -276,6 +283,14 @@ static void on_trap(int sig, siginfo_t *si, void *context)
 		regs[REG_EFL] &= ~(greg_t)TRAP_FLAG;
 		return;
 	}
+}
+
+static void on_trap(int sig, siginfo_t *si, void *context)
+{
+	int saved = errno;
+
+	trapped(context);
+	errno = saved;
 }
 
 /* Helpers and passes -------------------------------------------------------------------------- */

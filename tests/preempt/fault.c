@@ -163,9 +163,11 @@ static void write_a_file(void)
 	static char block[1 << 20];
 	int fd = open("/var/tmp", O_TMPFILE | O_RDWR, 0600);
 
-	for (off_t at = 0; fd >= 0 && !atomic_load(&f.stops->finish); at = (at + (off_t)sizeof block) % FILE_BYTES)
+	for (off_t at = 0; fd >= 0 && !atomic_load(&f.stops->finish); at %= FILE_BYTES) {
 		if (pwrite(fd, block, sizeof block, at) < 0)
 			break;
+		at += (off_t)sizeof block;
+	}
 }
 
 static void stop_parent(void)

@@ -23,10 +23,12 @@ uint64_t foreign_errno_sum(int value, uint64_t turns)
 uint64_t foreign_errno(int value, uint64_t turns)
 {
 	uint64_t sum = 0;
+	volatile int *here; /* as in a long function of libc: one address, read anew each time */
 
 	errno = value;
+	here = &errno;
 	for (uint64_t i = 0; i < turns; i++)
-		sum = sum * 31 + (uint64_t)errno;
+		sum = sum * 31 + (uint64_t)*here;
 	return sum;
 }
 

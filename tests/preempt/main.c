@@ -136,13 +136,15 @@ static void run_kernel(const struct kernel *k, enum step_action a)
 
 	rt_set_procs(a == STEP_SAME ? 1 : 2);
 	step_kernel(k, a, &r);
-	l->right = !r.wrong_value && !r.wrong_state && r.passes >= r.instructions + r.foreign && !r.not_taken &&
+	l->right = !r.wrong_value && !r.wrong_state && !r.not_taken &&
+		   r.passes >= r.instructions + r.foreign &&
 		   r.instructions && (a != STEP_OTHER || r.moved >= r.instructions);
 	snprintf(l->text, sizeof l->text,
 		 "%llu instructions at %llu addresses, each disturbed, and %llu foreign ones; %llu resumed "
 		 "on another thread; wrong: %llu values, %llu register states, %llu not taken%s%s",
 		 (unsigned long long)r.instructions, (unsigned long long)r.addresses,
-		 (unsigned long long)r.foreign, (unsigned long long)r.moved, (unsigned long long)r.wrong_value,
+		 (unsigned long long)r.foreign, (unsigned long long)r.moved,
+		 (unsigned long long)r.wrong_value,
 		 (unsigned long long)r.wrong_state, (unsigned long long)r.not_taken,
 		 r.first_wrong[0] ? "; first: " : "", r.first_wrong);
 	report_number(l, "instructions", (double)r.instructions);

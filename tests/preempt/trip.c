@@ -15,6 +15,7 @@ static struct {
 	_Atomic int ready, seen, cpu; /* cpu: the partner's */
 	pthread_t partner;
 	struct sigaction before;
+	cpu_set_t cpus; /* that this process may use */
 } trip;
 
 static void acknowledge(int sig)
@@ -45,8 +46,18 @@ bool trip_begin(void)
 
 	atomic_store(&trip.want, 0);
 	atomic_store(&trip.ready, 0);
+	sched_getaffinity(0, sizeof trip.cpus, &trip.cpus);
 	sigaction(SIGUSR2, &sa, &trip.before);
 	return pthread_create(&trip.partner, NULL, partner, NULL) == 0;
+}
+
+static void send_partner_away(void)
+{
+	cpu_set_t cpus = trip.cpus;
+
+	CPU_CLR((size_t)sched_getcpu(), &cpus);
+	if (CPU_COUNT(&cpus) > 0)
+		pthread_setaffinity_np(trip.partner, sizeof cpus, &cpus);
 }
 
 int64_t trip_once(void)
@@ -63,6 +74,7 @@ int64_t trip_once(void)
 		nanosleep(&pause, NULL);
 		if (atomic_load(&trip.cpu) != sched_getcpu())
 			break;
+		send_partner_away();
 	}
 	atomic_store(&trip.seen, 0);
 	begin = rt_now();
