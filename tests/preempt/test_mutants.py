@@ -76,10 +76,10 @@ class Mutant:
                         name + ".o", name], check=True)
         return name + ".o"
 
-    def run(self, *args):
+    def run(self, *args, timeout=60):
         """Exit code and output; a mutant that hangs is caught too."""
         try:
-            r = subprocess.run([self.path, *args], capture_output=True, text=True, timeout=60,
+            r = subprocess.run([self.path, *args], capture_output=True, text=True, timeout=timeout,
                                check=False)
         except subprocess.TimeoutExpired:
             return "hangs", ""
@@ -92,7 +92,7 @@ class Case(unittest.TestCase):
         with Mutant(*edits) as m:
             for _ in range(3):
                 junit = os.path.join(m.dir, "junit.xml")
-                code, text = m.run(*args, "--junit", junit)
+                code, text = m.run(*args, "--junit", junit, timeout=15)
                 if code == 1:
                     with open(junit, encoding="utf-8") as f:
                         self.assertIn("<failure>", f.read())
