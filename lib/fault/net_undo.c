@@ -233,18 +233,27 @@ static int count_filters(const struct job *job, int ifindex, size_t *ret_foreign
 	return 0;
 }
 
-static int undo_clsact(const struct job *job, const struct net_record_port *p, struct err *e)
+static int has_clsact(const struct job *job, const struct net_record_port *p, struct err *e)
 {
 	autoqdiscs qdiscs = {0};
+
+	if (tc_qdiscs_list(job->nl, p->ifindex, &qdiscs, e) < 0)
+		return -e->code;
+	return tc_qdisc_find(&qdiscs, p->ifindex, "clsact") != NULL;
+}
+
+static int undo_clsact(const struct job *job, const struct net_record_port *p, struct err *e)
+{
 	autobatch b = {0};
+	struct err again = {0};
 	size_t foreign, ours;
+	int r;
 
 	if (!p->clsact_made)
 		return 0;
-	if (tc_qdiscs_list(job->nl, p->ifindex, &qdiscs, e) < 0)
-		return -e->code;
-	if (!tc_qdisc_find(&qdiscs, p->ifindex, "clsact"))
-		return 0;
+	r = has_clsact(job, p, e);
+	if (r <= 0)
+		return r;
 	if (count_filters(job, p->ifindex, &foreign, &ours, e) < 0)
 		return -e->code;
 	if (foreign)
@@ -256,7 +265,12 @@ static int undo_clsact(const struct job *job, const struct net_record_port *p, s
 		return 0;
 	netlink_batch_add(&b, tc_msg_delete_clsact(p->ifindex), ENOENT, "%s: delete qdisc clsact",
 			  p->name);
-	return netlink_batch_run(job->nl, &b, e);
+	r = netlink_batch_run(job->nl, &b, e);
+	/* Another record of this namespace is undone beside this one and was faster: the kernel says
+	 * "Invalid handle" then. */
+	if (r == -EINVAL && has_clsact(job, p, &again) == 0)
+		return 0;
+	return r;
 }
 
 static int undo_port(const struct job *job, const struct net_record_port *p,

@@ -361,7 +361,8 @@ spec:
             harness.wait_for(lambda: [t for t in ping(FOUR, 1, wait=1)[0] if t < 15],
                              "the faults to end")
             if both:
-                self.assertEqual(self.brunt("recover").returncode, 0)
+                out = self.brunt("recover")
+                self.assertEqual(out.returncode, 0, out.stdout + out.stderr)
             harness.wait_for(lambda: self.dump() == before, "the guard to put everything back")
             self.assertEqual(len(ping(FOUR, 30, 0.01)[0]), 30)
 
