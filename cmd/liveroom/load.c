@@ -174,17 +174,15 @@ static void plan_viewers(struct load *l)
 }
 
 /* Once no request is under way. */
-static void load_free(struct load *l)
+static void hang_up(struct load *l)
 {
 	for (unsigned i = 0; i < l->o->viewers; i++)
 		viewer_hang_up(&l->viewers[i]);
-	free(l->viewers);
-	free(l);
 }
 
 int load_run(const struct load_options *o)
 {
-	static struct load *l; /* requests that a signal cut short still know it */
+	static struct load *l; /* what a signal cut short, and who waits for one, still know it */
 	struct http_options serving = {.routes = routes};
 	struct http_server *server = NULL;
 	bool over;
@@ -213,6 +211,6 @@ int load_run(const struct load_options *o)
 	if (server)
 		http_drain(server, RT_SEC);
 	if (over)
-		load_free(l);
+		hang_up(l);
 	return code;
 }

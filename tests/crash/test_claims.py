@@ -83,7 +83,7 @@ exit $code
         p.kill()
         p.wait()
         harness.wait_for(lambda: run not in os.listdir("/run/brunt"), "the guard to clear up")
-        p = self.injected(fault="60s")
+        p = self.injected(self.start("--wait", self.manifest(fault="60s")))
         run = self.run_id()
         self.kill_both(p)
         self.assertIn(run, os.listdir("/run/brunt"))
