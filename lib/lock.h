@@ -62,6 +62,3 @@ void lock_forget(const char *state_dir, const char *run_id);
 
 /* Other state directories of this machine whose runs hold something. */
 void lock_other_state_dirs(const char *state_dir, struct strlist *ret);
-
-/* Instead of the machine's own folder. */
-extern const char *lock_machine_dir_for_tests;

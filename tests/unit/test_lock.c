@@ -26,7 +26,7 @@ static int setup(void **state)
 	snprintf(dir, sizeof dir, "%s/state", base);
 	snprintf(other, sizeof other, "%s/other", base);
 	snprintf(machine, sizeof machine, "%s/machine", base);
-	lock_machine_dir_for_tests = machine;
+	setenv("BRUNT_RUN_DIR", machine, 1);
 	return mkdir(dir, 0700) < 0 || mkdir(other, 0700) < 0;
 }
 
@@ -108,7 +108,7 @@ static void test_machine_name_falls_back_to_the_state_directory(void **state)
 	struct err e = {0};
 
 	fclose(fopen(file, "w"));
-	lock_machine_dir_for_tests = file; /* a file is no folder: nothing can be made in it */
+	setenv("BRUNT_RUN_DIR", file, 1); /* a file is no folder: nothing can be made in it */
 	a = new_lock("r1");
 	b = new_lock("r2");
 	assert_int_equal(lock_name(a, LOCK_MACHINE, "target/netns/4:5:6", NULL), 0);
