@@ -295,14 +295,14 @@ static struct rt_co *take_global(struct p *p, uint32_t max)
 }
 
 /* The queue is empty again. Up by a quarter at most: the thread may not have run all the time. */
-static void learn_turn(struct p *p, int64_t now)
+static void learn_turn(struct p *p)
 {
 	uint32_t turns = count_read(&p->tick) - p->polled_tick;
 	int64_t turn_ns, most = p->turn_ns + p->turn_ns / 4 + 1;
 
 	if (!p->polled_at || !turns)
 		return;
-	turn_ns = (now - p->polled_at) / turns;
+	turn_ns = (now_ns() - p->polled_at) / turns;
 	p->turn_ns = turn_ns < p->turn_ns ? (p->turn_ns + turn_ns) / 2 : turn_ns < most ? turn_ns : most;
 	p->polled_at = 0;
 }
@@ -337,19 +337,25 @@ static void queue_polled(struct p *p, struct rt_co *list, int64_t now)
 
 static struct rt_co *poll_now(struct p *p)
 {
-	int64_t last = atomic_load_explicit(&sched.last_poll, memory_order_relaxed), now = now_ns();
+	int64_t last = atomic_load_explicit(&sched.last_poll, memory_order_relaxed), now;
 	struct rt_co *list;
 	bool inherit;
 
-	learn_turn(p, now);
 	if (!netpoll_has_waiters() || last == 0)
 		return NULL;
+	now = now_ns();
 	list = netpoll(0);
 	atomic_compare_exchange_strong(&sched.last_poll, &last, now);
 	if (!list)
 		return NULL;
 	queue_polled(p, list, now);
 	return runq_get(p, &inherit);
+}
+
+/* No other P runs: there is nothing to steal, and the wait in the netpoller polls as well. */
+static bool is_alone(void)
+{
+	return atomic_load(&sched.n_idle_ps) + 1 >= atomic_load(&sched.n_procs);
 }
 
 /* What this P can have without going idle. *ret_first: the next timer that it saw. */
@@ -372,8 +378,12 @@ static struct rt_co *look(struct m *m, int64_t *ret_first)
 		co = runq_get(p, &inherit);
 	if (!co)
 		co = take_global(p, 0);
-	if (!co)
-		co = poll_now(p);
+	if (co)
+		return co;
+	learn_turn(p);
+	if (!m->spinning && is_alone())
+		return NULL;
+	co = poll_now(p);
 	if (co)
 		return co;
 	/* At most half of the busy Ps search: the others would find nothing either. */
