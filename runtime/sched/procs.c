@@ -155,6 +155,8 @@ static void add_one(void)
 		/* release: pairs with the loads by thieves */
 		atomic_fetch_add(&sched.n_made, 1);
 	}
+	p->polled_at = 0;
+	p->turn_ns = RT_MSEC; /* until it has been seen */
 	p_set(p, P_DEAD, P_IDLE);
 	p_idle_put(p);
 }

@@ -102,6 +102,10 @@ struct p {
 	 * tick when it last took from that first. */
 	int32_t look_in;
 	uint32_t global_at;
+	/* Of what the netpoller gave last: when it was queued, the tick then, and what a turn has lasted
+	 * of late. */
+	int64_t polled_at, turn_ns;
+	uint32_t polled_tick;
 	uint64_t id_next, id_end; /* a batch of ids */
 	_Atomic uint64_t started, ended; /* coroutines; only the owner adds */
 	_Atomic uint32_t retiring; /* there are too many Ps: give this one up at the next switch */
@@ -119,7 +123,8 @@ struct p {
 	unsigned n_free;
 
 	/* What sysmon saw when it looked last. */
-	uint32_t seen_tick, seen_syscall_tick;
+	uint32_t seen_tick, seen_syscall_tick, seen_head;
+	bool seen_waiting;
 	int64_t seen_since, seen_syscall_since;
 
 	/* The stopped world: its thread stands in the signal handler and goes on with it. */
@@ -185,7 +190,7 @@ struct sched {
 	_Atomic uint32_t n_made;  /* of ps */
 	_Atomic uint32_t n_procs; /* Ps that are not dead; set when their number is to change */
 	_Atomic uint64_t next_id;
-	_Atomic int64_t last_poll;    /* ns; 0: a thread waits in the netpoller */
+	_Atomic int64_t last_poll;    /* ns; 0: a thread waits in the netpoller, which polls at once */
 	_Atomic int64_t poll_until;   /* until when it waits at most */
 	_Atomic int64_t monitor_until; /* sysmon sleeps until then */
 	_Atomic uint32_t stopping;    /* 1: the world is to stop; everybody checks it */
@@ -356,6 +361,8 @@ struct p *p_idle_get(void);   /* running; under the lock; NULL */
 
 void monitor_start(void);
 void monitor_end(void);
+/* Something may need help beside an idle P: the monitor looks within this time. */
+#define MONITOR_HELP_NS (500 * RT_USEC)
 void monitor_wake(int64_t when); /* it shall look at this time, and from now on if all were idle */
 
 void stop_here(struct m *m); /* called by who finds sched.stopping, holding a P, no lock */

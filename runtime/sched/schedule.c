@@ -21,6 +21,8 @@ enum {
 	STEAL_ROUNDS = 4,
 };
 
+#define SURPLUS_NS (100 * RT_USEC) /* of work is worth another thread */
+
 /* Leaving and coming back ----------------------------------------------------------------------- */
 
 static inline void take_up(struct m *m, struct p *p, struct rt_co *co, bool inherit)
@@ -292,21 +294,68 @@ static struct rt_co *take_global(struct p *p, uint32_t max)
 	return co;
 }
 
-/* The first of what the netpoller gave; the others are queued. */
-static struct rt_co *take_polled(struct rt_co *list)
+/* The queue is empty again. Up by a quarter at most: the thread may not have run all the time. */
+static void learn_turn(struct p *p)
 {
-	if (!list)
-		return NULL;
-	co_ready_list(list->next);
-	co_set(list, CO_WAITING, CO_RUNNABLE);
-	return list;
+	uint32_t turns = count_read(&p->tick) - p->polled_tick;
+	int64_t turn_ns, most = p->turn_ns + p->turn_ns / 4 + 1;
+
+	if (!p->polled_at || !turns)
+		return;
+	turn_ns = (now_ns() - p->polled_at) / turns;
+	p->turn_ns = turn_ns < p->turn_ns ? (p->turn_ns + turn_ns) / 2 : turn_ns < most ? turn_ns : most;
+	p->polled_at = 0;
 }
 
-static struct rt_co *poll_now(void)
+/*
+ * What the netpoller gave, into this P's queue. Another thread is started when all of it lasts
+ * longer than that is worth: to wake one, and to send it to sleep again, takes as much CPU as two
+ * small requests, and on few CPUs the time of who sends them. Should it last longer than it did of
+ * late, sysmon finds it waiting.
+ */
+static void queue_polled(struct p *p, struct rt_co *list, int64_t now)
 {
-	if (!netpoll_has_waiters() || atomic_load_explicit(&sched.last_poll, memory_order_relaxed) == 0)
+	struct rt_co *next;
+	uint32_t waiting;
+
+	for (; list; list = next) {
+		next = list->next;
+		obs_trace(TRACE_READY, list->id, 0);
+		co_set(list, CO_WAITING, CO_RUNNABLE);
+		runq_put(p, list, false);
+	}
+	atomic_thread_fence(memory_order_seq_cst);
+	p->polled_at = now;
+	p->polled_tick = count_read(&p->tick);
+	waiting = atomic_load_explicit(&p->tail, memory_order_relaxed) -
+		  atomic_load_explicit(&p->head, memory_order_relaxed);
+	if (waiting * p->turn_ns > SURPLUS_NS)
+		schedule_wake_one();
+	else if (atomic_load(&sched.monitor_until) > now + MONITOR_HELP_NS)
+		monitor_wake(now + MONITOR_HELP_NS);
+}
+
+static struct rt_co *poll_now(struct p *p)
+{
+	int64_t last = atomic_load_explicit(&sched.last_poll, memory_order_relaxed), now;
+	struct rt_co *list;
+	bool inherit;
+
+	if (!netpoll_has_waiters() || last == 0)
 		return NULL;
-	return take_polled(netpoll(0));
+	now = now_ns();
+	list = netpoll(0);
+	atomic_compare_exchange_strong(&sched.last_poll, &last, now);
+	if (!list)
+		return NULL;
+	queue_polled(p, list, now);
+	return runq_get(p, &inherit);
+}
+
+/* No other P runs: there is nothing to steal, and the wait in the netpoller polls as well. */
+static bool is_alone(void)
+{
+	return atomic_load(&sched.n_idle_ps) + 1 >= atomic_load(&sched.n_procs);
 }
 
 /* What this P can have without going idle. *ret_first: the next timer that it saw. */
@@ -329,8 +378,12 @@ static struct rt_co *look(struct m *m, int64_t *ret_first)
 		co = runq_get(p, &inherit);
 	if (!co)
 		co = take_global(p, 0);
-	if (!co)
-		co = poll_now();
+	if (co)
+		return co;
+	learn_turn(p);
+	if (!m->spinning && is_alone())
+		return NULL;
+	co = poll_now(p);
 	if (co)
 		return co;
 	/* At most half of the busy Ps search: the others would find nothing either. */
@@ -363,8 +416,10 @@ static struct p *acquire_idle(struct m *m)
 	lock_get(&sched.lock);
 	p = atomic_load(&sched.stopping) ? NULL : p_idle_get();
 	lock_put(&sched.lock);
-	if (p)
+	if (p) {
 		p_acquire(m, p);
+		monitor_wake(0);
+	}
 	return p;
 }
 
@@ -425,17 +480,19 @@ static bool wait_in_netpoll(struct m *m)
 	now = now_ns();
 	list = atomic_load(&sched.exiting) ? NULL : netpoll(!first ? -1 : first > now ? first - now : 0);
 	atomic_store(&sched.poll_until, 0);
-	atomic_store(&sched.last_poll, now_ns());
-	if (acquire_idle(m)) {
-		co_ready_list(list);
-		if (!m->spinning) {
-			m->spinning = true;
-			atomic_fetch_add(&sched.spinning, 1);
-		}
-		return true;
+	now = now_ns();
+	atomic_store(&sched.last_poll, now);
+	if (!acquire_idle(m)) {
+		co_ready_list(list); /* into the global queue */
+		return false;
 	}
-	co_ready_list(list); /* into the global queue */
-	return false;
+	if (list) {
+		queue_polled(m->p, list, now);
+	} else if (!m->spinning) {
+		m->spinning = true;
+		atomic_fetch_add(&sched.spinning, 1);
+	}
+	return true;
 }
 
 /* Gives up a P that is one too many: its work goes to the others. */

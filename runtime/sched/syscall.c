@@ -49,8 +49,10 @@ static bool take_idle(struct m *m)
 	    !atomic_load(&sched.exiting))
 		p = p_idle_get();
 	lock_put(&sched.lock);
-	if (p)
+	if (p) {
 		p_acquire(m, p);
+		monitor_wake(0);
+	}
 	return p;
 }
 

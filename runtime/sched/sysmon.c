@@ -1,7 +1,8 @@
 /*
- * The monitor: a thread without a P that looks every 20 us while things happen, less often when
- * nothing does, not at all while every P is idle. It takes Ps from long system calls, asks coroutines
- * that run too long to leave, polls when nobody did, and follows affinity and quota.
+ * The monitor: a thread without a P that looks every 20 us while it finds things to do, less often
+ * when it does not, not at all while every P stays idle. It takes Ps from long system calls, asks
+ * coroutines that run too long to leave, polls when nobody did, starts a thread for work that waits
+ * beside an idle P, and follows affinity and quota.
  */
 #include "../obs/obs.h"
 #include "sched.h"
@@ -21,6 +22,7 @@ static struct {
 	pthread_t thread;
 	_Atomic uint32_t word; /* futex: changes to make it look */
 	_Atomic uint32_t asleep;
+	uint32_t ticks; /* of all Ps when it looked last */
 	int64_t followed;
 	int64_t observe_at; /* obs_tick() wants to be called then */
 } mon;
@@ -82,22 +84,54 @@ static bool look_at(struct p *p, int64_t now, bool timer_due)
 	return true;
 }
 
+/* Work that cheap paths left beside an idle P without a call: it lay there at the last look already,
+ * and its P has taken none from its queue since. */
+static bool find_left_waiting(void)
+{
+	bool found = atomic_load(&sched.global_n);
+
+	for (unsigned i = 0; i < atomic_load(&sched.n_made); i++) {
+		struct p *p = sched.ps[i];
+		uint32_t head = atomic_load(&p->head);
+		bool waiting = !runq_is_empty(p);
+
+		found |= waiting && p->seen_waiting && p->seen_head == head;
+		p->seen_waiting = waiting;
+		p->seen_head = head;
+	}
+	return found;
+}
+
+/* A thread that polls beside an idle P waits there: none does. */
+static void poll_for_all(int64_t now)
+{
+	int64_t last = atomic_load(&sched.last_poll);
+	bool idle = atomic_load(&sched.n_idle_ps);
+
+	if (!last || !netpoll_has_waiters() || now - last <= (idle ? MONITOR_HELP_NS : POLL_NS) ||
+	    !atomic_compare_exchange_strong(&sched.last_poll, &last, now))
+		return;
+	if (idle)
+		thread_start(NULL, false);
+	else
+		co_ready_list(netpoll(0));
+}
+
 static bool look(int64_t now)
 {
-	int64_t first = timers_first(), last_poll = atomic_load(&sched.last_poll);
-	bool due = first && first <= now, did = false;
+	int64_t first = timers_first();
+	bool due = first && first <= now, waiting = find_left_waiting(), did = false;
 
 	threads_make();
 	if (due && atomic_load(&sched.n_idle_ps)) {
 		thread_start(NULL, false);
 		due = false;
 	}
-	if (last_poll && netpoll_has_waiters() && now - last_poll > POLL_NS) {
-		atomic_compare_exchange_strong(&sched.last_poll, &last_poll, now);
-		co_ready_list(netpoll(0));
-	}
-	if (atomic_load(&sched.n_idle_ps) && schedule_has_work())
+	poll_for_all(now);
+	if (waiting && atomic_load(&sched.n_idle_ps)) {
 		schedule_wake_one();
+		did = true;
+	}
 	for (unsigned i = 0; i < atomic_load(&sched.n_made); i++)
 		did |= look_at(sched.ps[i], now, due);
 	preempt_poll_settle();
@@ -129,8 +163,8 @@ static void rest(int64_t delay)
 
 	if (first && first > now && first < until)
 		until = first;
-	if (until > now + SLICE_TIMER_NS && any_waits())
-		until = now + SLICE_TIMER_NS;
+	if (until > now + MONITOR_HELP_NS && (atomic_load(&sched.n_idle_ps) || any_waits()))
+		until = now + MONITOR_HELP_NS;
 	if (mon.observe_at < until)
 		until = mon.observe_at > now ? mon.observe_at : now;
 	/* seq_cst: pairs with timer_start(): it sees this, or this sees the timer below */
@@ -154,20 +188,33 @@ static void deep_sleep(void)
 	atomic_store(&mon.asleep, 0);
 }
 
+static bool nothing_ran(void)
+{
+	uint32_t ticks = 0, before = mon.ticks;
+
+	for (unsigned i = 0; i < atomic_load(&sched.n_made); i++)
+		ticks += count_read(&sched.ps[i]->tick) + count_read(&sched.ps[i]->syscall_tick);
+	mon.ticks = ticks;
+	return ticks == before;
+}
+
 static void *monitor(void *arg)
 {
 	int64_t delay = LOOK_MIN_NS, now;
+	bool idled = false, all;
 	unsigned idle = 0;
 
 	mon.observe_at = obs_tick(now_ns());
 	while (!atomic_load(&sched.exiting)) {
-		if (all_idle()) {
+		all = all_idle();
+		if (nothing_ran() && all && idled) {
 			deep_sleep();
 			delay = LOOK_MIN_NS;
 			idle = 0;
 		} else {
-			rest(delay);
+			rest(all ? MONITOR_HELP_NS : delay);
 		}
+		idled = all;
 		now = now_ns();
 		mon.observe_at = obs_tick(now);
 		if (look(now)) {
