@@ -126,19 +126,21 @@ class Mutants(Case):
     # Where a coroutine may be stopped and preempted.
 
     def test_stop_within_preempt_off(self):
-        self.caught([(PREEMPT, "\tif (co->off) {\n\t\tco->off_pending = true;\n\t\treturn;\n\t}\n", "")],
+        self.caught([(PREEMPT, "\tif (co->off) {\n\t\tco->off_pending = true;\n\t\treturn false;\n\t}\n", "")],
                     "matrix", "--only", "preempt-off", "--mode", "signal", *STOPS)
 
     def test_preempted_in_libc(self):
-        self.caught([(PREEMPT, "preempt) && preempt_is_managed(pc))",
-                      "preempt) && !is_in(pc, __start_rt_text, __stop_rt_text))")], *SOAK)
+        self.caught([(PREEMPT, "!preempt_is_managed((uintptr_t)u->uc_mcontext.gregs[REG_RIP])",
+                      "is_in((uintptr_t)u->uc_mcontext.gregs[REG_RIP], __start_rt_text, __stop_rt_text)")],
+                    *SOAK)
 
     def test_preempted_anywhere(self):
-        self.caught([(PREEMPT, "preempt) && preempt_is_managed(pc))", "preempt))")], *SOAK)
+        self.caught([(PREEMPT, "!preempt_is_managed((uintptr_t)u->uc_mcontext.gregs[REG_RIP])", "false")],
+                    *SOAK)
 
     def test_stop_in_managed_text_only(self):
-        self.caught([(PREEMPT, "!is_in(pc, __start_rt_text, __stop_rt_text))\n\t\t\tstop_hold",
-                      "preempt_is_managed(pc))\n\t\t\tstop_hold")],
+        self.caught([(PREEMPT, "!at_poll && is_in(pc, __start_rt_text, __stop_rt_text)",
+                      "!at_poll && !preempt_is_managed(pc)")],
                     "matrix", "--only", "blocking-syscall", "--mode", "signal", *STOPS)
 
     # Polls.
