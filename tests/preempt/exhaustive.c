@@ -58,6 +58,7 @@ static struct {
 	/* foreign_after[i]: instructions of foreign code between i and the next managed one. */
 	uint32_t foreign_after[TRACE_MAX];
 	uint64_t foreign; /* to act at, from 1 after the target; 0: at the target itself */
+	bool polled_slowly; /* the pass that is recorded: it does not count */
 	bool walks;       /* the first pass steps through foreign code as well */
 	uint64_t hits_wanted, hits, walked;
 	unsigned traps;
@@ -134,17 +135,18 @@ static void act(ucontext_t *u)
 	atomic_store(&st.state, INJECTED);
 }
 
-/* Stepping is slow: without this sysmon asks the coroutine to leave, and the next poll takes its
- * slow way. */
-static void be_new_to_sysmon(void)
+/* Stepping is slow: without this sysmon asks the coroutine to leave, and the next poll takes its slow
+ * way. So do all polls while a request to another P stands, and on a busy machine it stands for long: its
+ * thread must have a processor to answer. sysmon repeats it. */
+static void forget_requests(void)
 {
 	struct p *p = this_m()->p;
 
-	if (!p)
-		return;
-	count_up(&p->tick);
-	atomic_store(&p->preempt, 0);
-	preempt_poll_settle();
+	if (p) {
+		count_up(&p->tick);
+		atomic_store(&p->preempt, 0);
+	}
+	*rt_poll_word = 0;
 }
 
 /* In the first pass: an instruction was executed, and this is where the next one is. */
@@ -154,7 +156,8 @@ static void record(greg_t *regs)
 
 	if (pc >= (uintptr_t)step_call && pc < (uintptr_t)step_call_end)
 		return;
-	be_new_to_sysmon();
+	forget_requests();
+	st.polled_slowly |= pc == (uintptr_t)rt_poll_slow;
 	if (is_managed(pc)) {
 		if (st.n_trace < TRACE_MAX) {
 			st.foreign_after[st.n_trace] = 0;
@@ -179,6 +182,7 @@ static void on_breakpoint(ucontext_t *u)
 
 	*st.breakpoint = st.byte;
 	regs[REG_RIP] = (greg_t)(uintptr_t)st.breakpoint;
+	forget_requests();
 	st.breakpoint = NULL;
 	if (atomic_load(&st.state) == RECORD) {
 		trace_on(regs);
@@ -217,11 +221,12 @@ static void trapped(ucontext_t *u)
 		record(regs);
 		return;
 	case OVER:
+		forget_requests();
 		set_breakpoint(st.trace[st.target - 1]);
 		stop_tracing(regs, RUN);
 		return;
 	case WALK:
-		be_new_to_sysmon();
+		forget_requests();
 		if (is_runtime((uintptr_t)regs[REG_RIP]) || ++st.walked < st.foreign)
 			return;
 		act(u);
@@ -271,8 +276,7 @@ void worker_note(const char *wrong_state)
 		note_state(wrong_state);
 }
 
-/* A pass in which a poll took its slow way is longer than the others: the shortest trace that came
- * twice. */
+/* The shortest trace that came twice, of passes in which no poll took its slow way. */
 static bool record_pass(const struct kernel *k, uint64_t seed, uint64_t *ret_value)
 {
 	static uintptr_t shortest[TRACE_MAX];
@@ -282,9 +286,12 @@ static bool record_pass(const struct kernel *k, uint64_t seed, uint64_t *ret_val
 		bool same;
 
 		st.n_trace = 0;
+		st.polled_slowly = false;
 		atomic_store(&st.state, RECORD);
 		*ret_value = step_call(k->fn, seed);
 		atomic_store(&st.state, OFF);
+		if (st.polled_slowly)
+			continue;
 		same = st.n_trace == n_shortest &&
 		       !memcmp(st.trace, shortest, n_shortest * sizeof *shortest);
 		if (same && i >= RECORDS_MIN)
@@ -319,7 +326,7 @@ static uint64_t run_to(const struct kernel *k, uint64_t n, uint64_t foreign, uin
 	atomic_store(&st.state, RUN);
 	if (st.action->prepare)
 		st.action->prepare();
-	be_new_to_sysmon();
+	forget_requests();
 	set_breakpoint(st.trace[n - 1]);
 	value = k->fn(seed);
 	if (st.breakpoint) { /* the kernel took another way this time */
@@ -333,8 +340,8 @@ static uint64_t run_to(const struct kernel *k, uint64_t n, uint64_t foreign, uin
 	return value;
 }
 
-/* One turn in 61 the scheduler looks at the global queue first, and the worker stays where it was; and
- * sysmon's request makes a poll take its slow way. */
+/* One turn in 61 the scheduler looks at the global queue first, and the worker stays where it was; and a
+ * request between two traps makes a poll take its slow way. */
 static uint64_t pass(const struct kernel *k, uint64_t n, uint64_t foreign, uint64_t seed)
 {
 	uint64_t moved = st.report->moved, not_taken = st.report->not_taken;
