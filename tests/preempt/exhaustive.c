@@ -135,18 +135,26 @@ static void act(ucontext_t *u)
 	atomic_store(&st.state, INJECTED);
 }
 
-/* Stepping is slow: without this sysmon asks the coroutine to leave, and the next poll takes its slow
- * way. So do all polls while a request to another P stands, and on a busy machine it stands for long: its
- * thread must have a processor to answer. sysmon repeats it. */
+/* One would make a poll take its slow way. So would one to another P, and on a busy machine it stands
+ * for long: its thread must have a processor to answer. sysmon repeats it. */
 static void forget_requests(void)
 {
 	struct p *p = this_m()->p;
 
-	if (p) {
-		count_up(&p->tick);
+	if (p)
 		atomic_store(&p->preempt, 0);
-	}
 	*rt_poll_word = 0;
+}
+
+/* Stepping is slow: without this sysmon asks. Not at each breakpoint: many ticks are many switches to the
+ * scheduler, which then looks at the global queue first. */
+static void be_new_to_sysmon(void)
+{
+	struct p *p = this_m()->p;
+
+	if (p)
+		count_up(&p->tick);
+	forget_requests();
 }
 
 /* In the first pass: an instruction was executed, and this is where the next one is. */
@@ -156,7 +164,7 @@ static void record(greg_t *regs)
 
 	if (pc >= (uintptr_t)step_call && pc < (uintptr_t)step_call_end)
 		return;
-	forget_requests();
+	be_new_to_sysmon();
 	st.polled_slowly |= pc == (uintptr_t)rt_poll_slow;
 	if (is_managed(pc)) {
 		if (st.n_trace < TRACE_MAX) {
@@ -226,7 +234,7 @@ static void trapped(ucontext_t *u)
 		stop_tracing(regs, RUN);
 		return;
 	case WALK:
-		forget_requests();
+		be_new_to_sysmon();
 		if (is_runtime((uintptr_t)regs[REG_RIP]) || ++st.walked < st.foreign)
 			return;
 		act(u);
@@ -326,7 +334,7 @@ static uint64_t run_to(const struct kernel *k, uint64_t n, uint64_t foreign, uin
 	atomic_store(&st.state, RUN);
 	if (st.action->prepare)
 		st.action->prepare();
-	forget_requests();
+	be_new_to_sysmon();
 	set_breakpoint(st.trace[n - 1]);
 	value = k->fn(seed);
 	if (st.breakpoint) { /* the kernel took another way this time */

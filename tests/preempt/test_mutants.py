@@ -17,7 +17,7 @@ PREEMPT = "runtime/sched/preempt.c"
 PREEMPT_S = "runtime/sched/preempt_x86_64.S"
 SWITCH_S = "runtime/sched/switch_x86_64.S"
 STOP = "runtime/sched/stop.c"
-ASK_LATE = (STOP, "#define ASK_AGAIN_NS (100 * RT_USEC)", "#define ASK_AGAIN_NS (1000 * RT_USEC)")
+ASK_AGAIN = "#define ASK_AGAIN_NS (100 * RT_USEC)"
 ASK = "\task_all(own);\n\twait_for_all(own);\n"
 STOPS = ["--stops", "30"]
 SOAK = ["random", "--mode", "signal", "--seconds", "1"]
@@ -161,11 +161,13 @@ class Mutants(Case):
                       "--only", "tight-loop", "--mode", "all", "--stops", "10")
 
     def test_a_stop_asks_1_ms_late(self):
-        self.too_slow([ASK_LATE, (STOP, ASK, "\twait_for_all(own);\n")],
+        self.too_slow([(STOP, ASK_AGAIN, ASK_AGAIN.replace("100", "1000")),
+                       (STOP, ASK, "\twait_for_all(own);\n")],
                       "--only", "tight-loop", "--mode", "signal", *STOPS)
 
-    def test_one_stop_of_16_asks_1_ms_late(self):
-        self.too_slow([ASK_LATE, (STOP, ASK, "\tstatic unsigned n;\n\tif (n++ % 16)\n\t" + ASK)],
+    def test_one_stop_of_8_asks_a_slice_late(self):
+        self.too_slow([(STOP, ASK_AGAIN, ASK_AGAIN.replace("100", "10000")),
+                       (STOP, ASK, "\tstatic unsigned n;\n\tif (n++ % 8)\n\t" + ASK)],
                       "--only", "tight-loop", "--mode", "signal", "--stops", "100")
 
     # Polls.
