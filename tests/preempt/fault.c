@@ -20,7 +20,7 @@
 #define FILL_BYTES ((size_t)128 << 20)
 #define BLOCK_BYTES ((size_t)1 << 20)
 
-enum { RING = 1024 };
+enum { RING = 1024, FILL_LOOKS = 1500 };
 
 const char *const fault_names[FAULTS] = {"none", "quota", "memory", "sigstop"};
 
@@ -222,7 +222,13 @@ static const char *begin_memory(void)
 		return why;
 	if (write_file(f.own, f.v2 ? "memory.max" : "memory.limit_in_bytes", MEMORY_BYTES))
 		return "cannot set a memory limit";
-	return move_to(f.own) ? begin_child(fill_memory) : "cannot move into the cgroup";
+	if (!move_to(f.own))
+		return "cannot move into the cgroup";
+	why = begin_child(fill_memory);
+	/* Filling takes seconds on a slow machine. */
+	for (int i = 0; !why && !read_count(f.v2 ? "max " : "") && i < FILL_LOOKS; i++)
+		pause_ns(20 * 1000 * 1000);
+	return why;
 }
 
 /* The sum of the stopped times within begin..end; waits for the end of one that is not over. */
