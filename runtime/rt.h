@@ -12,6 +12,10 @@
  * Safepoint: every function here polls before it returns, except where "no safepoint" stands: the
  *          caller may be moved to another thread inside it. Nothing of a thread (errno, a TLS
  *          address, pthread_self) may be kept across a call.
+ * Signals: SIGURG, SIGSEGV, SIGBUS and SIGQUIT are the runtime's while it runs. A handler of the
+ *          program's own belongs on the signal stack that every thread has (SA_ONSTACK): there a
+ *          coroutine is not preempted
+ * fork:    the child is a foreign thread without a runtime: polls do nothing there
  * Source:  the G-M-P scheduler of Go (Vyukov, "Scalable Go Scheduler Design Doc", 2012) and its
  *          asynchronous preemption (Clements, proposal 24543, 2019)
  *
@@ -132,7 +136,8 @@ void rt_stop_world(const char *cause, void (*fn)(void *arg), void *arg);
 void rt_enter_syscall(void);
 void rt_exit_syscall(void);
 
-/* fn(arg) on the thread's own, deep stack; no blocking call of this header inside. */
+/* fn(arg) on the thread's own, deep stack; no blocking call of this header inside. The world is not
+ * stopped meanwhile: what lasts belongs into rt_blocking. */
 void *rt_on_system_stack(void *(*fn)(void *arg), void *arg);
 /* fn(arg) on a thread where it may block: rt_enter_syscall and rt_on_system_stack in one. */
 void *rt_blocking(void *(*fn)(void *arg), void *arg);

@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 import unittest
+import xml.etree.ElementTree as ET
 
 BRUNT = os.environ.get("BRUNT", "build/brunt")
 BUILD = os.environ.get("BUILD_DIR", "build")
@@ -197,6 +198,22 @@ class Case(unittest.TestCase):
         with open(path, "w", encoding="utf-8") as f:
             f.write(text)
         return path
+
+    def junit(self, path):
+        """The root of a JUnit file, of the one form that all of ours have (lib/report.c)."""
+        subprocess.run(["xmllint", "--noout", path], check=True)
+        root = ET.parse(path).getroot()
+        self.assertEqual(root.tag, "testsuites")
+        for suite in root:
+            self.assertEqual(suite.tag, "testsuite")
+            cases = suite.findall("testcase")
+            self.assertEqual(int(suite.get("tests")), len(cases))
+            for count, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
+                self.assertEqual(int(suite.get(count)), sum(c.find(tag) is not None for c in cases))
+            self.assertRegex(suite.get("timestamp"), r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
+            for case in cases:
+                self.assertTrue(case.get("classname") and case.get("name"))
+        return root
 
     def json(self, path):
         with open(path, encoding="utf-8") as f:

@@ -107,9 +107,18 @@ static int start_first(struct first *f)
 	return 0;
 }
 
+/* The child of a fork has one thread and no runtime: it is a foreign thread there. */
+static void after_fork_in_child(void)
+{
+	rt_tls_m = NULL;
+	atomic_store(&sched.running, 0);
+	preempt_page_open();
+}
+
 int rt_run(const struct rt_options *o, void *(*fn)(void *arg), void *arg, void **ret_result)
 {
 	static _Atomic uint32_t busy;
+	static bool fork_is_watched;
 	struct first f = {fn, arg, NULL};
 	int r;
 
@@ -119,6 +128,8 @@ int rt_run(const struct rt_options *o, void *(*fn)(void *arg), void *arg, void *
 		return -ENOTSUP;
 	if (this_m() || atomic_exchange(&busy, 1))
 		return -EBUSY;
+	if (!fork_is_watched)
+		fork_is_watched = pthread_atfork(NULL, NULL, after_fork_in_child) == 0;
 	reset(o);
 	procs_init(o ? o->procs : 0);
 	preempt_init(choose_mode(o ? o->preempt : RT_PREEMPT_ALL));

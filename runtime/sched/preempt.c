@@ -217,13 +217,21 @@ void rt_preempted(void)
 		leave(m);
 }
 
-static void inject(struct rt_co *co, ucontext_t *u)
+static uintptr_t stack_pointer(const ucontext_t *u)
+{
+	return (uintptr_t)u->uc_mcontext.gregs[REG_RSP];
+}
+
+static bool has_room(const struct rt_co *co, uintptr_t sp)
+{
+	return sp - co->stack_lo >= STACK_ROOM + rt_xsave_bytes + 512;
+}
+
+static void inject(ucontext_t *u)
 {
 	greg_t *r = u->uc_mcontext.gregs;
-	uintptr_t sp = (uintptr_t)r[REG_RSP];
+	uintptr_t sp = stack_pointer(u);
 
-	if (!stack_holds(co, sp) || sp - co->stack_lo < STACK_ROOM + rt_xsave_bytes + 512)
-		return;
 	sp -= 128 + 8; /* the red zone, and the return address */
 	memcpy((void *)sp, &r[REG_RIP], 8);
 	r[REG_RSP] = (greg_t)sp;
@@ -239,37 +247,48 @@ static void leave_flag(void)
 		__atomic_store_n(poll_word, 1, __ATOMIC_SEQ_CST);
 }
 
-void preempt_interrupted(struct m *m, void *context, bool at_poll)
+static bool hold(struct m *m, ucontext_t *u, bool at_poll)
+{
+	uintptr_t pc = (uintptr_t)u->uc_mcontext.gregs[REG_RIP];
+
+	/* It stands still already, at a poll, in libc's futex call: it arrives once. */
+	if (atomic_load(&m->p->state) != P_RUNNING)
+		return false;
+	if (!at_poll && is_in(pc, __start_rt_text, __stop_rt_text)) {
+		leave_flag();
+		return false;
+	}
+	stop_hold(m, m->p, u);
+	return true;
+}
+
+bool preempt_interrupted(struct m *m, void *context, bool at_poll)
 {
 	ucontext_t *u = context;
-	uintptr_t pc = (uintptr_t)u->uc_mcontext.gregs[REG_RIP];
 	struct rt_co *co;
 
-	if (!may_leave(m)) {
+	/* A handler of the program's own runs on the signal stack: not a place to stand still at, for
+	 * whoever reads the coroutine's stack then, nor to be left. */
+	if (!may_leave(m) || !stack_holds(m->cur, stack_pointer(u))) {
 		leave_flag();
-		return;
+		return false;
 	}
 	co = m->cur;
 	if (atomic_load(&co->state) != CO_RUNNING)
-		return;
+		return false;
 	if (co->off) {
 		co->off_pending = true;
-		return;
+		return false;
 	}
-	if (atomic_load(&sched.stopping)) {
-		/* It stands still already, at a poll, in libc's futex call: it arrives once. */
-		if (atomic_load(&m->p->state) != P_RUNNING)
-			return;
-		if (at_poll || !is_in(pc, __start_rt_text, __stop_rt_text))
-			stop_hold(m, m->p, u);
-		else
-			leave_flag();
-		return;
-	}
-	if (atomic_load(&m->p->preempt) && preempt_is_managed(pc))
-		inject(co, u);
-	else
+	if (atomic_load(&sched.stopping))
+		return hold(m, u, at_poll);
+	if (!atomic_load(&m->p->preempt) || !has_room(co, stack_pointer(u)) ||
+	    !preempt_is_managed((uintptr_t)u->uc_mcontext.gregs[REG_RIP])) {
 		leave_flag();
+		return false;
+	}
+	inject(u);
+	return true;
 }
 
 void rt_preempt_off(void)

@@ -379,8 +379,9 @@ void preempt_page_close(void); /* every poll traps, where the mode has it */
 void preempt_page_open(void);
 bool preempt_is_poll_page(uintptr_t addr);
 bool preempt_is_managed(uintptr_t pc);
-/* In a signal handler: what to do with the thread that context (ucontext_t) interrupts. */
-void preempt_interrupted(struct m *m, void *context, bool at_poll);
+/* In a signal handler: holds the thread that context (ucontext_t) interrupts, or sends its coroutine
+ * away. False: neither can be done there. */
+bool preempt_interrupted(struct m *m, void *context, bool at_poll);
 void signals_init(void);
 void signals_init_thread(struct m *m);
 void signals_done_thread(struct m *m);

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <ucontext.h>
 #include <unistd.h>
 
@@ -33,12 +34,34 @@ static void on_urgent(int sig, siginfo_t *si, void *context)
 	errno = saved;
 }
 
-/* Back to what the process had: the instruction is run again and dies as it should. */
-static void pass_on(int sig)
+static const struct sigaction *before_of(int sig)
 {
-	for (unsigned i = 0; i < N_TAKEN; i++)
-		if (taken[i] == sig)
-			sigaction(sig, &before[i], NULL);
+	unsigned i = 0;
+
+	while (taken[i] != sig)
+		i++;
+	return &before[i];
+}
+
+/* A fault: back to what the process had, the instruction is run again and dies as it should. */
+static void pass_on_fault(int sig)
+{
+	sigaction(sig, before_of(sig), NULL);
+}
+
+/* Nothing is run again after a signal that somebody sent. */
+static void pass_on_sent(int sig, siginfo_t *si, void *context)
+{
+	const struct sigaction *sa = before_of(sig);
+
+	if (sa->sa_flags & SA_SIGINFO) {
+		sa->sa_sigaction(sig, si, context);
+	} else if (sa->sa_handler == SIG_DFL) {
+		sigaction(sig, sa, NULL);
+		syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), sig); /* when this handler returns */
+	} else if (sa->sa_handler != SIG_IGN) {
+		sa->sa_handler(sig);
+	}
 }
 
 static void on_fault(int sig, siginfo_t *si, void *context)
@@ -48,20 +71,19 @@ static void on_fault(int sig, siginfo_t *si, void *context)
 	struct rt_co *co;
 	int saved = errno;
 
-	if (si->si_code > 0 && preempt_is_poll_page(addr)) {
-		if (m && m->cur && m->cur->off) {
-			m->cur->off_pending = true;
-			preempt_page_open(); /* the flag serves those that come later */
-		} else {
-			preempt_interrupted(m, context, true);
-		}
-		errno = saved;
-		return;
+	if (si->si_code <= 0) {
+		pass_on_sent(sig, si, context);
+	} else if (preempt_is_poll_page(addr)) {
+		/* Where it may not stand still, the poll must come through: the flag serves those that come
+		 * later. */
+		if (!preempt_interrupted(m, context, true))
+			preempt_page_open();
+	} else {
+		co = stack_guarded_by(addr);
+		if (co)
+			dump_overflow(co, addr, context);
+		pass_on_fault(sig);
 	}
-	co = si->si_code > 0 ? stack_guarded_by(addr) : NULL;
-	if (co)
-		dump_overflow(co, addr, context);
-	pass_on(sig);
 	errno = saved;
 }
 

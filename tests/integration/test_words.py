@@ -7,7 +7,6 @@ import pty
 import struct
 import subprocess
 import termios
-import xml.etree.ElementTree as ET
 
 import harness
 
@@ -72,7 +71,7 @@ class Words(harness.Case):
         self.said = result.stdout + result.stderr
         self.assertTrue(os.path.exists(files[0]), self.said)
         record = self.json(files[0])
-        self.cases = {c.get("name"): c.find("failure") for c in ET.parse(files[1]).iter("testcase")}
+        self.cases = {c.get("name"): c.find("failure") for c in self.junit(files[1]).iter("testcase")}
         return result.returncode, record[0] if isinstance(record, list) else record
 
     def line(self, *words):

@@ -5,8 +5,7 @@
  *
  *   RECORD    stepping; calls out of managed text run at full speed to their return address
  *   RUN       full speed, until the breakpoint has been hit as often as in the recorded trace:
- *             then the coroutine is sent away as preempt_interrupted() does it, or the thread held
- *             for a stopped world
+ *             then the action is done (actions.h)
  *   OVER      one step over a hit that was not the right one yet
  *   WALK      for a stop in foreign code, which other threads run too and no breakpoint can be set
  *             in: stepping from the managed call on
@@ -18,15 +17,14 @@
  *
  * The runtime runs in cooperative mode, so that no other signal mixes in; the path from
  * preempt_interrupted() on is the one that SIGURG takes.
- *
- * To resume on another thread, one coroutine (the taker) keeps the other P busy until the worker lies
- * in the global queue, and another (the blocker) takes the worker's place on its thread.
  */
 #include "exhaustive.h"
 
 #include "../../runtime/sched/sched.h"
 
+#include "actions.h"
 #include "seen.h"
+#include "worker.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -35,7 +33,6 @@
 #include <sys/mman.h>
 #include <ucontext.h>
 
-#define WAIT_NS (10 * RT_SEC)
 #define SEED 0x9e3779b97f4a7c15
 
 enum {
@@ -47,28 +44,21 @@ enum {
 	RECORDS_MAX = 200,
 };
 
-const char *const step_action_names[STEP_ACTIONS] = {"same-thread", "other-thread", "stop"};
-
 uint64_t step_call(uint64_t (*fn)(uint64_t seed), uint64_t seed);
 extern const char step_call_end[], __start_rt_managed[], __stop_rt_managed[], __start_rt_text[],
 	__stop_rt_text[];
 
 enum state { OFF, RECORD, RUN, OVER, WALK, INJECTED, AWAY, BACK };
 
-/* A coroutine that is asked for in each pass and waits between. */
-struct helper {
-	struct rt_co *co;
-	_Atomic int ready, running;
-};
-
 static struct {
 	_Atomic int state;
-	enum step_action action;
+	const struct action *action;
 	uintptr_t trace[TRACE_MAX];
 	uint64_t n_trace, target; /* from 1 */
 	/* foreign_after[i]: instructions of foreign code between i and the next managed one. */
 	uint32_t foreign_after[TRACE_MAX];
 	uint64_t foreign; /* to act at, from 1 after the target; 0: at the target itself */
+	bool polled_slowly; /* the pass that is recorded: it does not count */
 	bool walks;       /* the first pass steps through foreign code as well */
 	uint64_t hits_wanted, hits, walked;
 	unsigned traps;
@@ -76,11 +66,7 @@ static struct {
 	uint8_t *breakpoint, byte; /* NULL: none is set */
 	struct seen before, after;
 	struct step_report *report;
-	struct helper taker, blocker;
-	_Atomic int stop_wanted, end;
-	_Atomic uint64_t stops;
 	const char *why_not; /* taken */
-	struct rt_co *bystander, *stopper;
 } st;
 
 static bool is_managed(uintptr_t pc)
@@ -128,45 +114,20 @@ static void set_breakpoint(uintptr_t at)
 	*st.breakpoint = 0xcc;
 }
 
-static bool wait_until(_Atomic int *what)
-{
-	int64_t until = rt_now() + WAIT_NS;
-
-	while (!atomic_load(what) && rt_now() < until)
-		__builtin_ia32_pause();
-	return atomic_load(what);
-}
-
-static void call(struct helper *h);
-
 static void act(ucontext_t *u)
 {
 	greg_t *regs = u->uc_mcontext.gregs;
-	struct m *m = this_m();
 	uintptr_t pc = (uintptr_t)regs[REG_RIP];
+	const char *why_not;
 
 	st.report->passes++;
 	seen_take(u, &st.before);
-	st.from = m;
+	st.from = this_m();
 	st.traps = 0;
-	if (st.action == STEP_STOP) {
-		uint64_t stops = atomic_load(&st.stops);
-
-		atomic_store(&st.stop_wanted, 1);
-		wait_until((_Atomic int *)&sched.stopping);
-		preempt_interrupted(m, u, false);
-		/* Held here, the thread has seen the world stopped and go on. */
-		if (atomic_load(&st.stops) == stops)
-			note_not_taken("the thread was not held");
-		stop_tracing(regs, BACK);
-		return;
-	}
-	if (st.action == STEP_OTHER)
-		call(&st.blocker);
-	atomic_store(&m->p->preempt, 1);
-	preempt_interrupted(m, u, false);
+	why_not = st.action->act(st.from, u);
+	if (why_not)
+		note_not_taken(why_not);
 	if ((uintptr_t)regs[REG_RIP] == pc) {
-		note_not_taken("the request was refused");
 		stop_tracing(regs, BACK);
 		return;
 	}
@@ -174,17 +135,26 @@ static void act(ucontext_t *u)
 	atomic_store(&st.state, INJECTED);
 }
 
-/* Stepping is slow: without this sysmon asks the coroutine to leave, and the next poll takes its
- * slow way. */
+/* One would make a poll take its slow way. So would one to another P, and on a busy machine it stands
+ * for long: its thread must have a processor to answer. sysmon repeats it. */
+static void forget_requests(void)
+{
+	struct p *p = this_m()->p;
+
+	if (p)
+		atomic_store(&p->preempt, 0);
+	*rt_poll_word = 0;
+}
+
+/* Stepping is slow: without this sysmon asks. Not at each breakpoint: many ticks are many switches to the
+ * scheduler, which then looks at the global queue first. */
 static void be_new_to_sysmon(void)
 {
 	struct p *p = this_m()->p;
 
-	if (!p)
-		return;
-	count_up(&p->tick);
-	atomic_store(&p->preempt, 0);
-	preempt_poll_settle();
+	if (p)
+		count_up(&p->tick);
+	forget_requests();
 }
 
 /* In the first pass: an instruction was executed, and this is where the next one is. */
@@ -195,6 +165,7 @@ static void record(greg_t *regs)
 	if (pc >= (uintptr_t)step_call && pc < (uintptr_t)step_call_end)
 		return;
 	be_new_to_sysmon();
+	st.polled_slowly |= pc == (uintptr_t)rt_poll_slow;
 	if (is_managed(pc)) {
 		if (st.n_trace < TRACE_MAX) {
 			st.foreign_after[st.n_trace] = 0;
@@ -219,6 +190,7 @@ static void on_breakpoint(ucontext_t *u)
 
 	*st.breakpoint = st.byte;
 	regs[REG_RIP] = (greg_t)(uintptr_t)st.breakpoint;
+	forget_requests();
 	st.breakpoint = NULL;
 	if (atomic_load(&st.state) == RECORD) {
 		trace_on(regs);
@@ -257,6 +229,7 @@ static void trapped(ucontext_t *u)
 		record(regs);
 		return;
 	case OVER:
+		forget_requests();
 		set_breakpoint(st.trace[st.target - 1]);
 		stop_tracing(regs, RUN);
 		return;
@@ -293,112 +266,25 @@ static void on_trap(int sig, siginfo_t *si, void *context)
 	errno = saved;
 }
 
-/* Helpers and passes -------------------------------------------------------------------------- */
+/* Passes -------------------------------------------------------------------------------------- */
 
-static bool announce(struct rt_co *co, void *arg)
+bool worker_is_away(void)
 {
-	struct helper *h = arg;
-
-	atomic_store(&h->ready, 1);
-	return true;
+	return atomic_load(&st.state) == AWAY;
 }
 
-static void await_call(struct helper *h)
-{
-	const char *wrong;
-
-	atomic_store(&h->running, 0);
-	co_park(WAIT_FOREVER, announce, h);
-	wrong = seen_foreign_state();
-	if (wrong)
-		note_state(wrong);
-	atomic_store(&h->running, 1);
-}
-
-/* It may start late: it is ready for the next call only when it waits again. */
-static void call(struct helper *h)
-{
-	atomic_store(&h->ready, 0);
-	co_ready(h->co);
-}
-
-static bool worker_is_queued(void)
-{
-	return atomic_load(&st.state) == AWAY && atomic_load(&sched.global_n) > 0;
-}
-
-static bool worker_is_back(void)
+bool worker_is_back(void)
 {
 	return atomic_load(&st.state) == BACK || atomic_load(&st.state) == OFF;
 }
 
-/* Foreign code with an eye on the clock: a lost worker shows as a count, not as a hang. */
-static void spin_until(bool (*done)(void))
+void worker_note(const char *wrong_state)
 {
-	int64_t until = rt_now() + WAIT_NS;
-
-	while (!done() && !atomic_load(&st.end) && rt_now() < until)
-		__builtin_ia32_pause();
+	if (wrong_state)
+		note_state(wrong_state);
 }
 
-static bool queued_or_back(void)
-{
-	return worker_is_queued() || worker_is_back();
-}
-
-static void *take(void *arg)
-{
-	while (!atomic_load(&st.end)) {
-		await_call(&st.taker);
-		spin_until(queued_or_back);
-	}
-	return NULL;
-}
-
-static void *block(void *arg)
-{
-	while (!atomic_load(&st.end)) {
-		await_call(&st.blocker);
-		spin_until(worker_is_back);
-	}
-	return NULL;
-}
-
-/* Whom the worker leaves its thread to when it is to come back to the same one. */
-static void *stand_by(void *arg)
-{
-	while (!atomic_load(&st.end)) {
-		const char *wrong = seen_across_yield();
-
-		if (wrong)
-			note_state(wrong);
-	}
-	return NULL;
-}
-
-static void count_stop(void *arg)
-{
-	atomic_fetch_add(&st.stops, 1);
-}
-
-static void *stopper(void *arg)
-{
-	while (!atomic_load(&st.end)) {
-		if (atomic_exchange(&st.stop_wanted, 0))
-			rt_stop_world("exhaustive", count_stop, NULL);
-		rt_yield();
-	}
-	return NULL;
-}
-
-static void yield_until(_Atomic int *what)
-{
-	while (!atomic_load(what))
-		rt_yield();
-}
-
-/* A pass in which a poll took its slow way is longer than the others: the shortest trace that came
- * twice. */
+/* The shortest trace that came twice, of passes in which no poll took its slow way. */
 static bool record_pass(const struct kernel *k, uint64_t seed, uint64_t *ret_value)
 {
 	static uintptr_t shortest[TRACE_MAX];
@@ -408,9 +294,12 @@ static bool record_pass(const struct kernel *k, uint64_t seed, uint64_t *ret_val
 		bool same;
 
 		st.n_trace = 0;
+		st.polled_slowly = false;
 		atomic_store(&st.state, RECORD);
 		*ret_value = step_call(k->fn, seed);
 		atomic_store(&st.state, OFF);
+		if (st.polled_slowly)
+			continue;
 		same = st.n_trace == n_shortest &&
 		       !memcmp(st.trace, shortest, n_shortest * sizeof *shortest);
 		if (same && i >= RECORDS_MIN)
@@ -436,19 +325,15 @@ static uint64_t run_to(const struct kernel *k, uint64_t n, uint64_t foreign, uin
 {
 	uint64_t value;
 
-	if (st.action == STEP_OTHER) {
-		yield_until(&st.blocker.ready);
-		yield_until(&st.taker.ready);
-	}
+	if (st.action->settle)
+		st.action->settle();
 	st.target = n;
 	st.foreign = foreign;
 	st.hits = 0;
 	st.hits_wanted = count_hits(n);
 	atomic_store(&st.state, RUN);
-	if (st.action == STEP_OTHER) {
-		call(&st.taker);
-		yield_until(&st.taker.running);
-	}
+	if (st.action->prepare)
+		st.action->prepare();
 	be_new_to_sysmon();
 	set_breakpoint(st.trace[n - 1]);
 	value = k->fn(seed);
@@ -463,15 +348,15 @@ static uint64_t run_to(const struct kernel *k, uint64_t n, uint64_t foreign, uin
 	return value;
 }
 
-/* One turn in 61 the scheduler looks at the global queue first, and the worker stays where it was; and
- * sysmon's request makes a poll take its slow way. */
+/* One turn in 61 the scheduler looks at the global queue first, and the worker stays where it was; and a
+ * request between two traps makes a poll take its slow way. */
 static uint64_t pass(const struct kernel *k, uint64_t n, uint64_t foreign, uint64_t seed)
 {
 	uint64_t moved = st.report->moved, not_taken = st.report->not_taken;
 	uint64_t value = run_to(k, n, foreign, seed);
 
 	for (int i = 0; i < TRIES && (st.report->not_taken > not_taken ||
-				      (st.action == STEP_OTHER && st.report->moved == moved)); i++) {
+				      (st.action->moves && st.report->moved == moved)); i++) {
 		st.report->not_taken = not_taken;
 		value = run_to(k, n, foreign, seed);
 	}
@@ -498,14 +383,6 @@ static uint64_t count_addresses(void)
 	for (uint64_t i = 1; i <= st.n_trace; i++)
 		n += count_hits(i) == 1;
 	return n;
-}
-
-static void end_helper(struct helper *h)
-{
-	if (!h->co)
-		return;
-	co_ready(h->co);
-	rt_join(h->co, NULL);
 }
 
 static void check_pass(const struct kernel *k, uint64_t n, uint64_t foreign, uint64_t want)
@@ -536,34 +413,7 @@ static void check_foreign(const struct kernel *k, uint64_t want)
 			}
 }
 
-static void begin_helpers(void)
-{
-	if (st.action == STEP_STOP)
-		st.stopper = rt_spawn(stopper, NULL, NULL);
-	if (st.action == STEP_SAME)
-		st.bystander = rt_spawn(stand_by, NULL, NULL);
-	if (st.action == STEP_OTHER) {
-		st.taker.co = rt_spawn(take, NULL, NULL);
-		st.blocker.co = rt_spawn(block, NULL, NULL);
-	}
-}
-
-static void end_helpers(void)
-{
-	if (st.action == STEP_OTHER) {
-		yield_until(&st.taker.ready);
-		yield_until(&st.blocker.ready);
-	}
-	atomic_store(&st.end, 1);
-	end_helper(&st.taker);
-	end_helper(&st.blocker);
-	if (st.stopper)
-		rt_join(st.stopper, NULL);
-	if (st.bystander)
-		rt_join(st.bystander, NULL);
-}
-
-void step_kernel(const struct kernel *k, enum step_action a, struct step_report *ret)
+void step_kernel(const struct kernel *k, const struct action *a, struct step_report *ret)
 {
 	uint64_t want = k->fn(SEED), got;
 
@@ -571,8 +421,8 @@ void step_kernel(const struct kernel *k, enum step_action a, struct step_report 
 	memset(&st, 0, sizeof st);
 	st.report = ret;
 	st.action = a;
-	st.walks = a == STEP_STOP && k->calls_foreign;
-	begin_helpers();
+	st.walks = a->anywhere && k->calls_foreign;
+	a->begin();
 	if (!record_pass(k, SEED, &got) && ++ret->not_taken)
 		snprintf(ret->first_wrong, sizeof ret->first_wrong, "no two passes went the same way");
 	ret->wrong_value += got != want;
@@ -581,5 +431,5 @@ void step_kernel(const struct kernel *k, enum step_action a, struct step_report 
 	for (uint64_t n = 1; n <= ret->instructions; n++)
 		check_pass(k, n, 0, want);
 	check_foreign(k, want);
-	end_helpers();
+	a->end();
 }

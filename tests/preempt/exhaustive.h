@@ -7,21 +7,14 @@
  * compared. Another coroutine meanwhile sees whether the processor is in the state that the ABI
  * promises it. A stop is tried at instructions of foreign code too, at most 200 a kernel.
  *
- * Must be called by a coroutine; two Ps at least.
+ * Must be called by a coroutine, with as many Ps as the action wants.
  */
 #pragma once
 
+#include "actions.h"
 #include "kernels.h"
 
 #include <stdbool.h>
-
-enum step_action {
-	STEP_SAME,  /* preempt, resume on the same thread */
-	STEP_OTHER, /* preempt, resume on another thread */
-	STEP_STOP,  /* stop the world there, and start it again */
-	STEP_ACTIONS,
-};
-extern const char *const step_action_names[STEP_ACTIONS];
 
 struct step_report {
 	uint64_t instructions;     /* dynamic, in managed text */
@@ -33,4 +26,4 @@ struct step_report {
 };
 
 void step_init(void);
-void step_kernel(const struct kernel *k, enum step_action a, struct step_report *ret);
+void step_kernel(const struct kernel *k, const struct action *a, struct step_report *ret);

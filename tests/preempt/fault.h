@@ -2,7 +2,7 @@
  * fault - what the machine does to this process while its cells are measured
  *
  *   quota    a cpu cgroup of its own that allows less than the workloads take
- *   memory   a memory cgroup of its own, with a child that fills it by writing a file
+ *   memory   a memory cgroup of its own, with a child that fills it
  *   sigstop  a child that stops and continues this process
  *
  * Units:   nanoseconds, of rt_now()

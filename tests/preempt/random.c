@@ -2,6 +2,7 @@
 
 #include "foreign.h"
 #include "kernels.h"
+#include "poison.h"
 #include "workloads.h"
 
 #include "../../runtime/sched/sched.h"
@@ -13,7 +14,6 @@
 #include <unistd.h>
 
 #define SEED 0x9e3779b97f4a7c15
-#define POISON_BYTES 512
 
 enum { GRACE_SECONDS = 60, SLEEPERS = 3, WORKERS_MAX = 64, PROCS_TRIED = 4, TURNS_ON_END = 64 };
 
@@ -93,26 +93,11 @@ static uint64_t next_random(uint64_t *x)
 	return *x ^= *x << 17;
 }
 
-/* What lies below a saved stack pointer is nobody's, what lies above must be readable. */
-static void poison(struct rt_co *co, void *arg)
-{
-	uint32_t state = atomic_load(&co->state);
-	uintptr_t sp = (uintptr_t)co->sp, lo;
-	volatile uint64_t sum = 0;
-
-	if ((state != CO_RUNNABLE && state != CO_WAITING) || !stack_holds(co, sp))
-		return;
-	lo = sp - co->stack_lo > POISON_BYTES ? sp - POISON_BYTES : co->stack_lo;
-	memset((void *)lo, 0xa5, sp - lo);
-	for (uintptr_t at = sp & ~(uintptr_t)7; at < (uintptr_t)co; at += 8)
-		sum += *(uint64_t *)at;
-}
-
 static void collect(void *arg)
 {
 	if (atomic_load(&workload_section))
 		note_wrong("preempt-off", "a stop within the section");
-	stack_each(poison, NULL);
+	poison_dead_stacks(NULL);
 }
 
 static void nothing(void *arg)

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum { LINES_MAX = 256 };
 
@@ -91,24 +92,31 @@ static void write_xml_text(FILE *f, const char *s)
 		case '<': fputs("&lt;", f); break;
 		case '>': fputs("&gt;", f); break;
 		case '&': fputs("&amp;", f); break;
+		case '"': fputs("&quot;", f); break;
 		default: fputc(*s, f);
 		}
 }
 
-void report_write_junit(const char *path)
+static void write_xml_line(FILE *f, const char *what, const struct line *l)
+{
+	fprintf(f, "    <testcase classname=\"%s\" name=\"%s\">\n      %s", what, l->name,
+		l->right ? "<system-out>" : "<failure message=\"");
+	write_xml_text(f, l->text);
+	fputs(l->right ? "</system-out>\n    </testcase>\n" : "\"/>\n    </testcase>\n", f);
+}
+
+void report_write_junit(const char *path, const char *what)
 {
 	FILE *f = open_report(path);
+	time_t now = time(NULL);
+	char when[32];
 
-	fprintf(f, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
-		"<testsuite name=\"rt-preempt\" tests=\"%zu\" failures=\"%zu\">\n", n_lines,
-		report_count(true));
-	for (size_t i = 0; i < n_lines; i++) {
-		fprintf(f, "  <testcase classname=\"rt-preempt\" name=\"%s\">", lines[i].name);
-		fputs(lines[i].right ? "<system-out>" : "<failure>", f);
-		write_xml_text(f, lines[i].text);
-		fputs(lines[i].right ? "</system-out>" : "</failure>", f);
-		fputs("</testcase>\n", f);
-	}
-	fputs("</testsuite>\n", f);
+	strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", gmtime(&now));
+	fprintf(f, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"rt-preempt\">\n"
+		"  <testsuite name=\"%s\" tests=\"%zu\" failures=\"%zu\" errors=\"0\" skipped=\"0\" "
+		"timestamp=\"%s\">\n", what, n_lines, report_count(true), when);
+	for (size_t i = 0; i < n_lines; i++)
+		write_xml_line(f, what, &lines[i]);
+	fputs("  </testsuite>\n</testsuites>\n", f);
 	close_report(f, path);
 }

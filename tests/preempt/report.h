@@ -26,4 +26,4 @@ void report_show(const struct line *l);
 size_t report_count(bool wrong_only);
 /* Ends the process when the file cannot be written. */
 void report_write_json(const char *path);
-void report_write_junit(const char *path);
+void report_write_junit(const char *path, const char *what); /* what: was run */

@@ -1,5 +1,7 @@
 #include "trip.h"
 
+#include "waits.h"
+
 #include "../../runtime/sched/sched.h"
 
 #include <pthread.h>
@@ -7,12 +9,16 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <time.h>
+#include <unistd.h>
+
+#define SPIN_NS (20 * RT_USEC) /* stop.c's */
 
 enum { APART_TRIES = 20 };
 
 static struct {
 	_Atomic uint32_t want; /* futex: the partner spins while it is 1; 2: it ends */
-	_Atomic int ready, seen, cpu; /* cpu: the partner's */
+	_Atomic uint32_t seen; /* futex */
+	_Atomic int ready, cpu, tid; /* the partner's */
 	pthread_t partner;
 	struct sigaction before;
 	cpu_set_t cpus; /* that this process may use */
@@ -21,20 +27,23 @@ static struct {
 static void acknowledge(int sig)
 {
 	atomic_store(&trip.seen, 1);
+	futex_wake(&trip.seen, 1);
 }
 
 static void *partner(void *arg)
 {
 	uint32_t want;
 
+	atomic_store(&trip.tid, gettid());
 	while ((want = atomic_load(&trip.want)) != 2) {
 		if (want == 0) {
 			futex_wait(&trip.want, 0, -1);
 			continue;
 		}
 		atomic_store(&trip.ready, 1);
-		while (atomic_load(&trip.want) == 1)
+		while (atomic_load(&trip.want) == 1 && !atomic_load(&trip.seen))
 			atomic_store(&trip.cpu, sched_getcpu());
+		futex_wait(&trip.want, 1, -1);
 		atomic_store(&trip.ready, 0);
 	}
 	return NULL;
@@ -56,36 +65,47 @@ static void send_partner_away(void)
 	cpu_set_t cpus = trip.cpus;
 
 	CPU_CLR((size_t)sched_getcpu(), &cpus);
-	if (CPU_COUNT(&cpus) > 0)
-		pthread_setaffinity_np(trip.partner, sizeof cpus, &cpus);
+	pthread_setaffinity_np(trip.partner, sizeof cpus, &cpus);
 }
 
-int64_t trip_once(void)
+/* As a stop begins: the sender has just been woken, and its partner runs elsewhere, if there is
+ * elsewhere. */
+void trip_prepare(void)
 {
 	struct timespec pause = {.tv_nsec = 200 * 1000};
-	int64_t begin, ns;
 
+	atomic_store(&trip.seen, 0);
 	atomic_store(&trip.want, 1);
 	futex_wake(&trip.want, 1);
 	while (!atomic_load(&trip.ready))
-		__builtin_ia32_pause();
-	/* As a stop begins: the sender has just been woken, and its partner runs elsewhere. */
-	for (int i = 0; i < APART_TRIES; i++) {
-		nanosleep(&pause, NULL);
-		if (atomic_load(&trip.cpu) != sched_getcpu())
-			break;
+		sched_yield();
+	waits_add(atomic_load(&trip.tid));
+	nanosleep(&pause, NULL);
+	for (int i = 0; i < APART_TRIES && CPU_COUNT(&trip.cpus) > 1 &&
+			atomic_load(&trip.cpu) == sched_getcpu(); i++) {
 		send_partner_away();
+		nanosleep(&pause, NULL);
 	}
-	atomic_store(&trip.seen, 0);
-	begin = rt_now();
+}
+
+void trip_once(void)
+{
+	int64_t begin = rt_now();
+
 	pthread_kill(trip.partner, SIGUSR2);
 	while (!atomic_load(&trip.seen))
-		;
-	ns = rt_now() - begin;
+		if (rt_now() - begin > SPIN_NS)
+			futex_wait(&trip.seen, 0, -1);
+		else
+			__builtin_ia32_pause();
+}
+
+void trip_rest(void)
+{
 	atomic_store(&trip.want, 0);
+	futex_wake(&trip.want, 1);
 	while (atomic_load(&trip.ready))
-		__builtin_ia32_pause();
-	return ns;
+		sched_yield();
 }
 
 void trip_end(void)
