@@ -123,4 +123,7 @@ struct rt_mem_stats {
 	int64_t pause_ns;       /* all pauses, added up */
 	int64_t mark_cpu_ns, assist_cpu_ns;
 };
+/* The last pauses of the world for collections, in ns from the request to the restart, oldest first.
+ * Returns how many were written; *ret_total (may be NULL): how many there were. any */
+size_t rt_gc_pauses(int64_t *ret, size_t room, uint64_t *ret_total);
 void rt_mem_stats(struct rt_mem_stats *ret); /* any */

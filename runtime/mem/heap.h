@@ -31,6 +31,7 @@ enum {
 	MAP_WORDS = BLOCK_BYTES / CELL_MIN / 64,
 	RUN_BYTES = 4 << 10, /* claimed, and zeroed, at one time; one cell at least */
 	SLOTS_MAX = 4096,
+	SHADED_MAX = 256, /* pointers that a P's barrier keeps before it passes them on */
 };
 
 enum block_kind {
@@ -99,18 +100,24 @@ struct cache {
 	uintptr_t tiny, tiny_end; /* of the tiny allocator: pointer-free, below 16 bytes */
 	int64_t sample_in;        /* bytes until the next heap sample */
 	int64_t assist_credit;    /* bytes that may be allocated before marking is owed */
+	uint32_t n_shaded;
+	uintptr_t shaded[SHADED_MAX]; /* of the barrier, on their way to the markers */
 };
 
 struct heap {
+	/* Read by everybody, hardly ever written. */
 	uintptr_t base;
 	size_t top; /* bytes from base that were ever in use; grows only */
 	size_t reserved;
 	struct block *blocks;
 	uint32_t sweep_gen; /* changed by 2, in the pause that ends a marking */
+	uint32_t cycle;     /* number of the marking; changed in the pause that begins it */
 	_Atomic bool marking; /* changed in pauses only, where nobody is in the runtime's text */
-	_Atomic uint64_t in_use;  /* bytes of cells in use: marked by the last cycle, and claimed since */
+
+	_Alignas(64) _Atomic uint64_t in_use; /* bytes of cells: marked by the last cycle, claimed since */
 	_Atomic uint64_t trigger; /* in_use at which a cycle begins */
-	struct slot slots[SLOTS_MAX];
+
+	_Alignas(64) struct slot slots[SLOTS_MAX];
 	_Atomic uint32_t n_slots;
 };
 extern struct heap heap;
@@ -222,3 +229,9 @@ struct block *sweep_take(struct slot *s);
 /* From the allocation's slow path, which claimed bytes: begins a cycle when due, and does the marking
  * that is owed. May poll; parks only if may_park. */
 void gc_account(size_t bytes, bool may_park);
+
+static inline bool gc_is_marking(void)
+{
+	/* relaxed: it changes in pauses, and a pause orders everything */
+	return __builtin_expect(atomic_load_explicit(&heap.marking, memory_order_relaxed), 0);
+}
