@@ -60,15 +60,16 @@ struct block {
 	uint64_t mask;
 	const struct rt_type *type; /* NULL: bytes, or pointers */
 	size_t bytes;               /* large: of the object, as asked for, rounded to 16 */
-	uint32_t n_blocks, n_back;
+	union {
+		uint32_t n_used;   /* cells: set bits of alloc, as of the last sweep and claims */
+		uint32_t n_blocks; /* large */
+		uint32_t n_back;   /* rest of large */
+	};
 	_Atomic uint32_t sweep_gen; /* heap.sweep_gen: swept; -1: being swept; -2: to be swept */
 	_Atomic bool cached;        /* in a P's run */
 	bool dirty;                 /* its memory is not known to be zero */
-	bool listed;                /* in its slot's list */
 	_Atomic bool special;       /* finalisers, weak references or heap samples point into it */
-
-	struct block *next, *prev; /* of the slot's list: with free cells, or to be swept */
-	uint32_t n_used;           /* set bits of alloc, as of the last sweep and claims */
+	struct block *next;         /* of the slot's list */
 
 	_Alignas(64) _Atomic uint64_t mark[MAP_WORDS];
 	_Atomic uint64_t alloc[MAP_WORDS]; /* written by the block's owner only */
@@ -77,12 +78,14 @@ struct block {
 /* Cells of one size and type; number 0 is none. */
 struct slot {
 	struct lock lock;
-	struct block *first; /* blocks in no run that may have free cells, swept */
-	struct rt_type *type;
+	struct block *_Atomic first; /* blocks in no run with free cells, swept */
+	struct rt_type *type;        /* NULL: bytes, or pointers */
 	uint32_t cell_bytes, magic, n_cells;
 	uint8_t scan;
+	bool array; /* cells of a class, else of the type's size */
 	uint64_t mask;
-	_Atomic uint64_t allocs, frees; /* cells; for statistics */
+	_Atomic uint64_t frees; /* cells; what was claimed each P counts in its cache */
+	_Atomic uint32_t n_blocks;
 };
 
 /* The part of a block that a P hands out from: cells in [cur, end) are zeroed. */
@@ -96,8 +99,10 @@ struct run {
 /* A P's; p->cache. */
 struct cache {
 	struct run runs[SLOTS_MAX];
+	_Atomic uint64_t claimed[SLOTS_MAX]; /* cells since the start; only the owner adds */
 	_Atomic uint32_t n_slots; /* runs beyond were never used */
 	uintptr_t tiny, tiny_end; /* of the tiny allocator: pointer-free, below 16 bytes */
+	size_t unaccounted;       /* bytes claimed that heap.in_use does not have yet: below RUN_BYTES */
 	int64_t sample_in;        /* bytes until the next heap sample */
 	int64_t assist_credit;    /* bytes that may be allocated before marking is owed */
 	uint32_t n_shaded;
@@ -116,11 +121,14 @@ struct heap {
 
 	_Alignas(64) _Atomic uint64_t in_use; /* bytes of cells: marked by the last cycle, claimed since */
 	_Atomic uint64_t trigger; /* in_use at which a cycle begins */
+	_Atomic uint64_t large_allocs, large_frees, large_alloc_bytes, large_free_bytes;
 
 	_Alignas(64) struct slot slots[SLOTS_MAX];
 	_Atomic uint32_t n_slots;
 };
 extern struct heap heap;
+
+_Static_assert(offsetof(struct block, mark) == 64, "what marking needs of a block is one cache line");
 
 /* The block of an address; NULL outside the heap. */
 static inline struct block *block_of(uintptr_t addr)
@@ -187,11 +195,11 @@ static inline bool object_find(uintptr_t addr, struct object *ret)
 
 /* pages.c: blocks ---------------------------------------------------------------------------------- */
 
-void pages_init(void); /* once a process: reserves; ends the process when it cannot */
-/* n blocks beside each other, kind still BLOCK_FREE, dirty set when their memory is not zero. Ends
+void pages_init(void); /* reserves, at the first call; ends the process when it cannot */
+/* n blocks beside each other, kind still BLOCK_FREE, dirty set on each whose memory is not zero. Ends
  * the process when there are none. The caller sets what it needs and releases kind last. */
 struct block *pages_get(uint32_t n);
-void pages_put(struct block *b, uint32_t n); /* kind is BLOCK_FREE already */
+void pages_put(struct block *b, uint32_t n); /* kind is BLOCK_FREE already, and the maps are clear */
 /* Gives memory of free blocks back to the kernel until mapped bytes are at most keep. Returns bytes. */
 size_t pages_scavenge(size_t keep);
 size_t pages_mapped(void);   /* bytes of used and of free, not given back blocks */
@@ -199,17 +207,33 @@ size_t pages_released(void); /* bytes given back and not used again */
 
 /* slot.c: size classes and types -------------------------------------------------------------------- */
 
-enum { CLASSES = 36 }; /* at most RT_TYPE_CLASSES */
+enum {
+	CLASSES = 40, /* at most RT_TYPE_CLASSES */
+	SLOT_BYTES = 1, /* number of the first class's; those of pointers follow */
+	SLOT_PTRS = SLOT_BYTES + CLASSES,
+};
+void slot_init(void);
 uint32_t class_bytes(unsigned class);
 unsigned class_of_bytes(size_t bytes); /* <= CELL_MAX */
+/* How bytes of objects of t beside each other are searched; *ret_mask is SCAN_MASK's. */
+enum scan scan_of(const struct rt_type *t, size_t bytes, uint64_t *ret_mask);
 /* Numbers of slots, made at first use. */
-uint16_t slot_of_type(struct rt_type *t);
+uint16_t slot_of_type(struct rt_type *t); /* at most CELL_MAX bytes */
 uint16_t slot_of_array(struct rt_type *t, unsigned class);
-uint16_t slot_of_ptrs(unsigned class);
-uint16_t slot_of_bytes(unsigned class);
+
+static inline uint16_t slot_of_bytes(unsigned class)
+{
+	return (uint16_t)(SLOT_BYTES + class);
+}
+
+static inline uint16_t slot_of_ptrs(unsigned class)
+{
+	return (uint16_t)(SLOT_PTRS + class);
+}
 
 /* alloc.c: runs -------------------------------------------------------------------------------------- */
 
+void heap_init(void); /* once a process; more calls do nothing */
 struct cache *cache_new(void); /* of a P, never freed */
 /* In the pause that turns marking on: cells still in runs are marked, stale blocks in runs swept. */
 void cache_begin_marking(struct cache *c);
@@ -218,11 +242,32 @@ void alloc_reset(void); /* a runtime has ended: every object is gone */
 /* sweep.c ---------------------------------------------------------------------------------------------- */
 
 void sweep_begin(void); /* in the pause that ends marking, after heap.sweep_gen += 2 */
-/* Sweeps some blocks; false: nothing is left but blocks in runs. any coroutine or thread with a P */
+/* Sweeps some blocks; false: nothing is left but blocks in runs, and those that others sweep just now.
+ * any coroutine or thread with a P */
 bool sweep_some(uint32_t n_blocks);
-void sweep_block(struct block *b); /* claimed or owned by the caller; puts it where it belongs */
-/* The caller's P takes a block of this slot with free cells; NULL: there is none left. */
+/* The caller's P takes a block of this slot with free cells; NULL: none turned up. */
 struct block *sweep_take(struct slot *s);
+/* A block in a run, by its owner, when it is not swept. true: it was not. */
+bool sweep_cached(struct block *b);
+/* Sweeps until n blocks came free, or it has looked at a multiple of that. */
+void sweep_for_large(uint32_t n);
+void sweep_reset(void); /* nothing is to be swept */
+/* Before a block with special set is swept: marks are those of the cycle. Whose it is defines it. */
+void special_sweep(struct block *b);
+
+/* stats.c ------------------------------------------------------------------------------------------------ */
+
+struct slot_stats {
+	const char *name; /* of the type; "bytes", "pointers" */
+	bool array;
+	uint32_t cell_bytes, blocks;
+	uint64_t in_use, allocs, frees; /* cells */
+};
+/* Every slot that was ever used; last the large objects, with cell_bytes 0. any */
+void mem_each_slot(void (*fn)(const struct slot_stats *s, void *arg), void *arg);
+/* Fills in what the allocator knows: heap_bytes, _mapped, _released, own_bytes, objects, allocs to
+ * free_bytes. any */
+void mem_alloc_stats(struct rt_mem_stats *ret);
 
 /* gc.c: cycles ------------------------------------------------------------------------------------------ */
 

@@ -4,6 +4,7 @@
  * No stop of the world is needed for a change: a P too many is marked, and gives its work to the
  * others at its next switch; sysmon sees to it that there is one.
  */
+#include "../mem/heap.h"
 #include "sched.h"
 
 #include <errno.h>
@@ -125,6 +126,7 @@ static struct p *make(unsigned id)
 		rt_fatal("out of memory for a P");
 	memset(p, 0, sizeof *p);
 	p->id = id;
+	p->cache = cache_new();
 	atomic_store(&p->state, P_DEAD);
 	return p;
 }
