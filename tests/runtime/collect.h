@@ -1,18 +1,12 @@
 /*
  * collect - a collector by hand, for tests of the allocator: the test says what is alive
+ *
+ * The real one is kept from working by rt_gc_set_percent(-1), at the beginning of each runtime.
  */
 #pragma once
 
 #include "../../runtime/mem/heap.h"
 #include "../../runtime/sched/sched.h"
-
-/* The real one's, unless it is linked. */
-__attribute__((weak)) void gc_account(size_t bytes, bool may_park)
-{
-	(void)bytes;
-	if (may_park)
-		rt_yield(); /* the coroutine may have another P now */
-}
 
 static inline void mark_begin(void *arg)
 {

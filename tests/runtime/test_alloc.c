@@ -338,6 +338,7 @@ static void test_black(void)
 static void *run(void *arg)
 {
 	(void)arg;
+	rt_gc_set_percent(-1);
 	test_classes();
 	test_division();
 	test_find();
@@ -352,6 +353,7 @@ static void *run(void *arg)
 static void *again(void *arg)
 {
 	(void)arg;
+	rt_gc_set_percent(-1);
 	CHECK(stats().objects == 0, "the next runtime begins with nothing in use");
 	for (unsigned i = 0; i < 1000; i++)
 		if (!is_zero(rt_new_bytes(3000), 3000)) {
