@@ -229,10 +229,11 @@ static void publish_large(struct block *b, uint32_t n, size_t bytes, const struc
 
 static void *new_large(const char *what, size_t bytes, const struct rt_type *t, enum scan scan)
 {
-	struct m *m = allocator(what);
 	struct block *b;
+	void *object;
 	uint32_t n;
 
+	allocator(what);
 	if (bytes > heap.reserved)
 		rt_fatal("%s: out of memory: %zu bytes are more than the heap's %zu MiB of address space", what, bytes,
 			 heap.reserved >> 20);
@@ -244,9 +245,13 @@ static void *new_large(const char *what, size_t bytes, const struct rt_type *t, 
 	publish_large(b, n, bytes, t, scan);
 	atomic_fetch_add_explicit(&heap.large_allocs, 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&heap.large_alloc_bytes, bytes, memory_order_relaxed);
-	m = allocator(what); /* zeroing polls */
-	account(m, bytes);
-	return (void *)block_base(b);
+	/* Its address lies on the stack from here on: the block's place in the tables says nothing to the
+	 * collector. */
+	object = (void *)block_base(b);
+	RT_KEEP(object);
+	account(allocator(what), bytes); /* zeroing polled */
+	RT_KEEP(object);
+	return object;
 }
 
 /* The public ones ------------------------------------------------------------------------------------------ */

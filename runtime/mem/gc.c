@@ -21,11 +21,13 @@ enum {
 };
 
 static struct {
-	struct lock lock; /* guards the next four */
+	struct lock lock; /* guards what follows, up to the blank line */
 	struct rt_co *controller;
 	bool waiting; /* the controller, for a cycle to be wanted */
 	uint32_t begun;  /* cycles */
 	uint32_t wanted; /* by force: as many have to be begun */
+
+	struct rt_co *held_back; /* allocate, and wait for marking to begin; linked by next */
 
 	_Atomic bool started; /* there is a controller */
 	_Atomic uint32_t asked; /* a cycle is wanted, and the controller knows */
@@ -38,7 +40,8 @@ static struct {
 	int64_t pauses[PAUSES];
 	_Atomic uint64_t n_pauses;
 	struct gc_cycle now;
-	struct gc_cycle total; /* of all cycles: times */
+	_Atomic int64_t all_pauses, all_mark_cpu, all_assist_cpu; /* of all cycles, in ns */
+	_Atomic uint64_t live;
 } gc;
 
 static int64_t cpu_ns(void)
@@ -146,23 +149,6 @@ static uint64_t assist(uint64_t owed, bool may_park)
 	return more ? done : owed;
 }
 
-static void pay(size_t bytes, bool may_park)
-{
-	struct cache *c = this_m()->p->cache;
-	uint64_t owed, paid;
-
-	c->assist_credit -= (int64_t)bytes;
-	if (c->assist_credit >= 0)
-		return;
-	owed = pace_owed((uint64_t)-c->assist_credit);
-	if (owed < ASSIST_MIN)
-		owed = ASSIST_MIN;
-	paid = take_credit(owed);
-	if (paid < owed)
-		paid += assist(owed - paid, may_park);
-	this_m()->p->cache->assist_credit += (int64_t)pace_paid(paid);
-}
-
 static bool put_waiting(struct rt_co *co, void *arg)
 {
 	gc.waiting = true;
@@ -192,6 +178,58 @@ static void ask(void)
 		co_ready(wake);
 }
 
+static bool put_held_back(struct rt_co *co, void *arg)
+{
+	bool wait = gc_is_marking() ? !has_work() : atomic_load(&gc.asked);
+
+	if (wait) {
+		co->next = gc.held_back;
+		gc.held_back = co;
+	}
+	lock_put(&gc.lock);
+	return wait;
+}
+
+/* The heap has passed its goal, and there is nothing to mark, or nothing any more: who allocates could
+ * not pay, and waits for the pause that is due. */
+static void hold_back(bool may_park)
+{
+	if (!may_park || atomic_load_explicit(&heap.in_use, memory_order_relaxed) <= pace_goal())
+		return;
+	lock_get(&gc.lock);
+	co_park(WAIT_GC_ASSIST, put_held_back, NULL);
+}
+
+static void let_go(void)
+{
+	struct rt_co *first;
+
+	lock_get(&gc.lock);
+	first = gc.held_back;
+	gc.held_back = NULL;
+	lock_put(&gc.lock);
+	co_ready_list(first);
+}
+
+static void pay(size_t bytes, bool may_park)
+{
+	struct cache *c = this_m()->p->cache;
+	uint64_t owed, paid;
+
+	c->assist_credit -= (int64_t)bytes;
+	if (c->assist_credit >= 0)
+		return;
+	owed = pace_owed((uint64_t)-c->assist_credit);
+	if (owed < ASSIST_MIN)
+		owed = ASSIST_MIN;
+	paid = take_credit(owed);
+	if (paid < owed)
+		paid += assist(owed - paid, may_park);
+	this_m()->p->cache->assist_credit += (int64_t)pace_paid(paid);
+	if (!has_work())
+		hold_back(may_park);
+}
+
 void gc_account(size_t bytes, bool may_park)
 {
 	if (gc_is_marking()) {
@@ -201,11 +239,13 @@ void gc_account(size_t bytes, bool may_park)
 	if (atomic_load_explicit(&heap.in_use, memory_order_relaxed) <
 	    atomic_load_explicit(&heap.trigger, memory_order_relaxed))
 		return;
-	if (atomic_exchange(&gc.asked, 1))
-		return;
-	ask();
-	if (may_park)
-		rt_yield(); /* it is next */
+	if (!atomic_exchange(&gc.asked, 1)) {
+		ask();
+		if (may_park)
+			rt_yield(); /* it is next */
+	} else {
+		hold_back(may_park);
+	}
 }
 
 /* The controller ---------------------------------------------------------------------------------- */
@@ -257,7 +297,7 @@ static void try_end(void *arg)
 		roots_all(&k);
 	more = mark_some(&k, LAST_STEP) || roots_left();
 	marker_end(&k);
-	if (more || mark_has_work())
+	if (more || mark_has_work() || atomic_load(&gc.markers))
 		return;
 	if (gc_verifies)
 		gc_verify();
@@ -271,6 +311,9 @@ static void try_end(void *arg)
 	atomic_store(&heap.marking, false);
 	heap.sweep_gen += 2;
 	sweep_begin();
+	/* Who allocates next finds the new trigger, and nobody asked. */
+	pace_end(&gc.now);
+	atomic_store(&gc.asked, 0);
 	*(bool *)arg = true;
 }
 
@@ -347,17 +390,17 @@ static void cycle(void)
 	take_ns(&gc.idle_cpu_ns);
 	take_ns(&gc.assist_cpu_ns);
 	pause_for(0, "gc mark begin", begin, NULL);
+	let_go();
 	gc.now.marked_from = now_ns();
 	while (!over) {
 		mark_beside();
 		gc.now.marked_until = now_ns();
 		pause_for(1, "gc mark end", try_end, &over);
 	}
+	let_go();
 	gc.now.mark_cpu_ns = take_ns(&gc.mark_cpu_ns);
 	gc.now.idle_cpu_ns = take_ns(&gc.idle_cpu_ns);
 	gc.now.assist_cpu_ns = take_ns(&gc.assist_cpu_ns);
-	pace_end(&gc.now);
-	atomic_store(&gc.asked, 0); /* from here on the trigger is the new one */
 	sweep_beside();
 	gc.now.swept = now_ns();
 	if (gc_traces)
@@ -367,10 +410,10 @@ static void cycle(void)
 static void tell_done(void)
 {
 	rt_lock(&gc.turn);
-	gc.total.mark_cpu_ns += gc.now.mark_cpu_ns + gc.now.idle_cpu_ns;
-	gc.total.assist_cpu_ns += gc.now.assist_cpu_ns;
-	gc.total.pause_ns[0] += gc.now.pause_ns[0] + gc.now.pause_ns[1];
-	gc.total.heap_live = gc.now.heap_live;
+	atomic_fetch_add(&gc.all_mark_cpu, gc.now.mark_cpu_ns + gc.now.idle_cpu_ns);
+	atomic_fetch_add(&gc.all_assist_cpu, gc.now.assist_cpu_ns);
+	atomic_fetch_add(&gc.all_pauses, gc.now.pause_ns[0] + gc.now.pause_ns[1]);
+	atomic_store(&gc.live, gc.now.heap_live);
 	atomic_fetch_add(&gc.cycles, 1);
 	rt_cond_broadcast(&gc.done);
 	rt_unlock(&gc.turn);
@@ -426,4 +469,19 @@ void gc_reset(void)
 	__builtin_memset(&gc, 0, sizeof gc);
 	atomic_store(&heap.marking, false);
 	pace_init();
+}
+
+void rt_mem_stats(struct rt_mem_stats *ret)
+{
+	__builtin_memset(ret, 0, sizeof *ret);
+	mem_alloc_stats(ret);
+	/* Counters of a moment, each right by itself. */
+	ret->own_bytes += mark_own_bytes();
+	ret->heap_goal = pace_goal();
+	ret->heap_live = atomic_load_explicit(&gc.live, memory_order_relaxed);
+	ret->stack_bytes = roots_stack_bytes();
+	ret->cycles = atomic_load_explicit(&gc.cycles, memory_order_relaxed);
+	ret->pause_ns = atomic_load_explicit(&gc.all_pauses, memory_order_relaxed);
+	ret->mark_cpu_ns = atomic_load_explicit(&gc.all_mark_cpu, memory_order_relaxed);
+	ret->assist_cpu_ns = atomic_load_explicit(&gc.all_assist_cpu, memory_order_relaxed);
 }

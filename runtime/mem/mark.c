@@ -7,6 +7,7 @@
  * marked takes the place of an older one, which is searched now.
  */
 #include "mark.h"
+#include "fill.h"
 
 #include "../sched/sched.h"
 
@@ -25,6 +26,12 @@ static struct {
 	_Atomic uint32_t n_full;
 	_Atomic uint64_t marked_bytes, marked_objects, searched_bytes;
 } common;
+
+/* Upwards; not memcpy: a thread may be held there by a stop, with a marker's work in its hands. */
+static inline void copy_items(uintptr_t *to, const uintptr_t *from, size_t n)
+{
+	__asm__ volatile("rep movsq" : "+D"(to), "+S"(from), "+c"(n) : : "memory");
+}
 
 /* Buffers --------------------------------------------------------------------------------------- */
 
@@ -138,8 +145,8 @@ static void share(struct marker *k)
 	other = take_empty();
 	other->n = w->n / 2;
 	w->n -= other->n;
-	__builtin_memcpy(other->item, w->item, other->n * sizeof *w->item);
-	__builtin_memmove(w->item, w->item + other->n, w->n * sizeof *w->item);
+	copy_items(other->item, w->item, other->n);
+	copy_items(w->item, w->item + other->n, w->n);
 	put_full(other);
 }
 
@@ -340,7 +347,7 @@ bool mark_some(struct marker *k, uint64_t budget)
 
 void marker_begin(struct marker *k)
 {
-	__builtin_memset(k, 0, sizeof *k);
+	fill(k, 0, sizeof *k);
 }
 
 void marker_end(struct marker *k)
@@ -389,7 +396,7 @@ void mark_pass_on(struct cache *c)
 		return;
 	w = take_empty();
 	w->n = c->n_shaded;
-	__builtin_memcpy(w->item, c->shaded, c->n_shaded * sizeof *c->shaded);
+	copy_items(w->item, c->shaded, c->n_shaded);
 	c->n_shaded = 0;
 	put_full(w);
 }

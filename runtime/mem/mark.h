@@ -25,7 +25,7 @@ struct work {
 };
 
 struct marker {
-	struct work *work; /* NULL: none yet */
+	_Alignas(16) struct work *work; /* NULL: none yet */
 	uintptr_t candidates[MARK_AHEAD];
 	struct object objects[MARK_AHEAD]; /* marked, to be searched; block NULL: none */
 	unsigned at_candidate, at_object;

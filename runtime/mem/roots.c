@@ -132,7 +132,7 @@ static void search_from(struct marker *k, struct m *m, struct rt_co *co, uintptr
 	}
 	/* On the system stack, for rt_on_system_stack. */
 	if (sp >= m->sys_lo && sp < m->sys_hi)
-		mark_range(k, sp, (uintptr_t)m->sys_sp);
+		mark_range(k, sp, (uintptr_t)m->sys_sp - SYSTEM_STACK_GAP);
 	search_stack(k, co, co->left_sp);
 }
 
@@ -151,7 +151,7 @@ static void search_running(struct marker *k, struct m *m)
 	atomic_store_explicit(&co->searched, roots_searched_mark(), memory_order_release);
 }
 
-/* The stopper's own coroutine too: its registers are on the system stack. */
+/* But for the stopper's own coroutine: it is the collector's, and knows no object. */
 static void search_all_running(struct marker *k)
 {
 	struct m *own = this_m();
@@ -163,8 +163,6 @@ static void search_all_running(struct marker *k)
 		    atomic_load_explicit(&sched.ps[i]->held_in_handler, memory_order_relaxed))
 			search_running(k, m);
 	}
-	search_from(k, own, own->cur, (uintptr_t)__builtin_frame_address(0));
-	search_values(k, own->cur);
 	atomic_store_explicit(&own->cur->searched, roots_searched_mark(), memory_order_release);
 }
 

@@ -24,6 +24,7 @@ enum {
 	KEYS_MAX = 32,
 	CACHE_LINE = 64,
 	ID_BATCH = 64, /* ids that a P takes at one time */
+	SYSTEM_STACK_GAP = 256, /* between the scheduler's frame and what is called on its stack */
 	LEFT_REGS = 6, /* that a called function keeps */
 };
 
@@ -35,6 +36,7 @@ enum wait_reason {
 	WAIT_COND,
 	WAIT_FOREVER,
 	WAIT_GC,
+	WAIT_GC_ASSIST,
 	WAIT_GROUP,
 	WAIT_IO,
 	WAIT_JOIN,
