@@ -18,6 +18,7 @@ enum {
 	SHARE = 4,             /* one in so many Ps marks when all are busy */
 	PAUSES = 1024,
 	SWEEP_AT_ONCE = 16,
+	SCAVENGE_STEP = 2 << 20,
 };
 
 static struct {
@@ -371,6 +372,20 @@ static void sweep_beside(void)
 	}
 }
 
+/* Free blocks beyond what the next cycle will need go back to the kernel. */
+static void scavenge_beside(void)
+{
+	uint64_t keep = pace_goal() / 10 * 11;
+
+	while (pages_mapped() > keep) {
+		size_t mapped = pages_mapped();
+
+		if (pages_scavenge(mapped - keep > SCAVENGE_STEP ? mapped - SCAVENGE_STEP : keep) == 0)
+			return;
+		rt_yield();
+	}
+}
+
 static int64_t take_ns(_Atomic int64_t *counter)
 {
 	return atomic_exchange(counter, 0);
@@ -403,6 +418,7 @@ static void cycle(void)
 	gc.now.assist_cpu_ns = take_ns(&gc.assist_cpu_ns);
 	sweep_beside();
 	gc.now.swept = now_ns();
+	scavenge_beside();
 	if (gc_traces)
 		gc_trace(&gc.now);
 }

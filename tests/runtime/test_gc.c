@@ -79,16 +79,19 @@ __attribute__((noinline)) static void scrub(void)
 	}
 }
 
-/* On a stack of its own: what is left over of it is nobody's. */
-static void *hold_list(void *arg)
+/* On a stack of its own, and many: a word that is left over somewhere keeps one alive. */
+static void *hold_lists(void *arg)
 {
 	struct rt_chan **chans = arg;
-	struct node *list = new_list(100000);
-	int n;
+	struct node *lists[100];
+	int n = 0;
 
+	for (int i = 0; i < 100; i++)
+		lists[i] = new_list(1000);
 	rt_send(chans[0], NULL);
 	rt_recv(chans[1], NULL);
-	n = length(list);
+	for (int i = 0; i < 100; i++)
+		n += length(lists[i]);
 	return (void *)(intptr_t)n;
 }
 
@@ -96,7 +99,7 @@ static void test_garbage(void)
 {
 	struct rt_chan *chans[] = {rt_chan_new(0, 0), rt_chan_new(0, 0)};
 	uint64_t before = live(), with, after;
-	struct rt_co *holder = rt_spawn(hold_list, chans, NULL);
+	struct rt_co *holder = rt_spawn(hold_lists, chans, NULL);
 	void *n;
 
 	rt_recv(chans[0], NULL);
@@ -104,9 +107,9 @@ static void test_garbage(void)
 	rt_send(chans[1], NULL);
 	rt_join(holder, &n);
 	CHECK(with > before + 100000 * sizeof(struct node) && (intptr_t)n == 100000,
-	      "a list is alive (%llu of %llu bytes)", (unsigned long long)with, (unsigned long long)before);
+	      "lists are alive (%llu of %llu bytes)", (unsigned long long)with, (unsigned long long)before);
 	after = live();
-	CHECK(after < before + (with - before) / 10, "and gone when nobody knows it (%llu bytes)",
+	CHECK(after < before + (with - before) / 10, "and gone when nobody knows them (%llu bytes)",
 	      (unsigned long long)after);
 	rt_chan_free(chans[0]);
 	rt_chan_free(chans[1]);
