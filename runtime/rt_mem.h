@@ -105,10 +105,21 @@ void rt_gc(void); /* a whole cycle, begun after the call; returns when it has be
 /* The heap may grow by percent of what was alive (RT_GOGC, 100; < 0: no collections but by the limit).
  * Returns what it was. any */
 int rt_gc_set_percent(int percent);
+int rt_gc_percent(void); /* any */
 /* What heap, stacks and the runtime's own memory together should stay below, by collecting more often
  * but with at most half of the CPU (RT_MEMLIMIT with KiB, MiB, GiB; INT64_MAX: none). Returns what it
  * was; negative: only asks. any */
 int64_t rt_gc_set_limit(int64_t bytes);
+
+/* Follows what the collector costs: a pause above pause_ns lowers the percent by a tenth, a share of the
+ * CPU (of all Ps, marking and assists) above cpu_percent raises it by a quarter, within min and max. The
+ * memory limit goes first. RT_GCTUNE=on: the defaults, 1 ms and 20 percent, 50 to 400. */
+struct rt_gc_tuning {
+	int64_t pause_ns; /* 0: pauses change nothing */
+	int cpu_percent;  /* 0: the CPU changes nothing */
+	int min_percent, max_percent;
+};
+void rt_gc_tune(const struct rt_gc_tuning *t); /* NULL: off; the percent stays where it is. any */
 
 struct rt_mem_stats {
 	uint64_t heap_live;     /* bytes marked by the last cycle */

@@ -38,6 +38,7 @@ static struct {
 	_Atomic uint32_t cycles; /* complete */
 	struct rt_mutex turn; /* guards the condition */
 	struct rt_cond done;
+	int64_t swept_last;
 	int64_t pauses[PAUSES];
 	_Atomic uint64_t n_pauses;
 	struct gc_cycle now;
@@ -218,7 +219,7 @@ static void pay(size_t bytes, bool may_park)
 	uint64_t owed, paid;
 
 	c->assist_credit -= (int64_t)bytes;
-	if (c->assist_credit >= 0)
+	if (c->assist_credit >= 0 || limit_is_cpu_capped())
 		return;
 	owed = pace_owed((uint64_t)-c->assist_credit);
 	if (owed < ASSIST_MIN)
@@ -249,6 +250,13 @@ void gc_account(size_t bytes, bool may_park)
 	}
 }
 
+void gc_look(void)
+{
+	if (!gc_is_marking() && atomic_load(&gc.started) &&
+	    atomic_load(&heap.in_use) >= atomic_load(&heap.trigger) && !atomic_exchange(&gc.asked, 1))
+		ask();
+}
+
 /* The controller ---------------------------------------------------------------------------------- */
 
 static void note_pause(int64_t ns)
@@ -268,6 +276,7 @@ static void begin(void *arg)
 	mark_begin_cycle();
 	atomic_store(&gc.credit, 0);
 	gc.now.heap_at_begin = atomic_load(&heap.in_use);
+	limit_note_waste();
 	for (unsigned i = 0; i < atomic_load(&sched.n_made); i++) {
 		cache_begin_marking(sched.ps[i]->cache);
 		sched.ps[i]->cache->assist_credit = 0;
@@ -375,8 +384,10 @@ static void sweep_beside(void)
 /* Free blocks beyond what the next cycle will need go back to the kernel. */
 static void scavenge_beside(void)
 {
-	uint64_t keep = pace_goal() / 10 * 11;
+	uint64_t keep = pace_goal() / 10 * 11, limit = limit_heap();
 
+	if (keep > limit)
+		keep = limit;
 	while (pages_mapped() > keep) {
 		size_t mapped = pages_mapped();
 
@@ -389,6 +400,17 @@ static void scavenge_beside(void)
 static int64_t take_ns(_Atomic int64_t *counter)
 {
 	return atomic_exchange(counter, 0);
+}
+
+/* Not what Ps did that had nothing else to do. */
+static void note_cpu(void)
+{
+	int64_t ns = gc.now.mark_cpu_ns + gc.now.assist_cpu_ns +
+		     (gc.now.pause_ns[0] + gc.now.pause_ns[1]) * (int64_t)rt_procs();
+
+	limit_note_cpu(ns, gc.now.swept);
+	tune_after(&gc.now, ns, gc.now.swept - gc.swept_last);
+	gc.swept_last = gc.now.swept;
 }
 
 static void cycle(void)
@@ -419,6 +441,7 @@ static void cycle(void)
 	sweep_beside();
 	gc.now.swept = now_ns();
 	scavenge_beside();
+	note_cpu();
 	if (gc_traces)
 		gc_trace(&gc.now);
 }

@@ -38,6 +38,24 @@ uint64_t pace_goal(void);
 uint64_t pace_owed(uint64_t bytes);
 uint64_t pace_paid(uint64_t cost);
 
+/* Sets goal and trigger anew: percent or limit have changed. any */
+void pace_again(void);
+/* From a thread that is no coroutine: a cycle begins if the heap is past its trigger. */
+void gc_look(void);
+
+/* limit.c: what the memory limit allows */
+void limit_init(void);
+uint64_t limit_heap(void);  /* bytes that the heap may have; UINT64_MAX: no limit */
+void limit_note_waste(void); /* in the pause that begins a marking, where all is swept */
+bool limit_is_cpu_capped(void); /* collecting has had half of the CPU: who allocates owes nothing */
+void limit_note_cpu(int64_t gc_ns, int64_t now);
+/* sysmon: the control group's limit may have changed. */
+void limit_follow(void);
+
+/* tune.c: after a cycle, RT_GOGC by what the pause and the CPU were */
+void tune_init(void);
+void tune_after(const struct gc_cycle *c, int64_t assist_and_mark_ns, int64_t since_last_ns);
+
 /* verify.c: in the last pause; ends the process with what is wrong. */
 extern bool gc_verifies;
 void gc_verify(void);

@@ -203,6 +203,7 @@ void pages_put(struct block *b, uint32_t n); /* kind is BLOCK_FREE already, and 
 /* Gives memory of free blocks back to the kernel until mapped bytes are at most keep. Returns bytes. */
 size_t pages_scavenge(size_t keep);
 size_t pages_mapped(void);   /* bytes of used and of free, not given back blocks */
+size_t pages_used(void);     /* bytes of used blocks */
 size_t pages_released(void); /* bytes given back and not used again */
 
 /* slot.c: size classes and types -------------------------------------------------------------------- */

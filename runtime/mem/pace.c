@@ -18,6 +18,7 @@ enum {
 	RATIO_ONE = 1 << 10, /* fixed point */
 };
 #define HEAP_MIN (UINT64_C(4) << 20) /* at 100 percent */
+#define ROOM_MIN (UINT64_C(256) << 10) /* between what is alive and the goal */
 #define RATIO_MAX (UINT64_C(64) * RATIO_ONE)
 #define COST_MIN (UINT64_C(64) << 10)
 
@@ -40,14 +41,18 @@ static uint64_t goal_for(int percent)
 static void set_trigger(void)
 {
 	int percent = atomic_load(&pace.percent);
-	uint64_t goal, room, runway;
+	uint64_t goal = percent < 0 ? UINT64_MAX : goal_for(percent), limit = limit_heap();
+	uint64_t room, runway;
 
-	if (percent < 0) {
+	/* A limit that is too small does not stop the program: it collects without end, within its half of
+	 * the CPU. */
+	if (goal > limit)
+		goal = limit > pace.live + ROOM_MIN ? limit : pace.live + ROOM_MIN;
+	if (goal == UINT64_MAX) {
 		atomic_store(&pace.goal, UINT64_MAX);
 		atomic_store(&heap.trigger, UINT64_MAX);
 		return;
 	}
-	goal = goal_for(percent);
 	room = goal > pace.live ? goal - pace.live : 0;
 	runway = pace.last_claimed + pace.last_claimed * MARGIN_PERCENT / 100;
 	if (runway < room / 20)
@@ -108,6 +113,16 @@ void pace_end(const struct gc_cycle *c)
 	pace.stacks = c->stack_bytes;
 	pace.last_cost = c->cost;
 	pace.last_claimed = c->heap_at_end - c->heap_at_begin;
+	set_trigger();
+}
+
+int rt_gc_percent(void)
+{
+	return atomic_load(&pace.percent);
+}
+
+void pace_again(void)
+{
 	set_trigger();
 }
 

@@ -39,7 +39,7 @@ static struct {
 	size_t first_free; /* every block below is used */
 	bits used[BLOCKS_MAX / 64], mapped[BLOCKS_MAX / 64];
 	bits released[BLOCKS_MAX / 64]; /* was given back, and not used since */
-	_Atomic size_t n_mapped, n_released;
+	_Atomic size_t n_mapped, n_released, n_used;
 } pages;
 
 static void *reserve(size_t bytes)
@@ -117,6 +117,7 @@ static void take(size_t from, size_t end)
 	bits_set(pages.used, from, end);
 	bits_set(pages.mapped, from, end);
 	bits_clear(pages.released, from, end);
+	pages.n_used += end - from;
 	pages.n_mapped += n_mapped;
 	pages.n_released -= n_released;
 	if (heap.top < end << BLOCK_SHIFT)
@@ -147,6 +148,7 @@ void pages_put(struct block *b, uint32_t n)
 		b[k].dirty = true;
 	lock_get(&pages.lock);
 	bits_clear(pages.used, i, i + n);
+	pages.n_used -= n;
 	if (i < pages.first_free)
 		pages.first_free = i;
 	lock_put(&pages.lock);
@@ -212,6 +214,11 @@ size_t pages_scavenge(size_t keep)
 size_t pages_mapped(void)
 {
 	return atomic_load_explicit(&pages.n_mapped, memory_order_relaxed) << BLOCK_SHIFT;
+}
+
+size_t pages_used(void)
+{
+	return atomic_load_explicit(&pages.n_used, memory_order_relaxed) << BLOCK_SHIFT;
 }
 
 size_t pages_released(void)

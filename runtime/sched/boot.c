@@ -126,6 +126,8 @@ int rt_run(const struct rt_options *o, void *(*fn)(void *arg), void *arg, void *
 	preempt_init(choose_mode(o ? o->preempt : RT_PREEMPT_ALL));
 	signals_init();
 	netpoll_init();
+	limit_init();
+	tune_init();
 	pace_init();
 	obs_begin();
 	monitor_start();

@@ -3,6 +3,7 @@
  * nothing does, not at all while every P is idle. It takes Ps from long system calls, asks coroutines
  * that run too long to leave, polls when nobody did, and follows affinity and quota.
  */
+#include "../mem/gc.h"
 #include "../obs/obs.h"
 #include "sched.h"
 
@@ -104,6 +105,7 @@ static bool look(int64_t now)
 	if (now - mon.followed > FOLLOW_NS) {
 		mon.followed = now;
 		procs_follow();
+		limit_follow();
 	}
 	return did;
 }
