@@ -232,6 +232,7 @@ static void *new_large(const char *what, size_t bytes, const struct rt_type *t, 
 	struct m *m = allocator(what);
 	struct block *b;
 	uint32_t n;
+	void *ret;
 
 	if (bytes > heap.reserved)
 		rt_fatal("%s: out of memory: %zu bytes are more than the heap's %zu MiB of address space", what, bytes,
@@ -244,9 +245,12 @@ static void *new_large(const char *what, size_t bytes, const struct rt_type *t, 
 	publish_large(b, n, bytes, t, scan);
 	atomic_fetch_add_explicit(&heap.large_allocs, 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&heap.large_alloc_bytes, bytes, memory_order_relaxed);
+	ret = (void *)block_base(b);
+	/* The object's own address is kept across the poll, not the block's, of which it could be made. */
+	__asm__ volatile("" : "+r"(ret));
 	m = allocator(what); /* zeroing polls */
 	account(m, bytes);
-	return (void *)block_base(b);
+	return ret;
 }
 
 /* The public ones ------------------------------------------------------------------------------------------ */
