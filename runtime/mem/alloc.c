@@ -170,23 +170,26 @@ static __attribute__((noinline)) void *new_by_run(const char *what, uint16_t num
 	return cell;
 }
 
-/* The P's run of a slot has a cell left. */
-static inline struct run *ready_run(uint16_t number)
+/* The next cell of the P's run of a slot; false: there is none ready, or no P. */
+static inline bool ready_cell(size_t number, void **ret)
 {
 	struct m *m = this_m();
 	struct run *r;
 
 	if (__builtin_expect(!m || !m->p, 0))
-		return NULL;
+		return false;
 	r = &m->p->cache->runs[number];
-	return __builtin_expect(r->cur != r->end, 1) ? r : NULL;
+	if (__builtin_expect(r->cur == r->end, 0))
+		return false;
+	*ret = bump(r);
+	return true;
 }
 
 static inline void *new_cell(const char *what, uint16_t number)
 {
-	struct run *r = ready_run(number);
+	void *cell;
 
-	return r ? bump(r) : new_by_run(what, number);
+	return ready_cell(number, &cell) ? cell : new_by_run(what, number);
 }
 
 /* Large objects ------------------------------------------------------------------------------------------ */
@@ -266,36 +269,55 @@ static __attribute__((noinline)) void *new_first(struct rt_type *t)
 
 void *rt_new(struct rt_type *t)
 {
-	struct run *r = ready_run(__atomic_load_n(&t->slot, __ATOMIC_RELAXED));
+	void *cell;
 
-	return r ? bump(r) : new_first(t);
+	return ready_cell(__atomic_load_n(&t->slot, __ATOMIC_RELAXED), &cell) ? cell : new_first(t);
 }
 
-void *rt_new_array(struct rt_type *t, size_t n)
+/* None, or more than a class holds. */
+static __attribute__((noinline)) void *new_odd_array(struct rt_type *t, size_t n)
 {
 	uint64_t mask;
 	size_t bytes;
 
-	if (__builtin_mul_overflow(n, (size_t)t->bytes, &bytes))
-		rt_fatal("rt_new_array: %zu objects of type %s are more bytes than fit into a size_t", n, t->name);
 	if (n == 0)
 		rt_fatal("rt_new_array: no objects of type %s (want at least one)", t->name);
-	if (bytes > CELL_MAX)
-		return new_large("rt_new_array", bytes, t, scan_of(t, bytes, &mask));
-	return new_cell("rt_new_array", slot_of_array(t, class_of_bytes(bytes)));
+	if (__builtin_mul_overflow(n, (size_t)t->bytes, &bytes))
+		rt_fatal("rt_new_array: %zu objects of type %s are more bytes than there are addresses", n, t->name);
+	if (bytes <= CELL_MAX) /* of nothing at all */
+		return new_cell("rt_new_array", slot_of_array(t, 0));
+	return new_large("rt_new_array", bytes, t, scan_of(t, bytes, &mask));
+}
+
+void *rt_new_array(struct rt_type *t, size_t n)
+{
+	size_t bytes;
+	unsigned class;
+	void *cell;
+
+	if (__builtin_mul_overflow(n, (size_t)t->bytes, &bytes) || bytes - 1 >= CELL_MAX)
+		return new_odd_array(t, n);
+	class = class_of_bytes(bytes);
+	if (ready_cell(__atomic_load_n(&t->array_slots[class], __ATOMIC_RELAXED), &cell))
+		return cell;
+	return new_by_run("rt_new_array", slot_of_array(t, class));
+}
+
+static __attribute__((noinline)) void *new_odd_ptrs(size_t n)
+{
+	size_t bytes;
+
+	if (n == 0)
+		rt_fatal("rt_new_ptrs: no pointers (want at least one)");
+	if (__builtin_mul_overflow(n, sizeof(void *), &bytes))
+		rt_fatal("rt_new_ptrs: %zu pointers are more bytes than there are addresses", n);
+	return new_large("rt_new_ptrs", bytes, NULL, SCAN_WORDS);
 }
 
 void *rt_new_ptrs(size_t n)
 {
-	if (n == 0)
-		rt_fatal("rt_new_ptrs: no pointers (want at least one)");
-	if (n > CELL_MAX / sizeof(void *)) {
-		size_t bytes;
-
-		if (__builtin_mul_overflow(n, sizeof(void *), &bytes))
-			rt_fatal("rt_new_ptrs: %zu pointers are more bytes than fit into a size_t", n);
-		return new_large("rt_new_ptrs", bytes, NULL, SCAN_WORDS);
-	}
+	if (n - 1 >= CELL_MAX / sizeof(void *))
+		return new_odd_ptrs(n);
 	return new_cell("rt_new_ptrs", slot_of_ptrs(class_of_bytes(n * sizeof(void *))));
 }
 
@@ -342,15 +364,19 @@ static inline void *new_tiny(size_t n)
 	return (void *)at;
 }
 
+static __attribute__((noinline)) void *new_odd_bytes(size_t n)
+{
+	if (n == 0)
+		rt_fatal("rt_new_bytes: no bytes (want at least one)");
+	return new_large("rt_new_bytes", n, NULL, SCAN_NONE);
+}
+
 void *rt_new_bytes(size_t n)
 {
-	if (n < CELL_MIN) {
-		if (n == 0)
-			rt_fatal("rt_new_bytes: no bytes (want at least one)");
+	if (n - 1 < CELL_MIN - 1)
 		return new_tiny(n);
-	}
-	if (n > CELL_MAX)
-		return new_large("rt_new_bytes", n, NULL, SCAN_NONE);
+	if (n - 1 >= CELL_MAX)
+		return new_odd_bytes(n);
 	return new_cell("rt_new_bytes", slot_of_bytes(class_of_bytes(n)));
 }
 

@@ -214,7 +214,13 @@ enum {
 };
 void slot_init(void);
 uint32_t class_bytes(unsigned class);
-unsigned class_of_bytes(size_t bytes); /* <= CELL_MAX */
+extern uint8_t class_by_units[CELL_MAX / CELL_MIN + 1]; /* units of CELL_MIN */
+
+static inline unsigned class_of_bytes(size_t bytes) /* at most CELL_MAX */
+{
+	return class_by_units[(bytes + CELL_MIN - 1) / CELL_MIN];
+}
+
 /* How bytes of objects of t beside each other are searched; *ret_mask is SCAN_MASK's. */
 enum scan scan_of(const struct rt_type *t, size_t bytes, uint64_t *ret_mask);
 /* Numbers of slots, made at first use. */
