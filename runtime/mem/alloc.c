@@ -123,7 +123,7 @@ static void next_block(struct cache *c, struct run *r, uint16_t number)
 	struct slot *s = &heap.slots[number];
 
 	/* Full, by now: the next sweep finds what comes free in it.
-	 * release: pairs with the sweep's look at cached, which then sees it swept */
+	 * release: pairs with the acquire in is_stale(), which then sees it swept */
 	if (r->block)
 		atomic_store_explicit(&r->block->cached, false, memory_order_release);
 	r->block = sweep_take(s);

@@ -205,6 +205,54 @@ static void count_slot(const struct slot_stats *s, void *arg)
 		*(uint64_t *)arg += s->in_use;
 }
 
+/* One cell is free in each of many blocks, and two Ps take them at one time. */
+enum { LISTED = 400, CELLS_OF_1K = BLOCK_BYTES / 1024 };
+
+static uint64_t *taken[2][LISTED / 2];
+
+static void take_listed(void *arg, int who)
+{
+	_Atomic int *ready = arg;
+
+	atomic_fetch_add(ready, 1);
+	for (int64_t until = rt_now() + RT_SEC; atomic_load(ready) < 2 && rt_now() < until;)
+		RT_POLL();
+	for (unsigned i = 0; i < LISTED / 2; i++) {
+		taken[who][i] = rt_new_bytes(1024);
+		*taken[who][i] = (uint64_t)who << 32 | i;
+	}
+}
+
+static void test_lists(void)
+{
+	enum { N = LISTED * CELLS_OF_1K, ROUNDS = 30 };
+	void **p = calloc(N, sizeof *p);
+	struct crew_member crew[2];
+	unsigned twice = 0;
+
+	collect(NULL, 0);
+	sweep_all();
+	for (unsigned i = 0; i < N; i++)
+		p[i] = rt_new_bytes(1024);
+	for (unsigned round = 0; round < ROUNDS; round++) {
+		_Atomic int ready = 0;
+
+		for (unsigned i = 0; i < LISTED; i++)
+			p[i * CELLS_OF_1K + CELLS_OF_1K / 2] = NULL;
+		collect(p, N);
+		sweep_all();
+		crew_start(crew, 2, take_listed, &ready);
+		crew_join(crew, 2);
+		for (unsigned who = 0; who < 2; who++)
+			for (unsigned i = 0; i < LISTED / 2; i++) {
+				twice += *taken[who][i] != ((uint64_t)who << 32 | i);
+				p[(who * LISTED / 2 + i) * CELLS_OF_1K + CELLS_OF_1K / 2] = taken[who][i];
+			}
+	}
+	CHECK(!twice, "no cell of a list is handed out to two");
+	free(p);
+}
+
 static void *run(void *arg)
 {
 	struct crew_member crew[CREW + 1];
@@ -237,6 +285,7 @@ static void *run(void *arg)
 	mem_each_slot(count_slot, &in_use);
 	CHECK(in_use == count_kept(), "the counts agree: %lu of %lu cells in use", (unsigned long)in_use,
 	      (unsigned long)count_kept());
+	test_lists();
 	return NULL;
 }
 
