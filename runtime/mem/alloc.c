@@ -123,7 +123,7 @@ static void next_block(struct cache *c, struct run *r, uint16_t number)
 	struct slot *s = &heap.slots[number];
 
 	/* Full, by now: the next sweep finds what comes free in it.
-	 * release: pairs with the sweep's look at cached, which then sees it swept */
+	 * release: pairs with the acquire in is_stale(), which then sees it swept */
 	if (r->block)
 		atomic_store_explicit(&r->block->cached, false, memory_order_release);
 	r->block = sweep_take(s);
@@ -170,23 +170,26 @@ static __attribute__((noinline)) void *new_by_run(const char *what, uint16_t num
 	return cell;
 }
 
-/* The P's run of a slot has a cell left. */
-static inline struct run *ready_run(uint16_t number)
+/* The next cell of the P's run of a slot; false: there is none ready, or no P. */
+static inline bool ready_cell(size_t number, void **ret)
 {
 	struct m *m = this_m();
 	struct run *r;
 
 	if (__builtin_expect(!m || !m->p, 0))
-		return NULL;
+		return false;
 	r = &m->p->cache->runs[number];
-	return __builtin_expect(r->cur != r->end, 1) ? r : NULL;
+	if (__builtin_expect(r->cur == r->end, 0))
+		return false;
+	*ret = bump(r);
+	return true;
 }
 
 static inline void *new_cell(const char *what, uint16_t number)
 {
-	struct run *r = ready_run(number);
+	void *cell;
 
-	return r ? bump(r) : new_by_run(what, number);
+	return ready_cell(number, &cell) ? cell : new_by_run(what, number);
 }
 
 /* Large objects ------------------------------------------------------------------------------------------ */
@@ -229,11 +232,11 @@ static void publish_large(struct block *b, uint32_t n, size_t bytes, const struc
 
 static void *new_large(const char *what, size_t bytes, const struct rt_type *t, enum scan scan)
 {
+	struct m *m = allocator(what);
 	struct block *b;
-	void *object;
 	uint32_t n;
+	void *ret;
 
-	allocator(what);
 	if (bytes > heap.reserved)
 		rt_fatal("%s: out of memory: %zu bytes are more than the heap's %zu MiB of address space", what, bytes,
 			 heap.reserved >> 20);
@@ -245,13 +248,12 @@ static void *new_large(const char *what, size_t bytes, const struct rt_type *t, 
 	publish_large(b, n, bytes, t, scan);
 	atomic_fetch_add_explicit(&heap.large_allocs, 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&heap.large_alloc_bytes, bytes, memory_order_relaxed);
-	/* Its address lies on the stack from here on: the block's place in the tables says nothing to the
-	 * collector. */
-	object = (void *)block_base(b);
-	RT_KEEP(object);
-	account(allocator(what), bytes); /* zeroing polled */
-	RT_KEEP(object);
-	return object;
+	ret = (void *)block_base(b);
+	/* The object's own address is kept across the poll, not the block's, of which it could be made. */
+	__asm__ volatile("" : "+r"(ret));
+	m = allocator(what); /* zeroing polls */
+	account(m, bytes);
+	return ret;
 }
 
 /* The public ones ------------------------------------------------------------------------------------------ */
@@ -267,36 +269,55 @@ static __attribute__((noinline)) void *new_first(struct rt_type *t)
 
 void *rt_new(struct rt_type *t)
 {
-	struct run *r = ready_run(__atomic_load_n(&t->slot, __ATOMIC_RELAXED));
+	void *cell;
 
-	return r ? bump(r) : new_first(t);
+	return ready_cell(__atomic_load_n(&t->slot, __ATOMIC_RELAXED), &cell) ? cell : new_first(t);
 }
 
-void *rt_new_array(struct rt_type *t, size_t n)
+/* None, or more than a class holds. */
+static __attribute__((noinline)) void *new_odd_array(struct rt_type *t, size_t n)
 {
 	uint64_t mask;
 	size_t bytes;
 
-	if (__builtin_mul_overflow(n, (size_t)t->bytes, &bytes))
-		rt_fatal("rt_new_array: %zu objects of type %s are more bytes than fit into a size_t", n, t->name);
 	if (n == 0)
 		rt_fatal("rt_new_array: no objects of type %s (want at least one)", t->name);
-	if (bytes > CELL_MAX)
-		return new_large("rt_new_array", bytes, t, scan_of(t, bytes, &mask));
-	return new_cell("rt_new_array", slot_of_array(t, class_of_bytes(bytes)));
+	if (__builtin_mul_overflow(n, (size_t)t->bytes, &bytes))
+		rt_fatal("rt_new_array: %zu objects of type %s are more bytes than there are addresses", n, t->name);
+	if (bytes <= CELL_MAX) /* of nothing at all */
+		return new_cell("rt_new_array", slot_of_array(t, 0));
+	return new_large("rt_new_array", bytes, t, scan_of(t, bytes, &mask));
+}
+
+void *rt_new_array(struct rt_type *t, size_t n)
+{
+	size_t bytes;
+	unsigned class;
+	void *cell;
+
+	if (__builtin_mul_overflow(n, (size_t)t->bytes, &bytes) || bytes - 1 >= CELL_MAX)
+		return new_odd_array(t, n);
+	class = class_of_bytes(bytes);
+	if (ready_cell(__atomic_load_n(&t->array_slots[class], __ATOMIC_RELAXED), &cell))
+		return cell;
+	return new_by_run("rt_new_array", slot_of_array(t, class));
+}
+
+static __attribute__((noinline)) void *new_odd_ptrs(size_t n)
+{
+	size_t bytes;
+
+	if (n == 0)
+		rt_fatal("rt_new_ptrs: no pointers (want at least one)");
+	if (__builtin_mul_overflow(n, sizeof(void *), &bytes))
+		rt_fatal("rt_new_ptrs: %zu pointers are more bytes than there are addresses", n);
+	return new_large("rt_new_ptrs", bytes, NULL, SCAN_WORDS);
 }
 
 void *rt_new_ptrs(size_t n)
 {
-	if (n == 0)
-		rt_fatal("rt_new_ptrs: no pointers (want at least one)");
-	if (n > CELL_MAX / sizeof(void *)) {
-		size_t bytes;
-
-		if (__builtin_mul_overflow(n, sizeof(void *), &bytes))
-			rt_fatal("rt_new_ptrs: %zu pointers are more bytes than fit into a size_t", n);
-		return new_large("rt_new_ptrs", bytes, NULL, SCAN_WORDS);
-	}
+	if (n - 1 >= CELL_MAX / sizeof(void *))
+		return new_odd_ptrs(n);
 	return new_cell("rt_new_ptrs", slot_of_ptrs(class_of_bytes(n * sizeof(void *))));
 }
 
@@ -343,15 +364,19 @@ static inline void *new_tiny(size_t n)
 	return (void *)at;
 }
 
+static __attribute__((noinline)) void *new_odd_bytes(size_t n)
+{
+	if (n == 0)
+		rt_fatal("rt_new_bytes: no bytes (want at least one)");
+	return new_large("rt_new_bytes", n, NULL, SCAN_NONE);
+}
+
 void *rt_new_bytes(size_t n)
 {
-	if (n < CELL_MIN) {
-		if (n == 0)
-			rt_fatal("rt_new_bytes: no bytes (want at least one)");
+	if (n - 1 < CELL_MIN - 1)
 		return new_tiny(n);
-	}
-	if (n > CELL_MAX)
-		return new_large("rt_new_bytes", n, NULL, SCAN_NONE);
+	if (n - 1 >= CELL_MAX)
+		return new_odd_bytes(n);
 	return new_cell("rt_new_bytes", slot_of_bytes(class_of_bytes(n)));
 }
 

@@ -9,8 +9,8 @@
  *          mark: reached in this cycle. While marking is on, claimed cells are marked at once
  *          (allocate black). Sweeping is alloc = mark, mark = 0; all blocks are swept before the next
  *          marking begins, so that alloc is exact while anything is marked.
- * Threads: a block in a P's run (BLOCK_CACHED) belongs to that P; who changes sweep_gen to
- *          heap.sweep_gen - 1 sweeps it; lists of blocks belong to their slot's lock. Marks are set by
+ * Threads: a block in a P's run (cached) belongs to that P, who sweeps it too; any other one is swept
+ *          by whom the cursor gave it; lists of blocks belong to their slot's lock. Marks are set by
  *          anybody, atomically.
  */
 #pragma once
@@ -65,7 +65,7 @@ struct block {
 		uint32_t n_blocks; /* large */
 		uint32_t n_back;   /* rest of large */
 	};
-	_Atomic uint32_t sweep_gen; /* heap.sweep_gen: swept; -1: being swept; -2: to be swept */
+	_Atomic uint32_t sweep_gen; /* heap.sweep_gen: swept; else to be swept */
 	_Atomic bool cached;        /* in a P's run */
 	bool dirty;                 /* its memory is not known to be zero */
 	_Atomic bool special;       /* finalisers, weak references or heap samples point into it */
@@ -215,7 +215,13 @@ enum {
 };
 void slot_init(void);
 uint32_t class_bytes(unsigned class);
-unsigned class_of_bytes(size_t bytes); /* <= CELL_MAX */
+extern uint8_t class_by_units[CELL_MAX / CELL_MIN + 1]; /* units of CELL_MIN */
+
+static inline unsigned class_of_bytes(size_t bytes) /* at most CELL_MAX */
+{
+	return class_by_units[(bytes + CELL_MIN - 1) / CELL_MIN];
+}
+
 /* How bytes of objects of t beside each other are searched; *ret_mask is SCAN_MASK's. */
 enum scan scan_of(const struct rt_type *t, size_t bytes, uint64_t *ret_mask);
 /* Numbers of slots, made at first use. */

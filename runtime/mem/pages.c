@@ -49,14 +49,19 @@ static void *reserve(size_t bytes)
 	return p == MAP_FAILED ? NULL : p;
 }
 
-static bool reserve_both(size_t bytes)
+/* Both, and as much again is left for stacks and the rest where address space is short. */
+static bool reserve_both(size_t bytes, bool scarce)
 {
-	size_t meta = (bytes >> BLOCK_SHIFT) * sizeof(struct block);
-	void *p = reserve(bytes + ALIGN), *blocks = p ? reserve(meta) : NULL;
+	size_t meta = (bytes >> BLOCK_SHIFT) * sizeof(struct block), spare_bytes = scarce ? bytes : ALIGN;
+	void *p = reserve(bytes + ALIGN), *blocks = reserve(meta), *spare = reserve(spare_bytes);
 
-	if (!blocks) {
+	if (spare)
+		munmap(spare, spare_bytes);
+	if (!p || !blocks || !spare) {
 		if (p)
 			munmap(p, bytes + ALIGN);
+		if (blocks)
+			munmap(blocks, meta);
 		return false;
 	}
 	heap.base = ((uintptr_t)p + ALIGN - 1) & ~(uintptr_t)(ALIGN - 1);
@@ -66,23 +71,24 @@ static bool reserve_both(size_t bytes)
 	return true;
 }
 
+static size_t reserve_at_most(void)
+{
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+	return RESERVE_SHADOWED;
+#endif
+	return RUNNING_ON_VALGRIND ? RESERVE_SHADOWED : RESERVE_MAX;
+}
+
 void pages_init(void)
 {
-	size_t bytes = RESERVE_MAX;
+	size_t most = reserve_at_most(), bytes = most;
 
 	if (heap.reserved)
 		return;
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-	bytes = RESERVE_SHADOWED;
-#endif
-	if (RUNNING_ON_VALGRIND)
-		bytes = RESERVE_SHADOWED;
-	while (!reserve_both(bytes)) {
-		bytes /= 2;
-		if (bytes < RESERVE_MIN)
+	for (; !reserve_both(bytes, bytes < most); bytes /= 2)
+		if (bytes <= RESERVE_MIN)
 			rt_fatal("cannot reserve %zu MiB of address space for the heap: %s (raise RLIMIT_AS, ulimit -v)",
 				 bytes >> 20, strerror(errno));
-	}
 }
 
 /* Taking and putting back ----------------------------------------------------------------------------- */

@@ -14,18 +14,12 @@ static const uint16_t classes[CLASSES] = {
 	3440, 4096, 5040, 5952, 7280, 8192, 9360, 10912, 13104, 16384, 21840, 32768,
 };
 
-/* By (bytes + 15) / 16. */
-static uint8_t class_by_units[CELL_MAX / CELL_MIN + 1];
+uint8_t class_by_units[CELL_MAX / CELL_MIN + 1];
 static struct lock lock; /* of making slots */
 
 uint32_t class_bytes(unsigned class)
 {
 	return classes[class];
-}
-
-unsigned class_of_bytes(size_t bytes)
-{
-	return class_by_units[(bytes + CELL_MIN - 1) / CELL_MIN];
 }
 
 /* Searching ------------------------------------------------------------------------------------------- */

@@ -84,8 +84,7 @@ static void sweep_cells(struct block *b)
 		b->dirty = true;
 		atomic_fetch_add_explicit(&heap.slots[b->slot].frees, freed, memory_order_relaxed);
 	}
-	/* release: pairs with the acquire in is_stale() */
-	atomic_store_explicit(&b->sweep_gen, heap.sweep_gen, memory_order_release);
+	atomic_store_explicit(&b->sweep_gen, heap.sweep_gen, memory_order_relaxed);
 }
 
 /* Returns the blocks that came free. */
@@ -95,7 +94,7 @@ static uint32_t sweep_large(struct block *b)
 	bool marked = atomic_exchange_explicit(&b->mark[0], 0, memory_order_relaxed) & 1;
 
 	if (marked) {
-		atomic_store_explicit(&b->sweep_gen, heap.sweep_gen, memory_order_release);
+		atomic_store_explicit(&b->sweep_gen, heap.sweep_gen, memory_order_relaxed);
 		return 0;
 	}
 	atomic_store_explicit(&b->alloc[0], 0, memory_order_relaxed);
@@ -125,20 +124,18 @@ static void put_listed(struct slot *s, struct block *b)
 	lock_put(&s->lock);
 }
 
-/* Whose sweep it becomes when it is to be swept. */
-static bool claim(struct block *b)
-{
-	uint32_t stale = heap.sweep_gen - 2;
-
-	/* acquire: pairs with the release in sweep_cells() of the cycle before */
-	return atomic_load_explicit(&b->sweep_gen, memory_order_acquire) == stale &&
-	       atomic_compare_exchange_strong_explicit(&b->sweep_gen, &stale, stale + 1, memory_order_acquire,
-						       memory_order_relaxed);
-}
-
 /* The blocks ---------------------------------------------------------------------------------------------- */
 
-/* The next block to be swept, claimed; NULL: none is left, or *budget is used up (*budget > 0 tells). */
+static bool is_stale(const struct block *b)
+{
+	/* A cached one is its owner's, and swept before it leaves the cache.
+	 * acquire: pairs with the release when it does, in alloc.c's next_block() */
+	return !atomic_load_explicit(&b->cached, memory_order_acquire) &&
+	       atomic_load_explicit(&b->sweep_gen, memory_order_relaxed) != heap.sweep_gen;
+}
+
+/* The next block to be swept, by the caller and nobody else: the cursor passes it once. NULL: none is
+ * left, or the budget is used up. */
 static struct block *next_stale(uint32_t *budget)
 {
 	while (*budget > 0 && atomic_load_explicit(&cursor.next, memory_order_relaxed) < cursor.end) {
@@ -151,17 +148,14 @@ static struct block *next_stale(uint32_t *budget)
 		--*budget;
 		/* acquire: pairs with the release when the block came into use */
 		kind = atomic_load_explicit(&b->kind, memory_order_acquire);
-		if (kind != BLOCK_CELLS && kind != BLOCK_LARGE)
-			continue;
-		/* A cached one is its owner's, and swept before it leaves the cache. */
-		if (!atomic_load_explicit(&b->cached, memory_order_relaxed) && claim(b))
+		if ((kind == BLOCK_CELLS || kind == BLOCK_LARGE) && is_stale(b))
 			return b;
 	}
 	return NULL;
 }
 
-/* Sweeps a claimed block. Returns the blocks that came free; *ret_partly: it has free cells. */
-static uint32_t sweep_claimed(struct block *b, bool *ret_partly)
+/* Returns the blocks that came free; *ret_partly: it has free cells. */
+static uint32_t sweep_block(struct block *b, bool *ret_partly)
 {
 	*ret_partly = false;
 	if (atomic_load_explicit(&b->special, memory_order_relaxed) && special_sweep)
@@ -176,7 +170,7 @@ static uint32_t sweep_claimed(struct block *b, bool *ret_partly)
 static uint32_t sweep_and_put(struct block *b)
 {
 	bool cells = atomic_load_explicit(&b->kind, memory_order_relaxed) == BLOCK_CELLS, partly;
-	uint32_t freed = sweep_claimed(b, &partly);
+	uint32_t freed = sweep_block(b, &partly);
 
 	if (cells && freed)
 		put_free(b);
@@ -236,7 +230,7 @@ struct block *sweep_take(struct slot *s)
 		if (atomic_load_explicit(&b->kind, memory_order_relaxed) != BLOCK_CELLS || !mine) {
 			sweep_and_put(b);
 			b = NULL;
-		} else if (!sweep_claimed(b, &partly) && !partly) {
+		} else if (!sweep_block(b, &partly) && !partly) {
 			b = NULL; /* full */
 		}
 	}
@@ -247,8 +241,7 @@ struct block *sweep_take(struct slot *s)
 
 bool sweep_cached(struct block *b)
 {
-	/* acquire: pairs with the release in sweep_cells() */
-	if (__builtin_expect(atomic_load_explicit(&b->sweep_gen, memory_order_acquire) == heap.sweep_gen, 1))
+	if (__builtin_expect(atomic_load_explicit(&b->sweep_gen, memory_order_relaxed) == heap.sweep_gen, 1))
 		return false;
 	if (atomic_load_explicit(&b->special, memory_order_relaxed) && special_sweep)
 		special_sweep(b);

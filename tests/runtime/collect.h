@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#include "../../runtime/mem/heap.h"
+#include "../../runtime/mem/gc.h"
 #include "../../runtime/sched/sched.h"
 
 static inline void mark_begin(void *arg)
@@ -15,6 +15,7 @@ static inline void mark_begin(void *arg)
 		;
 	for (unsigned i = 0; i < atomic_load(&sched.n_made); i++)
 		cache_begin_marking(sched.ps[i]->cache);
+	pace_begin(&(struct gc_cycle){0}); /* who allocates meanwhile owes */
 	atomic_store(&heap.marking, true);
 }
 

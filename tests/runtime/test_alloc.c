@@ -30,6 +30,7 @@ RT_TYPE(odd_type, struct odd, next, prev);
 RT_TYPE(big_type, struct big, next);
 RT_TYPE(huge_type, struct huge, next);
 RT_TYPE_FREE(plain_type, struct plain);
+RT_TYPE_FREE(begun_type, struct plain);
 
 static bool is_zero(const void *p, size_t n)
 {
@@ -267,6 +268,22 @@ static void test_sweep(void)
 	free(p);
 }
 
+/* A P that is in the middle of a block goes on at its beginning when that came free. */
+static void test_begun_block(void)
+{
+	const struct block *b;
+	uint32_t n = 0;
+
+	collect(NULL, 0);
+	sweep_all();
+	while (n++ < 200)
+		b = block_at(rt_new(&begun_type));
+	collect(NULL, 0);
+	for (n = 0; block_at(rt_new(&begun_type)) == b; n++)
+		;
+	CHECK(n + 128 >= b->n_cells, "a block that was begun is used up, from its beginning (%u of %u)", n, b->n_cells);
+}
+
 static void test_blocks(void)
 {
 	size_t mapped, given;
@@ -345,6 +362,7 @@ static void *run(void *arg)
 	test_types();
 	test_tiny();
 	test_sweep();
+	test_begun_block();
 	test_blocks();
 	test_black();
 	return NULL;
