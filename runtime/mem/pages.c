@@ -193,7 +193,8 @@ static void put_released(size_t i, size_t n)
 
 size_t pages_scavenge(size_t keep)
 {
-	size_t end = heap.top >> BLOCK_SHIFT, done = 0, n;
+	/* relaxed: what is beyond came into use just now */
+	size_t end = __atomic_load_n(&heap.top, __ATOMIC_RELAXED) >> BLOCK_SHIFT, done = 0, n;
 
 	do {
 		bool gone;

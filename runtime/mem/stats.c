@@ -84,7 +84,7 @@ void mem_alloc_stats(struct rt_mem_stats *ret)
 	ret->heap_bytes = ret->alloc_bytes > ret->free_bytes ? ret->alloc_bytes - ret->free_bytes : 0;
 	ret->heap_mapped = pages_mapped();
 	ret->heap_released = pages_released();
-	ret->own_bytes = (heap.top >> BLOCK_SHIFT) * sizeof(struct block);
+	ret->own_bytes = (__atomic_load_n(&heap.top, __ATOMIC_RELAXED) >> BLOCK_SHIFT) * sizeof(struct block);
 	for (unsigned i = 0; i < atomic_load(&sched.n_made); i++)
 		ret->own_bytes += count_read(&sched.ps[i]->cache->n_slots) *
 				  (sizeof(struct run) + sizeof(uint64_t));
