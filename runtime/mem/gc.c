@@ -9,6 +9,7 @@
 #include <time.h>
 
 #define SLICE_NS (100 * RT_USEC)     /* of the collector's coroutine */
+#define KEEP_NS (10 * RT_SEC)        /* in which memory that is needed no more is given back */
 #define IDLE_SLICE_NS (50 * RT_USEC) /* of a P that has nothing else to do */
 
 enum {
@@ -39,6 +40,8 @@ static struct {
 	struct rt_mutex turn; /* guards the condition */
 	struct rt_cond done;
 	int64_t swept_last;
+	uint64_t keep; /* bytes that stay mapped */
+	int64_t kept_at;
 	int64_t pauses[PAUSES];
 	_Atomic uint64_t n_pauses;
 	struct gc_cycle now;
@@ -381,13 +384,27 @@ static void sweep_beside(void)
 	}
 }
 
-/* Free blocks beyond what the next cycle will need go back to the kernel. */
+/* What the next cycles will need: as much as the last ones did, less and less of it. A heap that breathes
+ * does not ask the kernel for the same memory again and again. */
+static uint64_t keep_mapped(void)
+{
+	uint64_t goal = pace_goal() / 10 * 11, limit = limit_heap();
+	int64_t now = now_ns(), since = now - gc.kept_at;
+
+	if (since > KEEP_NS)
+		since = KEEP_NS;
+	gc.keep -= gc.keep / (KEEP_NS / RT_MSEC) * (uint64_t)(since / RT_MSEC);
+	gc.kept_at = now;
+	if (gc.keep < goal)
+		gc.keep = goal;
+	return gc.keep < limit ? gc.keep : limit;
+}
+
+/* Free blocks beyond that go back to the kernel. */
 static void scavenge_beside(void)
 {
-	uint64_t keep = pace_goal() / 10 * 11, limit = limit_heap();
+	uint64_t keep = keep_mapped();
 
-	if (keep > limit)
-		keep = limit;
 	while (pages_mapped() > keep) {
 		size_t mapped = pages_mapped();
 

@@ -57,8 +57,9 @@ static void set_trigger(void)
 	runway = pace.last_claimed + pace.last_claimed * MARGIN_PERCENT / 100;
 	if (runway < room / 20)
 		runway = room / 20;
-	if (runway > room * 7 / 10)
-		runway = room * 7 / 10;
+	/* As Go: what is allocated beside the marking is black, and garbage of it stays for a cycle. */
+	if (runway > room * 3 / 10)
+		runway = room * 3 / 10;
 	atomic_store(&pace.goal, goal);
 	atomic_store(&heap.trigger, goal - runway);
 }
