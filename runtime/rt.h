@@ -276,6 +276,10 @@ int rt_lookup(const char *host, const char *port, const struct addrinfo *hints,
 /* Waits until the descriptor is readable (or writable); for libraries with their own sockets. */
 int rt_wait_fd(int fd, bool writable, int64_t deadline);
 
+/* Garbage-collected memory ----------------------------------------------------------------------- */
+
+#include "rt_mem.h"
+
 /* Looking at it ------------------------------------------------------------------------------- */
 
 /*

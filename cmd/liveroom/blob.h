@@ -1,7 +1,8 @@
 /*
- * blob - bytes that outlive the answer that carries them: a segment
+ * blob - bytes that outlive the answer that carries them: a segment, on the collected heap
  *
- * Threads: any
+ * Owns:    nobody; a blob lives while a stack, the cache or an answer under way names it
+ * Threads: coroutines
  */
 #pragma once
 
@@ -9,16 +10,11 @@
 
 #include "../../runtime/service/http.h"
 
-#include <stdatomic.h>
-
 struct blob {
-	_Atomic unsigned refs;
 	size_t len;
 	char data[];
 };
 
-struct blob *blob_new(size_t len); /* pages of its own, given back to the kernel when freed; NULL */
-struct blob *blob_ref(struct blob *b);
-void blob_unref(struct blob *b); /* accepts NULL */
-/* The answer's body; takes the reference. */
+struct blob *blob_new(size_t len);
+/* The answer's body. The answer lies on the stack of the coroutine that sends it. */
 void blob_answer(struct http_answer *a, struct blob *b);

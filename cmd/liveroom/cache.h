@@ -1,6 +1,7 @@
 /*
  * cache - segments kept in memory, least recently used first out
  *
+ * Owns:    entries are objects of the collected heap, found from globals
  * Threads: coroutines; one lock, held for a lookup or an insertion
  */
 #pragma once
@@ -12,9 +13,8 @@ struct cache_key {
 	int64_t seq;
 };
 
-/* A reference, or NULL. */
-struct blob *cache_get(struct cache_key key);
-/* Keeps a reference of its own unless the blob alone is larger than the budget. */
+struct blob *cache_get(struct cache_key key); /* NULL: it is not there */
+/* Unless the blob alone is larger than the budget. */
 void cache_put(struct cache_key key, struct blob *b);
 bool cache_has(struct cache_key key);
 /* Sets the budget and drops what no longer fits. */

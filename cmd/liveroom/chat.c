@@ -17,6 +17,7 @@ struct room_chat {
 	int64_t last; /* number of the newest message, 0: none yet */
 	char text[RING][TEXT_MAX + 1];
 };
+RT_TYPE_FREE(chat_type, struct room_chat);
 
 /* Made at the first message or reader of a room, never freed. */
 static struct room_chat *_Atomic chats[ROOMS_MAX];
@@ -55,13 +56,8 @@ static struct room_chat *chat_of(const char *room)
 	c = atomic_load_explicit(&chats[n], memory_order_acquire);
 	if (c)
 		return c;
-	made = calloc(1, sizeof *made);
-	if (!made)
-		abort();
-	if (atomic_compare_exchange_strong(&chats[n], &c, made))
-		return made;
-	free(made);
-	return c;
+	made = rt_new(&chat_type);
+	return atomic_compare_exchange_strong(&chats[n], &c, made) ? made : c;
 }
 
 static bool text_is_fine(const struct http_request *req)

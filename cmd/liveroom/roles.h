@@ -51,7 +51,7 @@ void chat_stop(void);
 
 void store_room(const struct http_request *req, struct http_answer *a);
 void store_chunk(const struct http_request *req, struct http_answer *a);
-/* A segment's bytes, the same in every process. NULL: no memory. */
+/* A segment's bytes, the same in every process. */
 struct blob *store_make_chunk(const char *room, int64_t seq, size_t len);
 
 /* Listens at HOST:PORT (port 0: any) with o's routes and bounds; requests are counted. NULL: failed,

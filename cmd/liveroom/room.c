@@ -12,20 +12,22 @@
 
 #include <stdio.h>
 
-enum { FILL_PER_STEP = 32 };
+enum { FILL_PER_STEP = 32, CACHE_PERCENT = 60 };
 
 static const int64_t step_ns = 200 * RT_MSEC;
 static const int64_t live_for_ns = 60 * RT_SEC;
 /* Left free below the limit: stacks, buffers and what arrives between two looks. */
 static const int64_t reserve_bytes = 6 << 20;
+static const int64_t heap_least_bytes = 2 << 20;
 
 struct room {
 	char name[ROOM_NAME_MAX];
 	int64_t asked_ns; /* of the last request */
 };
+RT_TYPE_FREE(room_type, struct room);
 
 static struct rt_mutex lock;
-static struct room rooms[ROOMS_MAX];
+static struct room *rooms[ROOMS_MAX]; /* made at the first request, never given up */
 static uint32_t n_rooms;
 static struct rt_co *producer;
 static _Atomic bool stopping;
@@ -36,14 +38,15 @@ int64_t room_number(const char *name)
 
 	rt_lock(&lock);
 	for (uint32_t i = 0; i < n_rooms && at < 0; i++)
-		if (!strcmp(rooms[i].name, name))
+		if (!strcmp(rooms[i]->name, name))
 			at = i;
 	if (at < 0 && n_rooms < ROOMS_MAX) {
+		rooms[n_rooms] = rt_new(&room_type);
 		at = n_rooms++;
-		snprintf(rooms[at].name, sizeof rooms[at].name, "%s", name);
+		snprintf(rooms[at]->name, sizeof rooms[at]->name, "%s", name);
 	}
 	if (at >= 0)
-		rooms[at].asked_ns = rt_now();
+		rooms[at]->asked_ns = rt_now();
 	rt_unlock(&lock);
 	return at;
 }
@@ -166,15 +169,39 @@ static void *look_at_memory(void *ret)
 	return NULL;
 }
 
+/* What the collector may have of the limit; the cache a part of it, so that there is room between two
+ * collections. */
+static void fit_heap(const struct memory *m)
+{
+	int64_t cache = config.cache_bytes, others, left;
+	struct rt_mem_stats s;
+
+	if (m->limit_bytes == INT64_MAX) {
+		rt_gc_set_limit(INT64_MAX);
+		cache_set_limit(cache);
+		return;
+	}
+	rt_mem_stats(&s);
+	others = m->used_bytes - (int64_t)s.heap_mapped;
+	left = m->limit_bytes - (others > 0 ? others : 0) - reserve_bytes;
+	left = left < heap_least_bytes ? heap_least_bytes : left;
+	rt_gc_set_limit(left);
+	left = left * CACHE_PERCENT / 100;
+	cache = left < cache ? left : cache;
+	if (cache >= cache_bytes()) {
+		cache_set_limit(cache);
+		return;
+	}
+	cache_set_limit(cache);
+	rt_gc(); /* what was dropped goes back to the kernel now, and not when the heap has grown */
+}
+
 static void fit_cache(void)
 {
 	struct memory m;
-	int64_t bytes = config.cache_bytes, others, left;
 
 	rt_blocking(look_at_memory, &m);
-	others = m.used_bytes - cache_bytes();
-	left = m.limit_bytes - (others > 0 ? others : 0) - reserve_bytes;
-	cache_set_limit(left < bytes ? left : bytes);
+	fit_heap(&m);
 	metric_set(METRIC_live_memory_limit_bytes,
 		   m.limit_bytes == INT64_MAX ? 0 : m.limit_bytes);
 }
@@ -199,7 +226,6 @@ static int fill_room(uint32_t room, const char *name)
 		if (!b)
 			break;
 		cache_put(key, b);
-		blob_unref(b);
 		done++;
 	}
 	return done;
@@ -213,8 +239,8 @@ static void fill_rooms(void)
 		struct room r = {0};
 
 		rt_lock(&lock);
-		if (i < n_rooms && rt_now() - rooms[i].asked_ns < live_for_ns)
-			r = rooms[i];
+		if (i < n_rooms && rt_now() - rooms[i]->asked_ns < live_for_ns)
+			r = *rooms[i];
 		rt_unlock(&lock);
 		if (!r.name[0])
 			continue;

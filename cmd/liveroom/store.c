@@ -19,8 +19,6 @@ struct blob *store_make_chunk(const char *room, int64_t seq, size_t len)
 	struct blob *b = blob_new(len);
 	uint64_t seed = seq, word;
 
-	if (!b)
-		return NULL;
 	for (const char *p = room; *p; p++)
 		seed = mix(seed ^ (unsigned char)*p);
 	for (size_t at = 0; at < len; at += sizeof word) {
@@ -52,8 +50,5 @@ void store_chunk(const struct http_request *req, struct http_answer *a)
 		return;
 	}
 	b = store_make_chunk(room, strtoll(seq, NULL, 10), config.segment_bytes);
-	if (b)
-		blob_answer(a, b);
-	else
-		http_text(a, 503, NULL, "out of memory\n");
+	blob_answer(a, b);
 }

@@ -7,7 +7,10 @@
  *     leakwindow=60       that while, in seconds
  *     blockprofile=1      rate in ns, from the start
  *     mutexprofile=1      fraction, from the start
+ *     gctrace=1           a line for each collection, to stderr
+ *     gcverify=1          check the heap at the end of each marking
  */
+#include "../mem/gc.h"
 #include "debug.h"
 #include "dump.h"
 #include "leak.h"
@@ -47,6 +50,8 @@ void obs_begin(void)
 	tracing.every_ns = trace_ms > 0 ? trace_ms * RT_MSEC : 0;
 	tracing.next_ns = sched.start_ns + tracing.every_ns;
 	tracing.detailed = setting(list, "scheddetail") > 0;
+	gc_traces = setting(list, "gctrace") > 0;
+	gc_verifies = setting(list, "gcverify") > 0;
 	if (leaks > 0)
 		rt_leak_watch((uint64_t)leaks, (window > 0 ? window : LEAK_WINDOW_S) * RT_SEC);
 	if (block >= 0)

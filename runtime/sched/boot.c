@@ -1,4 +1,6 @@
 /* The beginning and the end of a runtime. */
+#include "../mem/gc.h"
+#include "../mem/pins.h"
 #include "../obs/obs.h"
 #include "switch.h"
 
@@ -135,6 +137,9 @@ int rt_run(const struct rt_options *o, void *(*fn)(void *arg), void *arg, void *
 	preempt_init(choose_mode(o ? o->preempt : RT_PREEMPT_ALL));
 	signals_init();
 	netpoll_init();
+	limit_init();
+	tune_init();
+	pace_init();
 	obs_begin();
 	monitor_start();
 	r = start_first(&f);
@@ -146,8 +151,12 @@ int rt_run(const struct rt_options *o, void *(*fn)(void *arg), void *arg, void *
 	atomic_store(&sched.running, 0);
 	netpoll_done();
 	signals_done();
-	if (sched.n_left_behind == 0)
+	if (sched.n_left_behind == 0) {
 		stack_forget_all();
+		gc_reset();
+		pins_reset();
+		alloc_reset();
+	}
 	if (r == 0 && ret_result)
 		*ret_result = f.result;
 	atomic_store(&busy, 0);

@@ -7,6 +7,8 @@
  * the lock: its deadline may wake it on another thread before the park is complete, and it must not
  * withdraw before it has been shown.
  */
+#include "../mem/barrier.h"
+#include "../mem/roots.h"
 #include "../obs/obs.h"
 #include "switch.h"
 
@@ -59,6 +61,8 @@ struct rt_co *co_new(struct p *p, const struct rt_attr *attr, uintptr_t created_
 	co->off = 0;
 	co->joined = co->ending = co->off_pending = co->wait_armed = false;
 	co->joiner = NULL;
+	co->result = NULL;
+	co->searched = roots_searched_mark(); /* nothing is on its stack but what its maker knows */
 	annotate_start(co);
 	count_up(&p->started);
 	co_set(co, CO_IDLE, CO_RUNNABLE);
@@ -178,15 +182,17 @@ _Noreturn void rt_exit(void *result)
 _Noreturn void co_entry(void)
 {
 	struct rt_co *self;
-	void *result = NULL;
+	void *arg, *result = NULL;
 
 	annotate_arrive(NULL, true);
 	switch_finish();
 	self = this_co();
+	arg = self->arg;
+	self->arg = NULL; /* the collector need not keep it longer than the coroutine does */
 	if (self->joined)
-		result = self->fn.joined(self->arg);
+		result = self->fn.joined(arg);
 	else
-		self->fn.plain(self->arg);
+		self->fn.plain(arg);
 	rt_exit(result);
 }
 
@@ -218,6 +224,8 @@ int rt_join_dl(struct rt_co *co, int64_t deadline, void **ret)
 		wait_for_end(co, deadline);
 	ended = co->joiner == ENDED; /* the end and the deadline may have come together: the end wins */
 	lock_put(&co->end_lock);
+	if (ended && gc_is_marking())
+		barrier_shade_words(&co->result, sizeof co->result);
 	if (ended && ret)
 		*ret = co->result;
 	if (ended)

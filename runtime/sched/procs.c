@@ -4,6 +4,8 @@
  * No stop of the world is needed for a change: a P too many is marked, and gives its work to the
  * others at its next switch; sysmon sees to it that there is one.
  */
+#include "../mem/heap.h"
+#include "cgroup.h"
 #include "sched.h"
 
 #include <errno.h>
@@ -12,52 +14,24 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The file NAME of the cgroup of this process, in the controller's hierarchy or the unified one. */
-static FILE *open_cgroup_file(const char *controller, const char *name)
-{
-	char line[4096], path[4600];
-	FILE *list = fopen("/proc/self/cgroup", "re");
-	FILE *f = NULL;
-
-	while (list && !f && fgets(line, sizeof line, list)) {
-		char *names = strchr(line, ':'), *dir = names ? strchr(++names, ':') : NULL;
-
-		if (!dir)
-			continue;
-		*dir++ = '\0';
-		dir[strcspn(dir, "\n")] = '\0';
-		if (*names ? !strstr(names, controller) : !!strchr(name, '_'))
-			continue;
-		/* In a container the mount shows its own cgroup as the root. */
-		for (int rooted = 0; rooted < 2 && !f; rooted++) {
-			snprintf(path, sizeof path, "/sys/fs/cgroup%s%s%s/%s", *names ? "/" : "",
-				 *names ? controller : "", rooted ? "" : dir, name);
-			f = fopen(path, "re");
-		}
-	}
-	if (list)
-		fclose(list);
-	return f;
-}
-
 /* CPUs that the quota is worth, rounded up; 0: no limit. */
 static unsigned quota_cpus(void)
 {
 	long long quota = -1, period = 0;
-	FILE *f = open_cgroup_file("cpu", "cpu.max");
+	FILE *f = cgroup_open("cpu", "cpu.max");
 
 	if (f) {
 		if (fscanf(f, "%lld %lld", &quota, &period) != 2)
 			quota = -1; /* "max" */
 		fclose(f);
 	} else {
-		f = open_cgroup_file("cpu", "cpu.cfs_quota_us");
+		f = cgroup_open("cpu", "cpu.cfs_quota_us");
 		if (f) {
 			if (fscanf(f, "%lld", &quota) != 1)
 				quota = -1;
 			fclose(f);
 		}
-		f = quota > 0 ? open_cgroup_file("cpu", "cpu.cfs_period_us") : NULL;
+		f = quota > 0 ? cgroup_open("cpu", "cpu.cfs_period_us") : NULL;
 		if (f) {
 			if (fscanf(f, "%lld", &period) != 1)
 				period = 0;
@@ -125,6 +99,7 @@ static struct p *make(unsigned id)
 		rt_fatal("out of memory for a P");
 	memset(p, 0, sizeof *p);
 	p->id = id;
+	p->cache = cache_new();
 	atomic_store(&p->state, P_DEAD);
 	return p;
 }

@@ -24,6 +24,8 @@ enum {
 	KEYS_MAX = 32,
 	CACHE_LINE = 64,
 	ID_BATCH = 64, /* ids that a P takes at one time */
+	SYSTEM_STACK_GAP = 256, /* between the scheduler's frame and what is called on its stack */
+	LEFT_REGS = 6, /* that a called function keeps */
 };
 
 /* Why a coroutine waits; the words are Go's, and stand in dumps. */
@@ -33,6 +35,8 @@ enum wait_reason {
 	WAIT_CHAN_SEND,
 	WAIT_COND,
 	WAIT_FOREVER,
+	WAIT_GC,
+	WAIT_GC_ASSIST,
 	WAIT_GROUP,
 	WAIT_IO,
 	WAIT_JOIN,
@@ -66,6 +70,9 @@ struct rt_co {
 	uintptr_t stack_lo;   /* the lowest address it may touch; the guard lies below */
 	/* Where it left its stack for a system call or the system stack: a dump begins there. */
 	uintptr_t left_pc, left_fp;
+	/* And what the collector needs of it: the stack from there up, and the registers then. */
+	uintptr_t left_sp, left_regs[LEFT_REGS];
+	_Atomic uint32_t searched; /* by the collector: mem/roots.h */
 
 	/* One wait has one ticket; who changes it from the value that the waiter showed may wake it. */
 	_Atomic uint64_t ticket;
@@ -127,6 +134,8 @@ struct p {
 	bool seen_waiting;
 	int64_t seen_since, seen_syscall_since;
 
+	struct cache *cache; /* of the heap; made with the P */
+
 	/* The stopped world: its thread stands in the signal handler and goes on with it. */
 	_Atomic bool held_in_handler;
 };
@@ -162,7 +171,7 @@ struct m {
 	void *sys_sanitizer;
 	/* Filled by the handler that holds it for a stopped world: where it stands. */
 	_Atomic(void *) held_context; /* ucontext_t; NULL: it holds itself, at a poll */
-	uintptr_t held_fp;            /* of the frame that holds it then */
+	uintptr_t held_fp, held_sp;   /* of the frame that holds it then; its registers are above sp */
 	struct obs_thread *obs;       /* what obs/ keeps of it */
 };
 
@@ -415,6 +424,11 @@ void stack_forget_all(void); /* every slot is idle: the runtime has ended */
 void stack_each(void (*fn)(struct rt_co *co, void *arg), void *arg);
 /* The coroutine in whose guard area addr lies, NULL if in none. Async-signal-safe. */
 struct rt_co *stack_guarded_by(uintptr_t addr);
+
+/* The collector's way through them: *next moves on by n slots, *ret is where they begin. false: at the
+ * end. Several may call it. */
+bool stack_next_slice(_Atomic uint64_t *next, uint64_t *ret, uint32_t n);
+void stack_slice(uint64_t at, uint32_t n, void (*fn)(struct rt_co *co, void *arg), void *arg);
 
 static inline bool stack_holds(const struct rt_co *co, uintptr_t addr)
 {

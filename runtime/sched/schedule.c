@@ -10,6 +10,8 @@
  * more. Both sides put a full fence between the two steps, so that one of them sees the other
  * (runtime/README.md, and the model in tests/runtime/model).
  */
+#include "../mem/gc.h"
+#include "../mem/roots.h"
 #include "../obs/obs.h"
 #include "switch.h"
 
@@ -27,6 +29,8 @@ enum {
 
 static inline void take_up(struct m *m, struct p *p, struct rt_co *co, bool inherit)
 {
+	if (gc_is_marking())
+		roots_before_run(co);
 	co_set(co, CO_RUNNABLE, CO_RUNNING);
 	atomic_store_explicit(&co->m, m, memory_order_relaxed);
 	m->cur = co;
@@ -517,6 +521,17 @@ static void retire(struct m *m)
 	procs_bury(p);
 }
 
+/* Nothing to run while a marking is on: helps it for a moment, and looks again. Not counted as searching
+ * meanwhile, so that who makes work wakes another thread. */
+static bool mark_instead(struct m *m)
+{
+	if (m->spinning) {
+		m->spinning = false;
+		atomic_fetch_sub(&sched.spinning, 1);
+	}
+	return gc_mark_idle(m);
+}
+
 /* Something to run; NULL when the runtime ends. */
 static struct rt_co *find_runnable(struct m *m)
 {
@@ -540,6 +555,8 @@ static struct rt_co *find_runnable(struct m *m)
 		co = look(m, &first);
 		if (co)
 			return co;
+		if (gc_is_marking() && mark_instead(m))
+			continue;
 		if (!go_idle(m))
 			continue;
 		if (stop_searching(m) || wait_in_netpoll(m))

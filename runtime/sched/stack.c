@@ -191,6 +191,47 @@ void stack_each(void (*fn)(struct rt_co *co, void *arg), void *arg)
 	}
 }
 
+/* A place is a chunk and a slot of it. */
+bool stack_next_slice(_Atomic uint64_t *next, uint64_t *ret, uint32_t n)
+{
+	uint64_t at = atomic_load_explicit(next, memory_order_relaxed);
+
+	for (;;) {
+		uint64_t chunk = at >> 32, after;
+
+		if (chunk >= chunk_count())
+			return false;
+		if ((uint32_t)at >= atomic_load_explicit(&stacks.chunks[chunk].n_used, memory_order_acquire))
+			after = (chunk + 1) << 32;
+		else
+			after = at + n;
+		if (!atomic_compare_exchange_weak_explicit(next, &at, after, memory_order_relaxed,
+							   memory_order_relaxed))
+			continue;
+		if (after >> 32 == chunk) {
+			*ret = at;
+			return true;
+		}
+		at = after;
+	}
+}
+
+void stack_slice(uint64_t at, uint32_t n, void (*fn)(struct rt_co *co, void *arg), void *arg)
+{
+	struct chunk *c = &stacks.chunks[at >> 32];
+	uint32_t end = atomic_load_explicit(&c->n_used, memory_order_acquire), i = (uint32_t)at;
+
+	if (end > i + n)
+		end = i + n;
+	for (uint32_t ahead = i; ahead < i + 4 && ahead < end; ahead++)
+		__builtin_prefetch(slot_co(c, ahead));
+	for (; i < end; i++) {
+		if (i + 4 < end)
+			__builtin_prefetch(slot_co(c, i + 4));
+		fn(slot_co(c, i), arg);
+	}
+}
+
 static void forget(struct rt_co *co, void *arg)
 {
 	atomic_store_explicit(&co->state, CO_IDLE, memory_order_relaxed);

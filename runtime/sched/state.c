@@ -91,6 +91,8 @@ const char *wait_reason_name(enum wait_reason r)
 		[WAIT_CHAN_RECV] = "chan receive",
 		[WAIT_CHAN_SEND] = "chan send",
 		[WAIT_COND] = "sync.Cond.Wait",
+		[WAIT_GC_ASSIST] = "GC assist wait",
+		[WAIT_GC] = "GC worker (idle)",
 		[WAIT_FOREVER] = "select (no cases)",
 		[WAIT_GROUP] = "sync.WaitGroup.Wait",
 		[WAIT_IO] = "IO wait",

@@ -57,7 +57,9 @@ void stop_in_syscall(struct p *p)
 void stop_hold(struct m *m, struct p *p, void *context)
 {
 	atomic_store_explicit(&m->held_context, context, memory_order_relaxed);
+	__builtin_unwind_init(); /* every register that the caller's callers may need is in this frame */
 	m->held_fp = (uintptr_t)__builtin_frame_address(0);
+	__asm__ volatile("movq %%rsp, %0" : "=m"(m->held_sp));
 	atomic_store_explicit(&p->held_in_handler, true, memory_order_relaxed);
 	p_set(p, P_RUNNING, P_STOPPED);
 	arrive(p);

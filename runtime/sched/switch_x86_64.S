@@ -37,6 +37,31 @@ FUNCTION(rt_switch)
 	jmp	4b
 END(rt_switch)
 
+/* void rt_enter_syscall(void): the caller's registers, as they are kept for it, go to the collector. */
+FUNCTION(rt_enter_syscall)
+	.cfi_startproc
+	pushq	%rbp
+	.cfi_def_cfa_offset 16
+	.cfi_offset %rbp, -16
+	movq	%rsp, %rbp
+	.cfi_def_cfa_register %rbp
+	pushq	%rbp
+	pushq	%rbx
+	pushq	%r12
+	pushq	%r13
+	pushq	%r14
+	pushq	%r15
+	movq	(%rbp), %rax
+	movq	%rax, 40(%rsp)
+	movq	%rbp, %rdi
+	movq	%rsp, %rsi
+	call	syscall_enter
+	leave
+	.cfi_def_cfa %rsp, 8
+	ret
+	.cfi_endproc
+END(rt_enter_syscall)
+
 /* void *rt_call_on(void *sp, void *(*fn)(void *arg), void *arg) */
 FUNCTION(rt_call_on)
 	.cfi_startproc

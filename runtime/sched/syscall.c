@@ -3,22 +3,33 @@
  * syscall: sysmon takes it for somebody else when the call lasts, and the coroutine takes it back
  * when it does not. Who changes the state of such a P has it.
  */
+#include "../mem/roots.h"
 #include "../obs/obs.h"
 #include "switch.h"
+
+enum { FRAME_BYTES = 512 }; /* more than what a frame below its frame pointer has here */
 
 /* In the function that is called by whoever leaves: its caller's frame is what stays. */
 #define note_where_left(co)                                                                        \
 	((co)->left_pc = (uintptr_t)__builtin_return_address(0),                                   \
 	 (co)->left_fp = *(const uintptr_t *)__builtin_frame_address(0))
 
-void rt_enter_syscall(void)
+/* Called by rt_enter_syscall (switch_x86_64.S) with its frame pointer, and the registers that it keeps
+ * for its caller. */
+void syscall_enter(const uintptr_t *frame, const uintptr_t *regs);
+void syscall_enter(const uintptr_t *frame, const uintptr_t *regs)
 {
 	struct m *m = this_m();
 	struct p *p = m->p;
+	struct rt_co *self = m->cur;
 
-	if (m->cur->off)
+	if (self->off)
 		rt_fatal("rt_enter_syscall between rt_preempt_off and rt_preempt_on");
-	note_where_left(m->cur);
+	self->left_fp = frame[0];
+	self->left_pc = frame[1];
+	self->left_sp = (uintptr_t)(frame + 2);
+	for (unsigned i = 0; i < LEFT_REGS; i++)
+		self->left_regs[i] = regs[i];
 	obs_trace(TRACE_SYSCALL, m->cur->id, 0);
 	co_set(m->cur, CO_RUNNING, CO_SYSCALL);
 	count_up(&p->syscall_tick);
@@ -38,6 +49,13 @@ static void after_syscall(struct m *m, struct rt_co *co)
 	co_set(co, CO_SYSCALL, CO_RUNNABLE);
 	global_put(co);
 	schedule_wake_one();
+}
+
+static inline void go_on(struct rt_co *co)
+{
+	if (gc_is_marking())
+		roots_before_run(co);
+	co_set(co, CO_SYSCALL, CO_RUNNING);
 }
 
 static bool take_idle(struct m *m)
@@ -64,10 +82,10 @@ void rt_exit_syscall(void)
 	m->syscall_p = NULL;
 	if (m->generation == atomic_load(&sched.generation) && p_try(p, P_SYSCALL, P_RUNNING)) {
 		p_acquire(m, p);
-		co_set(m->cur, CO_SYSCALL, CO_RUNNING);
+		go_on(m->cur);
 		obs_trace(TRACE_START, m->cur->id, 0);
 	} else if (take_idle(m)) {
-		co_set(m->cur, CO_SYSCALL, CO_RUNNING);
+		go_on(m->cur);
 		obs_trace(TRACE_START, m->cur->id, 0);
 	} else {
 		schedule_leave(m, after_syscall);
@@ -100,10 +118,11 @@ void *rt_on_system_stack(void *(*fn)(void *arg), void *arg)
 	void *ret;
 
 	note_where_left(o.co);
+	o.co->left_sp = (uintptr_t)__builtin_frame_address(0) - FRAME_BYTES;
 	m->on_system_stack = true;
 	annotate_call(m, o.co, false);
 	/* Below the scheduler, which waits there. */
-	ret = rt_call_on((char *)m->sys_sp - 256, on_system_stack, &o);
+	ret = rt_call_on((char *)m->sys_sp - SYSTEM_STACK_GAP, on_system_stack, &o);
 	annotate_call(m, o.co, true);
 	m->on_system_stack = false;
 	return ret;

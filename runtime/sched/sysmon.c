@@ -4,6 +4,7 @@
  * coroutines that run too long to leave, polls when nobody did, starts a thread for work that waits
  * beside an idle P, and follows affinity and quota.
  */
+#include "../mem/gc.h"
 #include "../obs/obs.h"
 #include "sched.h"
 
@@ -138,6 +139,7 @@ static bool look(int64_t now)
 	if (now - mon.followed > FOLLOW_NS) {
 		mon.followed = now;
 		procs_follow();
+		limit_follow();
 	}
 	return did;
 }

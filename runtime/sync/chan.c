@@ -9,6 +9,9 @@
  */
 #include "chan.h"
 
+#include "../mem/barrier.h"
+#include "../mem/roots.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -74,6 +77,8 @@ static inline void recv_buffered(struct rt_chan *c, void *ret, struct rt_co **re
 	size_t n = count(c);
 	char *oldest = slot(c, c->head);
 
+	if (gc_is_marking()) /* the buffer may not have been searched yet */
+		barrier_shade_words(oldest, c->elem_bytes);
 	if (ret)
 		copy(ret, oldest, c->elem_bytes);
 	c->head = c->head + 1 == c->cap ? 0 : c->head + 1;
@@ -125,6 +130,55 @@ void chan_init(struct rt_chan *c, size_t elem_bytes, size_t cap, void *buffer)
 	*c = (struct rt_chan){.elem_bytes = elem_bytes, .cap = cap, .buffer = buffer};
 }
 
+/* Buffers are the collector's roots ------------------------------------------------------------- */
+
+static struct {
+	struct lock lock; /* before a channel's */
+	struct rt_chan *first;
+} all;
+
+static void list(struct rt_chan *c)
+{
+	c->listed = true;
+	lock_get(&all.lock);
+	c->all_next = all.first;
+	if (all.first)
+		all.first->all_prev = c;
+	all.first = c;
+	lock_put(&all.lock);
+}
+
+static void unlist(struct rt_chan *c)
+{
+	lock_get(&all.lock);
+	if (c->all_prev)
+		c->all_prev->all_next = c->all_next;
+	else
+		all.first = c->all_next;
+	if (c->all_next)
+		c->all_next->all_prev = c->all_prev;
+	lock_put(&all.lock);
+}
+
+static void search(struct rt_chan *c, struct marker *k)
+{
+	lock_get(&c->lock);
+	for (size_t i = 0; i < count(c); i++) {
+		uintptr_t elem = (uintptr_t)slot(c, c->head + i);
+
+		mark_range(k, elem, elem + c->elem_bytes);
+	}
+	lock_put(&c->lock);
+}
+
+void chan_search_all(struct marker *k)
+{
+	lock_get(&all.lock);
+	for (struct rt_chan *c = all.first; c; c = c->all_next)
+		search(c, k);
+	lock_put(&all.lock);
+}
+
 struct rt_chan *rt_chan_new(size_t elem_bytes, size_t cap)
 {
 	struct rt_chan *c;
@@ -138,6 +192,8 @@ struct rt_chan *rt_chan_new(size_t elem_bytes, size_t cap)
 	if (!c)
 		rt_fatal("channel of %zu elements of %zu bytes: out of memory", cap, elem_bytes);
 	chan_init(c, elem_bytes, cap, c + 1);
+	if (cap && elem_bytes >= sizeof(void *))
+		list(c);
 	return c;
 }
 
@@ -147,6 +203,8 @@ void rt_chan_free(struct rt_chan *c)
 		return;
 	if (c->receivers.first || c->senders.first)
 		rt_fatal("channel %p is freed while coroutines wait on it", (void *)c);
+	if (c->listed)
+		unlist(c);
 	free(c);
 }
 

@@ -19,7 +19,12 @@ struct rt_chan {
 	size_t head; /* index of the oldest */
 	struct rt_waiters receivers, senders;
 	char *buffer;
+	struct rt_chan *all_next, *all_prev; /* of those whose buffers can hold pointers */
+	bool listed;
 };
+
+struct marker;
+void chan_search_all(struct marker *k); /* the collector: what lies in buffers */
 
 void chan_init(struct rt_chan *c, size_t elem_bytes, size_t cap, void *buffer);
 

@@ -19,6 +19,7 @@ struct protocol {
 };
 
 extern const struct protocol protocol_idle;  /* schedule.c: making work and going idle */
+extern const struct protocol protocol_mark;  /* mem/: marking beside coroutines */
 extern const struct protocol protocol_mutex; /* sync/mutex.c */
 extern const struct protocol protocol_park;  /* schedule.c, waiters.h: a partner, a deadline */
 extern const struct protocol protocol_runq; /* queue.c: the ring and its thieves */

@@ -1,0 +1,118 @@
+/*
+ * Stores to pointer fields. The check, the shading and the store are one step for stops and preemption,
+ * which happen in the runtime's own text at polls only: a store that was begun before marking is
+ * complete before it, and one that is begun after shades what it overwrites.
+ *
+ * RT_BARRIER chooses at build time, for comparison (docs/performance.md); each has its own protocol:
+ *   satb      (Yuasa) shades what is overwritten; stacks are searched once
+ *   dijkstra  shades what is written; stacks are searched again in the last pause
+ *   hybrid    shades both, as Go does; stacks are searched once
+ */
+#include "../sched/sched.h"
+#include "barrier.h"
+#include "mark.h"
+
+#include <string.h>
+
+static void keep(uintptr_t p)
+{
+	struct m *m = this_m();
+	struct marker k;
+
+	if (m && m->p && m->p->cache) {
+		struct cache *c = m->p->cache;
+
+		if (c->n_shaded == SHADED_MAX)
+			mark_pass_on(c);
+		c->shaded[c->n_shaded++] = p;
+		return;
+	}
+	marker_begin(&k);
+	mark_pointer(&k, p);
+	marker_end(&k);
+}
+
+void barrier_shade(void *old)
+{
+	struct object o;
+
+	if (old && object_find((uintptr_t)old, &o) && !map_has(o.block->mark, o.cell))
+		keep(o.addr);
+}
+
+static void shade_word(uintptr_t word)
+{
+	struct object o;
+
+	if (object_find(word, &o) && map_has(o.block->alloc, o.cell) && !map_has(o.block->mark, o.cell))
+		keep(o.addr);
+}
+
+void barrier_shade_words(const void *p, size_t bytes)
+{
+	const uintptr_t *w = p;
+
+	if ((uintptr_t)p % sizeof *w)
+		return; /* pointers are aligned */
+	for (size_t i = 0; i < bytes / sizeof *w; i++) {
+		shade_word(w[i]);
+		shade_word(w[i] - 1); /* one past the end of another */
+	}
+}
+
+static inline void shade_for_store(void *old, void *value)
+{
+	if (RT_BARRIER != BARRIER_DIJKSTRA)
+		barrier_shade(old);
+	if (RT_BARRIER != BARRIER_SATB)
+		barrier_shade(value);
+}
+
+void rt_store(void **field, void *value)
+{
+	if (gc_is_marking())
+		shade_for_store(*field, value);
+	/* relaxed: a marker sees the old word or the new one; both are kept */
+	__atomic_store_n(field, value, __ATOMIC_RELAXED);
+}
+
+static void shade_object(const struct rt_type *t, char *dst, const char *src)
+{
+	for (uint32_t i = 0; i < t->n_ptrs; i++)
+		shade_for_store(*(void **)(dst + t->ptrs[i]), *(void *const *)(src + t->ptrs[i]));
+}
+
+/* Word by word: a marker must not see half a pointer. */
+static void copy_words(char *dst, const char *src, size_t bytes, bool backward)
+{
+	size_t n = bytes / 8;
+
+	for (size_t i = 0; i < n; i++) {
+		size_t at = 8 * (backward ? n - 1 - i : i);
+
+		__atomic_store_n((uint64_t *)(dst + at), *(const uint64_t *)(src + at), __ATOMIC_RELAXED);
+	}
+}
+
+void rt_copy(struct rt_type *t, void *dst, const void *src, size_t n)
+{
+	bool backward = (uintptr_t)dst > (uintptr_t)src;
+	struct object o;
+
+	if (t->n_ptrs == 0 || !object_find((uintptr_t)dst, &o)) {
+		memmove(dst, src, n * t->bytes);
+		return;
+	}
+	if (t->bytes % 8)
+		rt_fatal("rt_copy of %s: %u bytes, and its pointers would not be aligned", t->name, t->bytes);
+	for (size_t i = 0; i < n; i++) {
+		size_t at = t->bytes * (backward ? n - 1 - i : i);
+
+		/* Polls between objects are fine: each is shaded and stored in one step. */
+		if (gc_is_marking())
+			shade_object(t, (char *)dst + at, (const char *)src + at);
+		copy_words((char *)dst + at, (const char *)src + at, t->bytes, backward);
+		if (i % 64 == 63)
+			RT_POLL();
+	}
+}

@@ -1,0 +1,416 @@
+/*
+ * Marking.
+ *
+ * The two misses of marking, the block's line and mark word of a candidate and the memory of an object,
+ * are asked for MARK_AHEAD candidates and objects before they are needed: a candidate that is taken
+ * from the work buffer takes the place of an older one, which is marked now; the object that was
+ * marked takes the place of an older one, which is searched now.
+ */
+#include "mark.h"
+#include "fill.h"
+
+#include "../sched/sched.h"
+
+#include <sys/mman.h>
+
+enum {
+	WORKS_AT_ONCE = 64,         /* buffers that are mapped at one time */
+	PIECE_BYTES = 128 << 10,    /* a larger object is searched in pieces */
+};
+#define PIECE (UINT64_C(1) << 63) /* this item is the rest of an object that was begun */
+
+static struct {
+	struct lock lock;
+	struct work *full, *empty;
+	size_t n_made;
+	_Atomic uint32_t n_full;
+	_Atomic uint64_t marked_bytes, marked_objects, searched_bytes;
+} common;
+
+/* Upwards; not memcpy: a thread may be held there by a stop, with a marker's work in its hands. */
+static inline void copy_items(uintptr_t *to, const uintptr_t *from, size_t n)
+{
+	__asm__ volatile("rep movsq" : "+D"(to), "+S"(from), "+c"(n) : : "memory");
+}
+
+/* Buffers --------------------------------------------------------------------------------------- */
+
+static void make_works(void)
+{
+	struct work *w = mmap(NULL, WORKS_AT_ONCE * sizeof *w, PROT_READ | PROT_WRITE,
+			      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (w == MAP_FAILED)
+		rt_fatal("no memory for the collector's queue (%zu buffers of a page)", common.n_made);
+	for (unsigned i = 0; i < WORKS_AT_ONCE; i++) {
+		w[i].next = common.empty;
+		common.empty = &w[i];
+	}
+	common.n_made += WORKS_AT_ONCE;
+}
+
+static struct work *take_empty(void)
+{
+	struct work *w;
+
+	lock_get(&common.lock);
+	if (!common.empty)
+		make_works();
+	w = common.empty;
+	common.empty = w->next;
+	lock_put(&common.lock);
+	w->n = 0;
+	return w;
+}
+
+static void put_full(struct work *w)
+{
+	lock_get(&common.lock);
+	w->next = common.full;
+	common.full = w;
+	atomic_fetch_add_explicit(&common.n_full, 1, memory_order_relaxed);
+	lock_put(&common.lock);
+}
+
+static void put_empty(struct work *w)
+{
+	lock_get(&common.lock);
+	w->next = common.empty;
+	common.empty = w;
+	lock_put(&common.lock);
+}
+
+static struct work *take_full(void)
+{
+	struct work *w;
+
+	if (!mark_has_work())
+		return NULL;
+	lock_get(&common.lock);
+	w = common.full;
+	if (w) {
+		common.full = w->next;
+		atomic_fetch_sub_explicit(&common.n_full, 1, memory_order_relaxed);
+	}
+	lock_put(&common.lock);
+	return w;
+}
+
+bool mark_has_work(void)
+{
+	return atomic_load_explicit(&common.n_full, memory_order_relaxed) != 0;
+}
+
+size_t mark_own_bytes(void)
+{
+	return common.n_made * sizeof(struct work);
+}
+
+static inline void push(struct marker *k, uintptr_t item)
+{
+	struct work *w = k->work;
+
+	if (__builtin_expect(!w || w->n == WORK_ITEMS, 0)) {
+		if (w)
+			put_full(w);
+		w = k->work = take_empty();
+	}
+	w->item[w->n++] = item;
+}
+
+/* 0: there is none. */
+static inline uintptr_t pop(struct marker *k)
+{
+	struct work *w = k->work;
+
+	if (__builtin_expect(!w || w->n == 0, 0)) {
+		struct work *full = take_full();
+
+		if (!full)
+			return 0;
+		if (w)
+			put_empty(w);
+		w = k->work = full;
+	}
+	return w->item[--w->n];
+}
+
+/* Others wait for work while this one has plenty: they get its older half. */
+static void share(struct marker *k)
+{
+	struct work *w = k->work, *other;
+
+	if (!w || w->n < WORK_ITEMS / 4 || mark_has_work())
+		return;
+	other = take_empty();
+	other->n = w->n / 2;
+	w->n -= other->n;
+	copy_items(other->item, w->item, other->n);
+	copy_items(w->item, w->item + other->n, w->n);
+	put_full(other);
+}
+
+/* Candidates ------------------------------------------------------------------------------------ */
+
+void mark_pointer(struct marker *k, uintptr_t value)
+{
+	if (block_of(value))
+		push(k, value);
+}
+
+static bool is_handed_out(uintptr_t word, struct object *ret)
+{
+	return object_find(word, ret) && map_has(ret->block->alloc, ret->cell);
+}
+
+void mark_word(struct marker *k, uintptr_t word)
+{
+	struct object o;
+	bool found;
+
+	/* one past the end may lie behind the last block */
+	if (word - heap.base > __atomic_load_n(&heap.top, __ATOMIC_RELAXED))
+		return;
+	found = is_handed_out(word, &o);
+	if (found)
+		push(k, word);
+	if ((!found || o.addr == word) && is_handed_out(word - 1, &o))
+		push(k, word - 1);
+}
+
+__attribute__((no_sanitize("address", "thread"))) void mark_range(struct marker *k, uintptr_t lo, uintptr_t hi)
+{
+	const volatile uintptr_t *w = (const uintptr_t *)((lo + 7) & ~(uintptr_t)7);
+	const volatile uintptr_t *end = (const uintptr_t *)(hi & ~(uintptr_t)7);
+
+	for (; w < end; w++)
+		mark_word(k, *w);
+}
+
+/* Searching ------------------------------------------------------------------------------------- */
+
+static inline uintptr_t field(uintptr_t addr)
+{
+	/* relaxed: a store that races with this one shaded what it overwrote */
+	return __atomic_load_n((const uintptr_t *)addr, __ATOMIC_RELAXED);
+}
+
+static void search_words(struct marker *k, uintptr_t from, uintptr_t end)
+{
+	for (uintptr_t a = from; a < end; a += sizeof(uintptr_t))
+		mark_pointer(k, field(a));
+}
+
+static void search_type(struct marker *k, const struct rt_type *t, uintptr_t from, uintptr_t end)
+{
+	for (uintptr_t at = from; at + t->bytes <= end; at += t->bytes)
+		for (uint32_t i = 0; i < t->n_ptrs; i++)
+			mark_pointer(k, field(at + t->ptrs[i]));
+}
+
+/* from: where this piece begins; what remains after it goes back into the queue. */
+static void search_large(struct marker *k, const struct block *b, uintptr_t from)
+{
+	uintptr_t start = block_base(b), end = start + b->bytes;
+	size_t piece = PIECE_BYTES;
+
+	if (b->scan == SCAN_TYPE && b->type->bytes)
+		piece = piece > b->type->bytes ? piece - piece % b->type->bytes : b->type->bytes;
+	if (end - from > piece) {
+		end = from + piece;
+		push(k, end | PIECE);
+	}
+	k->searched_bytes += end - from;
+	if (b->scan == SCAN_WORDS)
+		search_words(k, from, end);
+	else
+		search_type(k, b->type, from, end);
+}
+
+static inline void search(struct marker *k, const struct object *o)
+{
+	const struct block *b = o->block;
+	uintptr_t a = o->addr;
+	uint64_t mask;
+
+	if (b->scan == SCAN_MASK) {
+		k->searched_bytes += b->cell_bytes;
+		for (mask = b->mask; mask; mask &= mask - 1)
+			mark_pointer(k, field(a + 8 * (unsigned)__builtin_ctzll(mask)));
+	} else if (!b->cell_bytes) {
+		search_large(k, b, a);
+	} else if (b->scan == SCAN_WORDS) {
+		k->searched_bytes += b->cell_bytes;
+		search_words(k, a, a + b->cell_bytes);
+	} else {
+		k->searched_bytes += b->cell_bytes;
+		search_type(k, b->type, a, a + b->cell_bytes);
+	}
+}
+
+static inline void search_later(struct marker *k, const struct object *o)
+{
+	struct object *place = &k->objects[k->at_object++ % MARK_AHEAD];
+	struct object old = *place;
+
+	*place = *o;
+	if (old.block)
+		search(k, &old);
+}
+
+static inline void mark_object(struct marker *k, uintptr_t candidate)
+{
+	struct object o;
+	uint64_t bit;
+
+	if (!object_find(candidate, &o))
+		return;
+	bit = UINT64_C(1) << o.cell % 64;
+	if (atomic_load_explicit(&o.block->mark[o.cell / 64], memory_order_relaxed) & bit)
+		return;
+	/* relaxed: only who sets it searches the object, and what it holds was written before it
+	 * could be found, or is new and marked */
+	if (atomic_fetch_or_explicit(&o.block->mark[o.cell / 64], bit, memory_order_relaxed) & bit)
+		return;
+	k->marked_objects++;
+	k->marked_bytes += o.block->cell_bytes ? o.block->cell_bytes : o.block->bytes;
+	if (o.block->scan == SCAN_NONE)
+		return;
+	__builtin_prefetch((const void *)o.addr);
+	search_later(k, &o);
+}
+
+static inline void mark_later(struct marker *k, uintptr_t candidate)
+{
+	uintptr_t *place = &k->candidates[k->at_candidate++ % MARK_AHEAD];
+	uintptr_t old = *place;
+	struct block *b = block_of(candidate);
+
+	*place = candidate;
+	__builtin_prefetch(b);
+	/* A guess for the mark word: right for the smallest cells, near for the others. */
+	__builtin_prefetch(&b->mark[(candidate & (BLOCK_BYTES - 1)) / CELL_MIN / 64]);
+	if (old)
+		mark_object(k, old);
+}
+
+/* What is on its way is worked off; false: there was nothing. */
+static bool drain_ahead(struct marker *k)
+{
+	bool any = false;
+
+	for (unsigned i = 0; i < MARK_AHEAD; i++) {
+		uintptr_t c = k->candidates[i];
+
+		if (!c)
+			continue;
+		k->candidates[i] = 0;
+		mark_object(k, c);
+		any = true;
+	}
+	for (unsigned i = 0; i < MARK_AHEAD; i++) {
+		struct object o = k->objects[i];
+
+		if (!o.block)
+			continue;
+		k->objects[i].block = NULL;
+		search(k, &o);
+		any = true;
+	}
+	return any;
+}
+
+bool mark_some(struct marker *k, uint64_t budget)
+{
+	uint64_t until = marker_cost(k) + budget;
+
+	share(k);
+	while (marker_cost(k) < until) {
+		uintptr_t item = pop(k);
+
+		if (!item) {
+			if (!drain_ahead(k))
+				return false;
+		} else if (item & PIECE) {
+			struct object o;
+
+			if (object_find(item & ~PIECE, &o))
+				search_large(k, o.block, item & ~PIECE);
+		} else {
+			mark_later(k, item);
+		}
+	}
+	return true;
+}
+
+/* Markers --------------------------------------------------------------------------------------- */
+
+void marker_begin(struct marker *k)
+{
+	fill(k, 0, sizeof *k);
+}
+
+void marker_end(struct marker *k)
+{
+	/* Marked already, so they cannot go back as candidates. */
+	for (unsigned i = 0; i < MARK_AHEAD; i++) {
+		struct object o = k->objects[i];
+
+		k->objects[i].block = NULL;
+		if (o.block)
+			search(k, &o);
+	}
+	for (unsigned i = 0; i < MARK_AHEAD; i++)
+		if (k->candidates[i])
+			push(k, k->candidates[i]);
+	if (k->work && k->work->n)
+		put_full(k->work);
+	else if (k->work)
+		put_empty(k->work);
+	atomic_fetch_add_explicit(&common.marked_bytes, k->marked_bytes, memory_order_relaxed);
+	atomic_fetch_add_explicit(&common.marked_objects, k->marked_objects, memory_order_relaxed);
+	atomic_fetch_add_explicit(&common.searched_bytes, k->searched_bytes, memory_order_relaxed);
+	marker_begin(k);
+}
+
+void marker_take_candidates(struct marker *k, void (*fn)(struct work *w))
+{
+	struct work *w;
+
+	while ((w = take_full())) {
+		fn(w);
+		put_empty(w);
+	}
+	if (k->work) {
+		fn(k->work);
+		put_empty(k->work);
+		k->work = NULL;
+	}
+}
+
+void mark_pass_on(struct cache *c)
+{
+	struct work *w;
+
+	if (c->n_shaded == 0)
+		return;
+	w = take_empty();
+	w->n = c->n_shaded;
+	copy_items(w->item, c->shaded, c->n_shaded);
+	c->n_shaded = 0;
+	put_full(w);
+}
+
+void mark_counts(uint64_t *ret_bytes, uint64_t *ret_objects, uint64_t *ret_searched)
+{
+	*ret_bytes = atomic_load(&common.marked_bytes);
+	*ret_objects = atomic_load(&common.marked_objects);
+	*ret_searched = atomic_load(&common.searched_bytes);
+}
+
+void mark_begin_cycle(void)
+{
+	atomic_store(&common.marked_bytes, 0);
+	atomic_store(&common.marked_objects, 0);
+	atomic_store(&common.searched_bytes, 0);
+}

@@ -1,0 +1,62 @@
+/*
+ * mark - marking: from words to objects to the words in them; private to runtime/
+ *
+ * A *candidate* is a word that may name an object: the value of a pointer field, what the barrier kept,
+ * a word of a stack that was found to name a handed-out cell. Markers take candidates from work
+ * buffers, mark what is not marked yet, and put the pointers found in it into buffers again.
+ *
+ * Threads: a marker belongs to one thread or coroutine; buffers go through the common lists.
+ * Source:  prefetching before marking: Cher, Hosking, Vitek, "Software prefetching for mark-sweep
+ *          garbage collection", ASPLOS 2004
+ */
+#pragma once
+
+#include "heap.h"
+
+enum {
+	WORK_ITEMS = 510, /* with the head a page */
+	MARK_AHEAD = 16,  /* a power of 2: candidates and objects whose memory is on its way */
+};
+
+struct work {
+	struct work *next;
+	size_t n;
+	uintptr_t item[WORK_ITEMS];
+};
+
+struct marker {
+	_Alignas(16) struct work *work; /* NULL: none yet */
+	uintptr_t candidates[MARK_AHEAD];
+	struct object objects[MARK_AHEAD]; /* marked, to be searched; block NULL: none */
+	unsigned at_candidate, at_object;
+	uint64_t marked_bytes, searched_bytes;
+	uint64_t marked_objects;
+};
+
+/* What a marker did, in bytes: of what it searched, and a little for each object. */
+static inline uint64_t marker_cost(const struct marker *k)
+{
+	return k->searched_bytes + k->marked_objects * CELL_MIN;
+}
+
+void marker_begin(struct marker *k);
+/* Passes its work on to the common list and its counts to the cycle. */
+void marker_end(struct marker *k);
+/* The value of a pointer field: names an object that is alive, or nothing in the heap. */
+void mark_pointer(struct marker *k, uintptr_t value);
+/* Any word. */
+void mark_word(struct marker *k, uintptr_t word);
+/* Every word in [lo, hi), aligned inwards. */
+void mark_range(struct marker *k, uintptr_t lo, uintptr_t hi);
+/* Marks until about budget bytes have been searched or there is no work. false: no work is left in the
+ * marker nor in the common list. */
+bool mark_some(struct marker *k, uint64_t budget);
+
+/* For the verifier: the queue's buffers, this marker's and the common ones, are given to fn and emptied. */
+void marker_take_candidates(struct marker *k, void (*fn)(struct work *w));
+
+bool mark_has_work(void);     /* in the common list */
+void mark_pass_on(struct cache *c); /* what a P's barrier kept goes to the common list */
+void mark_counts(uint64_t *ret_bytes, uint64_t *ret_objects, uint64_t *ret_searched); /* of the cycle */
+void mark_begin_cycle(void);  /* in the pause */
+size_t mark_own_bytes(void);  /* of work buffers */

@@ -1,0 +1,234 @@
+/*
+ * Blocks of the heap: first fit at the lowest address, so that the heap stays dense and what is given
+ * back to the kernel lies at its end.
+ *
+ * The whole address space is reserved at once, readable and writable: the kernel gives memory at the
+ * first touch, and taking a block needs no system call. A block is used or free, and mapped (the kernel may have given
+ * memory for it) or not.
+ */
+#include "bits.h"
+#include "heap.h"
+#include "../sched/sched.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#ifdef RT_VALGRIND
+#include <valgrind/valgrind.h>
+#else
+#define RUNNING_ON_VALGRIND 0
+#endif
+
+#define RESERVE_MAX ((size_t)256 << 30)
+#define RESERVE_MIN ((size_t)32 << 20)
+/* Those who shadow every byte of a mapping. */
+#define RESERVE_SHADOWED ((size_t)2 << 30)
+
+enum {
+	BLOCKS_MAX = 256 << (30 - BLOCK_SHIFT),
+	SCAVENGE_BLOCKS = 64, /* given back in one system call */
+	ALIGN = 2 << 20,
+};
+
+struct heap heap;
+
+static struct {
+	struct lock lock;
+	size_t n;     /* blocks reserved */
+	size_t first_free; /* every block below is used */
+	bits used[BLOCKS_MAX / 64], mapped[BLOCKS_MAX / 64];
+	bits released[BLOCKS_MAX / 64]; /* was given back, and not used since */
+	_Atomic size_t n_mapped, n_released, n_used;
+} pages;
+
+static void *reserve(size_t bytes)
+{
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+/* Both, and as much again is left for stacks and the rest where address space is short. */
+static bool reserve_both(size_t bytes, bool scarce)
+{
+	size_t meta = (bytes >> BLOCK_SHIFT) * sizeof(struct block), spare_bytes = scarce ? bytes : ALIGN;
+	void *p = reserve(bytes + ALIGN), *blocks = reserve(meta), *spare = reserve(spare_bytes);
+
+	if (spare)
+		munmap(spare, spare_bytes);
+	if (!p || !blocks || !spare) {
+		if (p)
+			munmap(p, bytes + ALIGN);
+		if (blocks)
+			munmap(blocks, meta);
+		return false;
+	}
+	heap.base = ((uintptr_t)p + ALIGN - 1) & ~(uintptr_t)(ALIGN - 1);
+	heap.blocks = blocks;
+	heap.reserved = bytes;
+	pages.n = bytes >> BLOCK_SHIFT;
+	return true;
+}
+
+static size_t reserve_at_most(void)
+{
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+	return RESERVE_SHADOWED;
+#endif
+	return RUNNING_ON_VALGRIND ? RESERVE_SHADOWED : RESERVE_MAX;
+}
+
+void pages_init(void)
+{
+	size_t most = reserve_at_most(), bytes = most;
+
+	if (heap.reserved)
+		return;
+	for (; !reserve_both(bytes, bytes < most); bytes /= 2)
+		if (bytes <= RESERVE_MIN)
+			rt_fatal("cannot reserve %zu MiB of address space for the heap: %s (raise RLIMIT_AS, ulimit -v)",
+				 bytes >> 20, strerror(errno));
+}
+
+/* Taking and putting back ----------------------------------------------------------------------------- */
+
+/* The first of n free blocks beside each other; pages.n: there are none. */
+static size_t find(uint32_t n)
+{
+	size_t i = bits_find_clear(pages.used, pages.first_free, pages.n);
+
+	pages.first_free = i;
+	while (i + n <= pages.n) {
+		size_t end = bits_find_set(pages.used, i, i + n);
+
+		if (end == i + n)
+			return i;
+		i = bits_find_clear(pages.used, end, pages.n);
+	}
+	return pages.n;
+}
+
+/* [from, end) come into use. */
+static void take(size_t from, size_t end)
+{
+	size_t n_mapped = 0, n_released = 0;
+
+	for (size_t i = from / 64; i <= (end - 1) / 64; i++) {
+		uint64_t among = bits_among(i, from, end);
+
+		n_mapped += (size_t)__builtin_popcountll(among & ~pages.mapped[i]);
+		n_released += (size_t)__builtin_popcountll(among & pages.released[i]);
+	}
+	bits_set(pages.used, from, end);
+	bits_set(pages.mapped, from, end);
+	bits_clear(pages.released, from, end);
+	pages.n_used += end - from;
+	pages.n_mapped += n_mapped;
+	pages.n_released -= n_released;
+	if (heap.top < end << BLOCK_SHIFT)
+		__atomic_store_n(&heap.top, end << BLOCK_SHIFT, __ATOMIC_RELAXED);
+}
+
+struct block *pages_get(uint32_t n)
+{
+	size_t i;
+
+	lock_get(&pages.lock);
+	i = find(n);
+	if (i < pages.n)
+		take(i, i + n);
+	lock_put(&pages.lock);
+	if (i == pages.n)
+		rt_fatal("out of memory: no %zu KiB beside each other are free in the heap's %zu MiB of address space"
+			 " (%zu MiB in use; raise RLIMIT_AS or keep less alive)",
+			 (size_t)n << (BLOCK_SHIFT - 10), heap.reserved >> 20, pages_mapped() >> 20);
+	return &heap.blocks[i];
+}
+
+void pages_put(struct block *b, uint32_t n)
+{
+	size_t i = (size_t)(b - heap.blocks);
+
+	for (uint32_t k = 0; k < n; k++)
+		b[k].dirty = true;
+	lock_get(&pages.lock);
+	bits_clear(pages.used, i, i + n);
+	pages.n_used -= n;
+	if (i < pages.first_free)
+		pages.first_free = i;
+	lock_put(&pages.lock);
+}
+
+/* Back to the kernel ------------------------------------------------------------------------------------- */
+
+/* Takes the highest free blocks with memory below *end, at most SCAVENGE_BLOCKS beside each other. */
+static size_t take_mapped(size_t *end)
+{
+	size_t i = *end, n = 0;
+
+	for (; i > 0 && n < SCAVENGE_BLOCKS; i--) {
+		uint64_t bit = UINT64_C(1) << (i - 1) % 64;
+		bool gives = pages.mapped[(i - 1) / 64] & ~pages.used[(i - 1) / 64] & bit;
+
+		if (!gives && n > 0)
+			break;
+		n += gives;
+	}
+	*end = i;
+	if (n)
+		bits_set(pages.used, i, i + n);
+	return n;
+}
+
+static void put_released(size_t i, size_t n)
+{
+	for (size_t k = i; k < i + n; k++)
+		heap.blocks[k].dirty = false;
+	bits_clear(pages.mapped, i, i + n);
+	bits_set(pages.released, i, i + n);
+	pages.n_mapped -= n;
+	pages.n_released += n;
+}
+
+size_t pages_scavenge(size_t keep)
+{
+	/* relaxed: what is beyond came into use just now */
+	size_t end = __atomic_load_n(&heap.top, __ATOMIC_RELAXED) >> BLOCK_SHIFT, done = 0, n;
+
+	do {
+		bool gone;
+
+		lock_get(&pages.lock);
+		n = pages_mapped() > keep ? take_mapped(&end) : 0;
+		lock_put(&pages.lock);
+		if (!n)
+			break;
+		/* Nobody else has them meanwhile. */
+		gone = madvise((void *)(heap.base + (end << BLOCK_SHIFT)), n << BLOCK_SHIFT, MADV_DONTNEED) == 0;
+		lock_get(&pages.lock);
+		if (gone)
+			put_released(end, n);
+		bits_clear(pages.used, end, end + n);
+		if (end < pages.first_free)
+			pages.first_free = end;
+		lock_put(&pages.lock);
+		done += gone ? n : 0;
+	} while (end > 0);
+	return done << BLOCK_SHIFT;
+}
+
+size_t pages_mapped(void)
+{
+	return atomic_load_explicit(&pages.n_mapped, memory_order_relaxed) << BLOCK_SHIFT;
+}
+
+size_t pages_used(void)
+{
+	return atomic_load_explicit(&pages.n_used, memory_order_relaxed) << BLOCK_SHIFT;
+}
+
+size_t pages_released(void)
+{
+	return atomic_load_explicit(&pages.n_released, memory_order_relaxed) << BLOCK_SHIFT;
+}
