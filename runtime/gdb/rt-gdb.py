@@ -12,6 +12,7 @@ saved the other registers in its frame. That needs a process; a core file shows 
 import gdb
 
 CACHE_LINE = 64
+COLOURS = 16  # as in runtime/sched/stack.c
 KEPT = ("rip", "rsp", "rbp", "orig_rax")
 
 
@@ -36,6 +37,7 @@ def coroutines():
         chunk = stacks["chunks"][k]
         for i in range(int(chunk["n_used"])):
             end = int(chunk["base"]) + (i + 1) * int(chunk["slot_bytes"])
+            end -= i * (i + 1) // 2 % COLOURS * CACHE_LINE
             address = (end - co_type.sizeof) & ~(CACHE_LINE - 1)
             co = gdb.Value(address).cast(co_type.pointer()).dereference()
             if int(co["state"]) != idle:
