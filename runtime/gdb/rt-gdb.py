@@ -5,15 +5,15 @@
     (gdb) coroutine 17 bt            the backtrace of one, or any other command in its place
     (gdb) coroutine all bt 3
 
-A coroutine that runs is looked at on its thread. One that does not has its registers on its stack
-(runtime/sched/switch_x86_64.S): they are put into the selected thread for the time of the command
-and taken back. That needs a process; a core file shows `info coroutines` only.
+A coroutine that runs is looked at on its thread. Where one goes on that does not is put into the
+selected thread's registers for the time of the command and taken back; the function there has
+saved the other registers in its frame. That needs a process; a core file shows `info coroutines` only.
 """
 import gdb
 
 CACHE_LINE = 64
-SAVED = ("r15", "r14", "r13", "r12", "rbx", "rbp", "rip")  # above MXCSR and the x87 control word
-KEPT = ("rip", "rsp", "rbp", "rbx", "r12", "r13", "r14", "r15", "orig_rax")
+COLOURS = 16  # as in runtime/sched/stack.c
+KEPT = ("rip", "rsp", "rbp", "orig_rax")
 
 
 def enum_names(prefix, type_name):
@@ -37,6 +37,7 @@ def coroutines():
         chunk = stacks["chunks"][k]
         for i in range(int(chunk["n_used"])):
             end = int(chunk["base"]) + (i + 1) * int(chunk["slot_bytes"])
+            end -= i * (i + 1) // 2 % COLOURS * CACHE_LINE
             address = (end - co_type.sizeof) & ~(CACHE_LINE - 1)
             co = gdb.Value(address).cast(co_type.pointer()).dereference()
             if int(co["state"]) != idle:
@@ -76,11 +77,12 @@ def place_of(pc):
 
 def stack_of(co):
     """Return addresses of one that does not run, by frame pointers."""
-    sp, top = int(co["sp"]), int(co.address)
-    frame = sp + 8 * SAVED.index("rbp") + 8
-    yield word(sp + 8 * len(SAVED))
-    while sp <= (frame := word(frame)) < top and word(frame + 8):
+    saved, top = co["saved"], int(co.address)
+    sp, frame = int(saved["sp"]), int(saved["fp"])
+    yield int(saved["pc"])
+    while sp <= frame < top and word(frame + 8):
         yield word(frame + 8)
+        frame = word(frame)
 
 
 def waits_at(co):
@@ -124,11 +126,10 @@ def with_saved_registers(co, command):
     """Runs the command with the coroutine's registers in the selected thread."""
     gdb.execute("frame 0", to_string=True)
     kept = {name: int(gdb.parse_and_eval("(unsigned long)$" + name)) for name in KEPT}
-    sp = int(co["sp"])
-    saved = {name: word(sp + 8 * (i + 1)) for i, name in enumerate(SAVED)}
+    saved = co["saved"]
     try:
         # The program counter first: gdb gives up a system call's restart with it (orig_rax).
-        set_registers({"rip": saved.pop("rip"), "rsp": sp + 8 * (len(SAVED) + 1), **saved})
+        set_registers({"rip": int(saved["pc"]), "rsp": int(saved["sp"]), "rbp": int(saved["fp"])})
         gdb.execute(command)
     finally:
         gdb.execute("frame 0", to_string=True)

@@ -53,7 +53,7 @@ static void search_co(struct marker *k, struct rt_co *co)
 	case CO_DEAD:
 		break;
 	default:
-		search_stack(k, co, (uintptr_t)co->sp);
+		search_stack(k, co, (uintptr_t)co->saved.sp);
 	}
 	search_values(k, co);
 }
@@ -132,7 +132,7 @@ static void search_from(struct marker *k, struct m *m, struct rt_co *co, uintptr
 	}
 	/* On the system stack, for rt_on_system_stack. */
 	if (sp >= m->sys_lo && sp < m->sys_hi)
-		mark_range(k, sp, (uintptr_t)m->sys_sp - SYSTEM_STACK_GAP);
+		mark_range(k, sp, (uintptr_t)m->saved.sp - SYSTEM_STACK_GAP);
 	search_stack(k, co, co->left_sp);
 }
 

@@ -69,8 +69,8 @@ void dump_one(int fd, const struct rt_co *co, const uintptr_t *pcs, int n)
 	struct m *m = this_m();
 
 	/* The stack that the scheduler left is free below it. */
-	if (m && m->cur && m->sys_sp && !m->on_system_stack)
-		rt_call_on((char *)m->sys_sp - 256, write_one, &d);
+	if (m && m->cur && m->saved.sp && !m->on_system_stack)
+		rt_call_on((char *)m->saved.sp - 256, write_one, &d);
 	else
 		write_one(&d);
 }

@@ -51,7 +51,7 @@ struct rt_co *co_new(struct p *p, const struct rt_attr *attr, uintptr_t created_
 
 	if (!co)
 		return NULL;
-	co->sp = switch_prepare(co, co_entry);
+	context_prepare(&co->saved, co, co_entry);
 	co->id = next_id(p);
 	co->parent_id = self ? self->id : 0;
 	co->created_at = created_at;

@@ -51,10 +51,16 @@ enum wait_reason {
 };
 const char *wait_reason_name(enum wait_reason r);
 
+/* Where a stack that is not running goes on: its registers lie above sp. switch_x86_64.S knows it. */
+struct context {
+	void *sp, *fp, *pc;
+	uint32_t mxcsr;
+	uint16_t x87_control;
+};
+
 /* G: at the top of its stack's slot. */
 struct rt_co {
-	/* Saved by the switch; valid while no thread runs it. The registers are on the stack. */
-	void *sp;
+	struct context saved; /* valid while no thread runs it */
 	_Atomic uint32_t state; /* enum co_state; state.h says who may change it */
 	uint32_t off;           /* depth of rt_preempt_off; only its own thread touches it */
 	struct m *_Atomic m;    /* that runs it, or is in a system call for it */
@@ -144,7 +150,7 @@ struct p {
 struct m {
 	struct rt_co *cur; /* that it runs; NULL in the scheduler, on its system stack */
 	struct p *p;       /* NULL when it has none */
-	void *sys_sp;      /* the scheduler's saved context while a coroutine runs */
+	struct context saved; /* the scheduler's, while a coroutine runs */
 	/* Done by the next context, when the coroutine left has been saved: see switch.h. */
 	void (*after)(struct m *m, struct rt_co *left);
 	struct rt_co *left;

@@ -3,6 +3,12 @@
  * high a slot is a guard of 4 pages, the stack, and the struct rt_co at its top, so that a parked
  * coroutine with a shallow stack is one page.
  *
+ * Slots lie pages apart. With the same place in each, all coroutines would use the same few sets of the
+ * first-level cache: more than eight that take turns would drive one another out. And from a constant
+ * distance between them the processor learns to fetch the next slots early: those that another P
+ * has in use are torn from its cache. So the place of the struct moves by some lines, never twice in
+ * a row by as many.
+ *
  * The guard is made before the first touch, by MADV_GUARD_INSTALL (Linux 6.13), which needs no VMA
  * of its own; elsewhere by mprotect, and then vm.max_map_count bounds the number of coroutines. A
  * page per guard would not do: a 16 KiB frame can step over it unprobed. Huge pages are refused:
@@ -25,6 +31,7 @@ enum {
 	CHUNKS_MAX = 1 << 13, /* 2 TiB of address space */
 	CLASSES = 4,
 	BATCH = 32, /* slots that move between a P and the common list at one time */
+	COLOURS = 16, /* places of the struct in a slot, a line apart; rt-gdb.py knows them */
 };
 
 static const size_t class_bytes[CLASSES] = {64 << 10, 256 << 10, 1 << 20, 8 << 20};
@@ -84,6 +91,7 @@ static struct rt_co *slot_co(const struct chunk *c, uint32_t i)
 {
 	uintptr_t end = c->base + (i + 1) * c->slot_bytes;
 
+	end -= i * (i + 1) / 2 % COLOURS * CACHE_LINE;
 	return (struct rt_co *)((end - sizeof(struct rt_co)) & ~(uintptr_t)(CACHE_LINE - 1));
 }
 

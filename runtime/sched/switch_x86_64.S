@@ -1,39 +1,29 @@
-/* The System V ABI's callee-saved state: six registers, MXCSR and the x87 control word. */
+/* The System V ABI's callee-saved state: the caller of context_switch() saves the registers that it
+ * needs; here are its stack, its frame, where it goes on, MXCSR and the x87 control word. */
 #include "asm.h"
 
-/* void rt_switch(void **save, void *load) */
+/* rt_switch: jumped to with %rdi struct context to save into, %rsi the one to load, %rdx the
+ * address to save. A jump, not a call: each call is answered by the ret that the return predictor
+ * expects, if the other coroutine left by the same way. */
 FUNCTION(rt_switch)
-	pushq	%rbp
-	pushq	%rbx
-	pushq	%r12
-	pushq	%r13
-	pushq	%r14
-	pushq	%r15
-	subq	$8, %rsp
-	stmxcsr	(%rsp)
-	fnstcw	4(%rsp)
-	movl	(%rsp), %eax
-	movzwl	4(%rsp), %ecx
 	movq	%rsp, (%rdi)
-	movq	%rsi, %rsp
+	movq	%rbp, 8(%rdi)
+	movq	%rdx, 16(%rdi)
+	stmxcsr	24(%rdi)
+	fnstcw	28(%rdi)
+	movl	24(%rdi), %eax
+	movzwl	28(%rdi), %ecx
 	/* Loading the control registers is dear and rarely needed: most code leaves them alone. */
-	cmpl	%eax, (%rsp)
+	cmpl	%eax, 24(%rsi)
 	jne	2f
-1:	cmpw	%cx, 4(%rsp)
+1:	cmpw	%cx, 28(%rsi)
 	jne	3f
-4:	addq	$8, %rsp
-	popq	%r15
-	popq	%r14
-	popq	%r13
-	popq	%r12
-	popq	%rbx
-	popq	%rbp
-	/* Not ret: the return predictor knows the other stack's callers. */
-	popq	%rdx
-	jmp	*%rdx
-2:	ldmxcsr	(%rsp)
+4:	movq	(%rsi), %rsp
+	movq	8(%rsi), %rbp
+	jmp	*16(%rsi)
+2:	ldmxcsr	24(%rsi)
 	jmp	1b
-3:	fldcw	4(%rsp)
+3:	fldcw	28(%rsi)
 	jmp	4b
 END(rt_switch)
 

@@ -122,7 +122,7 @@ void *rt_on_system_stack(void *(*fn)(void *arg), void *arg)
 	m->on_system_stack = true;
 	annotate_call(m, o.co, false);
 	/* Below the scheduler, which waits there. */
-	ret = rt_call_on((char *)m->sys_sp - SYSTEM_STACK_GAP, on_system_stack, &o);
+	ret = rt_call_on((char *)m->saved.sp - SYSTEM_STACK_GAP, on_system_stack, &o);
 	annotate_call(m, o.co, true);
 	m->on_system_stack = false;
 	return ret;

@@ -5,6 +5,7 @@ Both servers (rt_http.c, go/http) take a port, print where they listen and answe
 same bytes, which is checked. wrk runs on the same CPUs: the ratio is of what is left.
 """
 import contextlib
+import glob
 import os
 import re
 import socket
@@ -20,14 +21,16 @@ CONNECTIONS, SECONDS = 64, 3
 
 @contextlib.contextmanager
 def server(argv, env):
-    """(host, port) of a running server and a function that tells the CPU seconds it has used."""
+    """(host, port) of a running server and functions that tell the CPU seconds it has used, and
+    its busiest thread."""
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True,
                           env=dict(os.environ, **env)) as proc:
         try:
             host, _, port = proc.stdout.readline().strip().rpartition(":")
             if not port:
                 raise il.Broken(f"{' '.join(argv)} does not listen")
-            yield (host, int(port)), lambda: cpu_seconds(proc.pid)
+            yield ((host, int(port)), lambda: cpu_seconds(proc.pid),
+                   lambda: busiest_thread(proc.pid))
         finally:
             proc.kill()
 
@@ -38,6 +41,13 @@ def cpu_seconds(pid):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def busiest_thread(pid):
+    def seconds(path):
+        with open(path, encoding="ascii") as f:
+            return int(f.read().split()[0]) / 1e9
+    return max(seconds(p) for p in glob.glob(f"/proc/{pid}/task/*/schedstat"))
+
+
 def answer(address):
     """What GET / is answered with, the date blanked."""
     with socket.create_connection(address, timeout=10) as s:
@@ -46,7 +56,7 @@ def answer(address):
     return re.sub(rb"\r\nDate: [^\r]*", b"\r\nDate:", text)
 
 
-def wrk(address, cpu):
+def wrk(address, cpu, busiest):
     before = cpu()
     out = subprocess.run(["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", "--latency",
                           f"http://{address[0]}:{address[1]}/"],
@@ -54,7 +64,9 @@ def wrk(address, cpu):
     if re.search(r"Socket errors|Non-2xx", out):
         raise il.Broken(f"wrk saw errors: {out}")
     p99, unit = re.search(r"99% +([0-9.]+)(us|ms|s)", out).groups()
+    answered = int(re.search(r"(\d+) requests in", out).group(1))
     return {"value": float(re.search(r"Requests/sec: +([0-9.]+)", out).group(1)),
+            "per_busiest_s": answered / busiest(),
             "p99": float(p99) * {"us": 1, "ms": 1e3, "s": 1e6}[unit], "cpu_s": cpu() - before}
 
 
@@ -68,15 +80,15 @@ def go(procs):
 
 def side(command, procs):
     def run():
-        with server(*command(procs)) as (address, cpu):
-            return wrk(address, cpu)
+        with server(*command(procs)) as (address, cpu, busiest):
+            return wrk(address, cpu, busiest)
     return run
 
 
 def check_same_answer():
     answers = []
     for command in (ours, go):
-        with server(*command(2)) as (address, _):
+        with server(*command(2)) as (address, *_):
             answers.append(answer(address))
     if sorted(answers[0].split(b"\r\n")) != sorted(answers[1].split(b"\r\n")):
         raise il.Broken(f"the answers differ: {answers}")
@@ -90,13 +102,18 @@ def requests():
 
 
 def scaling():
+    """By the clock, where wrk takes its part of the CPUs, and in answers for a CPU second of the
+    busiest thread, where neither it nor neighbours count."""
     def both(command):
         def run():
             one, two = side(command, 1)(), side(command, 2)()
-            return {"value": two["value"] / one["value"], "cpu_s": one["cpu_s"] + two["cpu_s"]}
+            return {"value": two["value"] / one["value"],
+                    "of_busiest": two["per_busiest_s"] / one["per_busiest_s"],
+                    "cpu_s": one["cpu_s"] + two["cpu_s"]}
         return run
-    il.emit("sched.scale_http", "x", il.rounds(both(ours), both(go)), peers.go_name(),
-            goal="1 -> 2 Ps")
+    pair = il.rounds(both(ours), both(go))
+    il.emit("sched.scale_http", "x", pair, peers.go_name(), goal="1 -> 2 Ps")
+    il.emit("sched.scale_http_cpu", "x", pair, peers.go_name(), goal="1 -> 2 Ps", key="of_busiest")
 
 
 for name, row in (("sched.http", requests), ("sched.scale_http", scaling)):

@@ -9,7 +9,7 @@
 static void poison(struct rt_co *co, void *arg)
 {
 	uint32_t state = atomic_load(&co->state);
-	uintptr_t sp = (uintptr_t)co->sp, lo;
+	uintptr_t sp = (uintptr_t)co->saved.sp, lo;
 	volatile uint64_t sum = 0;
 
 	if ((state != CO_RUNNABLE && state != CO_WAITING) || !stack_holds(co, sp))

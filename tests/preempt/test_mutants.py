@@ -221,10 +221,10 @@ class MutantsOfState(Case):
     # What rt_switch gives back.
 
     def test_mxcsr_not_restored(self):
-        self.caught([(SWITCH_S, "2:\tldmxcsr\t(%rsp)\n", "2:\n")], "exhaustive", "--only", "flags")
+        self.caught([(SWITCH_S, "2:\tldmxcsr\t24(%rsi)\n", "2:\n")], "exhaustive", "--only", "flags")
 
     def test_x87_control_word_not_restored(self):
-        self.caught([(SWITCH_S, "3:\tfldcw\t4(%rsp)\n", "3:\n")], "exhaustive", "--only", "flags")
+        self.caught([(SWITCH_S, "3:\tfldcw\t28(%rsi)\n", "3:\n")], "exhaustive", "--only", "flags")
 
 
 if __name__ == "__main__":

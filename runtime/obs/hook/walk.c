@@ -183,16 +183,6 @@ static uintptr_t stack_pointer(const ucontext_t *uc)
 	return (uintptr_t)uc->uc_mcontext.gregs[REG_RSP];
 }
 
-/* What rt_switch() has pushed. */
-RAW static int walk_saved(const struct rt_co *co, uintptr_t *pcs, int max)
-{
-	const uintptr_t *sp = co->sp;
-
-	/* It may run again meanwhile when the world does not stand still. */
-	if (!stack_holds(co, (uintptr_t)(sp + 7)))
-		return 0;
-	return walk_from(sp[7], sp[6], (uintptr_t)sp, (uintptr_t)co, pcs, max);
-}
 #elif defined(__aarch64__)
 uintptr_t walk_pc(const void *context)
 {
@@ -217,6 +207,17 @@ static uintptr_t stack_pointer(const ucontext_t *uc)
 	return uc->uc_mcontext.sp;
 }
 #endif
+
+/* Where a switch left it. */
+RAW static int walk_saved(const struct rt_co *co, uintptr_t *pcs, int max)
+{
+	uintptr_t sp = (uintptr_t)co->saved.sp, fp = (uintptr_t)co->saved.fp;
+
+	/* It may run again meanwhile when the world does not stand still. */
+	if (!stack_holds(co, sp))
+		return 0;
+	return walk_from((uintptr_t)co->saved.pc, fp, sp, (uintptr_t)co, pcs, max);
+}
 
 /* Where rt_enter_syscall() or rt_on_system_stack() left the coroutine's stack. */
 RAW static int walk_left(const struct rt_co *co, uintptr_t *pcs, int max)

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"runtime/metrics"
 	"sort"
@@ -31,9 +32,9 @@ func waitUntil(n int64) {
 }
 
 // One coroutine starts n others, which end at once; it makes room after each 64.
-func spawner(n int) {
+func spawner(fn func(), n int) {
 	for i := 0; i < n; i++ {
-		go nop()
+		go fn()
 		if i%64 == 63 {
 			runtime.Gosched()
 		}
@@ -44,9 +45,16 @@ func perOp(start time.Time, n int) float64 { return float64(time.Since(start).Na
 
 func spawn(n int) result {
 	start := time.Now()
-	spawner(n)
+	spawner(nop, n)
 	waitUntil(int64(n))
 	return result{"value": perOp(start, n)}
+}
+
+// A counter for all would be what they wait for.
+type share struct {
+	_    [128]byte
+	done int64
+	_    [128]byte
 }
 
 // As many spawners as Ps, each with its share.
@@ -56,10 +64,16 @@ func spawnAll(n int) result {
 	start := time.Now()
 	for p := 0; p < procs; p++ {
 		all.Add(1)
-		go func() { spawner(n / procs); all.Done() }()
+		go func() {
+			s := new(share)
+			spawner(func() { atomic.AddInt64(&s.done, 1) }, n/procs)
+			for atomic.LoadInt64(&s.done) < int64(n/procs) {
+				runtime.Gosched()
+			}
+			all.Done()
+		}()
 	}
 	all.Wait()
-	waitUntil(int64(n / procs * procs))
 	return result{"value": perOp(start, n)}
 }
 
@@ -242,6 +256,21 @@ var rows = map[string]func(n int) result{
 	"sleeper":           sleeper,
 }
 
+// CPU time of the thread that has used most.
+func busiestThread() float64 {
+	most := 0.0
+	files, _ := filepath.Glob("/proc/self/task/*/schedstat")
+	for _, f := range files {
+		var ns float64
+		text, _ := os.ReadFile(f)
+		fmt.Sscan(string(text), &ns)
+		if ns/1e9 > most {
+			most = ns / 1e9
+		}
+	}
+	return most
+}
+
 func main() {
 	row := rows[os.Args[1]]
 	n, err := strconv.Atoi(os.Args[2])
@@ -250,6 +279,7 @@ func main() {
 		os.Exit(2)
 	}
 	r := row(n)
+	r["busiest_s"] = busiestThread()
 	var use syscall.Rusage
 	var m runtime.MemStats
 	syscall.Getrusage(syscall.RUSAGE_SELF, &use)
