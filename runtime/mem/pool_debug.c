@@ -31,7 +31,10 @@ struct record {
 	char *const image;
 	struct record *const dropped; /* the next one of table.dropped */
 	uintptr_t bucket_next;        /* of the table, which keeps nothing alive */
-	struct rt_pool *pool;
+	/* Of its pool, which may be done before the record is looked at. */
+	const char *pool_name;
+	struct rt_type *type;
+	size_t bytes;
 	uintptr_t pc;
 	uint64_t co;
 	char co_name[NAME_BYTES];
@@ -93,7 +96,7 @@ static _Noreturn void tell(const struct record *r, const char *what, const char 
 
 	debug_place(r->pc, place, sizeof place);
 	rt_fatal("pool \"%s\": %s object %p, which was put by %s in coroutine %" PRIu64 "%s%s\nnext step: %s",
-		 r->pool->name, what, (void *)r->obj, place, r->co, *r->co_name ? " " : "", r->co_name,
+		 r->pool_name, what, (void *)r->obj, place, r->co, *r->co_name ? " " : "", r->co_name,
 		 next_step);
 }
 
@@ -123,7 +126,7 @@ static void table_remove(struct record *r)
 		*at = r->bucket_next;
 }
 
-static void refuse_double_put(struct rt_pool *p, void *obj)
+static void refuse_double_put(const void *obj)
 {
 	struct record *r;
 
@@ -146,7 +149,7 @@ static void table_add(struct record *r)
 	}
 	lock_put(&table.lock);
 	if (twin)
-		refuse_double_put(r->pool, r->obj);
+		refuse_double_put(r->obj);
 }
 
 /* Filling and comparing ------------------------------------------------------------------------------------ */
@@ -181,13 +184,12 @@ static void poison(const struct rt_pool *p, char *obj)
 
 static void check_poison(const struct record *r)
 {
-	size_t bytes = bytes_of(r->pool);
 	char what[96];
 
-	for (size_t at = 0; at < bytes; at++) {
+	for (size_t at = 0; at < r->bytes; at++) {
 		if ((unsigned char)r->obj[at] == (PATTERN & 0xff))
 			continue;
-		snprintf(what, sizeof what, "use after put: byte %zu of %zu was written of", at, bytes);
+		snprintf(what, sizeof what, "use after put: byte %zu of %zu was written of", at, r->bytes);
 		tell(r, what, "find who still holds a pointer to it after rt_pool_put");
 	}
 }
@@ -200,16 +202,15 @@ static bool is_kept(const struct rt_pool *p, size_t at)
 	return false;
 }
 
-static void check_reset(const struct record *r)
+static void check_reset(const struct rt_pool *p, const struct record *r)
 {
-	const struct rt_pool *p = r->pool;
 	const char *pristine =
 		p->state ? atomic_load_explicit(&p->state->pristine, memory_order_acquire) : NULL;
 	char what[128];
 
 	if (!p->reset || !pristine)
 		return;
-	for (size_t at = 0; at < bytes_of(p); at++) {
+	for (size_t at = 0; at < r->bytes; at++) {
 		if (r->obj[at] == pristine[at] || is_kept(p, at))
 			continue;
 		snprintf(what, sizeof what, "dirty: after reset, byte %zu is %#x and %#x in a new one, of", at,
@@ -226,7 +227,9 @@ static struct record *record_new(struct rt_pool *p, void *obj, uintptr_t pc)
 	struct rt_co *self = this_co();
 
 	heap_set((void *)&r->obj, obj);
-	r->pool = p;
+	r->pool_name = p->name;
+	r->type = p->type;
+	r->bytes = bytes_of(p);
 	r->pc = pc;
 	r->co = self->id;
 	if (self->name)
@@ -236,11 +239,10 @@ static struct record *record_new(struct rt_pool *p, void *obj, uintptr_t pc)
 
 static void refuse_foreign(const struct record *r)
 {
-	const struct rt_pool *p = r->pool;
 	struct object o;
 
-	if (!object_find((uintptr_t)r->obj, &o) || o.addr != (uintptr_t)r->obj || o.block->type != p->type ||
-	    (o.block->cell_bytes ? o.block->cell_bytes : o.block->bytes) < bytes_of(p))
+	if (!object_find((uintptr_t)r->obj, &o) || o.addr != (uintptr_t)r->obj || o.block->type != r->type ||
+	    (o.block->cell_bytes ? o.block->cell_bytes : o.block->bytes) < r->bytes)
 		tell(r, "foreign: not the start of an object of its type:",
 		     "put what rt_pool_get returned, or rt_new of the pool's type");
 }
@@ -263,11 +265,11 @@ void *pool_debug_put(struct rt_pool *p, void *obj, uintptr_t pc)
 	struct record *r = record_new(p, obj, pc);
 
 	look_at_dropped();
-	refuse_double_put(p, obj);
+	refuse_double_put(obj);
 	refuse_foreign(r);
 	if (p->reset)
 		p->reset(obj);
-	check_reset(r);
+	check_reset(p, r);
 	heap_set((void *)&r->image, copy_of(p, obj));
 	poison(p, obj);
 	table_add(r);

@@ -5,6 +5,9 @@
 #include "expect.h"
 #include "help.h"
 
+#include "../../runtime/sched/sched.h"
+#include "../../runtime/mem/heap.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -186,11 +189,11 @@ static void test_the_arena_itself_and_its_objects_need_no_other_root(void)
 
 static uint64_t objects(void)
 {
-	struct rt_mem_stats s;
+	struct rt_mem_stats s = {0};
 
 	rt_gc();
 	rt_gc();
-	rt_mem_stats(&s);
+	mem_alloc_stats(&s);
 	return s.objects;
 }
 
@@ -249,7 +252,7 @@ static void rounds_of_work(void *arg, int i)
 static void test_storm(void)
 {
 	enum { HANDS = 8 };
-	struct storm s = {.rounds = REPEAT(1600)};
+	struct storm s = {.rounds = REPEAT(800)};
 	struct crew_member crew[HANDS];
 
 	rt_set_procs(4);

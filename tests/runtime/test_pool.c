@@ -295,7 +295,7 @@ static void hold_some(void *arg, int i)
 static void test_storm(void)
 {
 	enum { HANDS = 12 };
-	struct storm s = {.rounds = REPEAT(with_debug ? 200 : 2000)};
+	struct storm s = {.rounds = REPEAT(with_debug ? 100 : 500)};
 	struct crew_member crew[HANDS];
 
 	rt_set_procs(4);
