@@ -319,7 +319,7 @@ int main(int argc, char **argv)
 	static const struct rt_options one = {.procs = 1};
 
 	for (int debug = 0; debug < 2; debug++) {
-		setenv("RT_DEBUG", debug ? "arena=1,scoped=1" : "arena=0,scoped=0", 1);
+		setenv("RT_DEBUG", debug ? "arena=1,scoped=1,gcverify=1" : "arena=0,scoped=0,gcverify=1", 1);
 		printf("# RT_DEBUG=%s\n", getenv("RT_DEBUG"));
 		CHECK(rt_run(&one, everything, argc > 1 ? argv[1] : NULL, NULL) == 0, "the runtime ends");
 	}

@@ -348,7 +348,7 @@ int main(int argc, char **argv)
 
 	for (int debug = 0; debug < 2; debug++) {
 		with_debug = debug;
-		setenv("RT_DEBUG", debug ? "pool=1" : "pool=0", 1);
+		setenv("RT_DEBUG", debug ? "pool=1,gcverify=1" : "pool=0,gcverify=1", 1);
 		printf("# RT_DEBUG=%s\n", getenv("RT_DEBUG"));
 		CHECK(rt_run(&one, everything, argc > 1 ? argv[1] : NULL, NULL) == 0, "the runtime ends");
 		rt_run(&one, next_runtime, NULL, NULL);
