@@ -266,7 +266,7 @@ void rt_pool_put(struct rt_pool *p, void *obj)
 
 /* The life of a pool ----------------------------------------------------------------------------------- */
 
-static void forget(struct pool_local *l)
+static void forget(struct pool_local *l, void *arg)
 {
 	l->loaded = l->previous = l->shared = l->victim = NULL;
 }
@@ -280,7 +280,7 @@ static void sacrifice(struct pool_local *l, struct magazine *m)
 	l->victim = m;
 }
 
-static void cycle(struct pool_local *l)
+static void cycle(struct pool_local *l, void *arg)
 {
 	struct magazine *old = l->victim;
 
@@ -293,28 +293,35 @@ static void cycle(struct pool_local *l)
 		pool_debug_drop(old);
 }
 
-static void each_local(struct rt_pool_state *s, void (*fn)(struct pool_local *l))
+static void each_local(struct rt_pool_state *s, void (*fn)(struct pool_local *l, void *arg), void *arg)
 {
-	for (unsigned i = 0; i < PROCS_MAX; i++)
-		if (atomic_load_explicit(&s->locals[i], memory_order_relaxed))
-			fn(atomic_load_explicit(&s->locals[i], memory_order_relaxed));
+	for (unsigned i = 0; i < atomic_load(&sched.n_made); i++) {
+		/* acquire: pairs with the release in local_new() */
+		struct pool_local *l = atomic_load_explicit(&s->locals[i], memory_order_acquire);
+
+		if (l)
+			fn(l, arg);
+	}
 }
 
 void pool_cycle(void)
 {
 	for (struct rt_pool_state *s = pools.first; s; s = s->next)
-		each_local(s, cycle);
+		each_local(s, cycle, NULL);
+}
+
+static void search(struct pool_local *l, void *k)
+{
+	mark_pointer(k, (uintptr_t)l->loaded);
+	mark_pointer(k, (uintptr_t)l->previous);
+	mark_pointer(k, (uintptr_t)l->shared);
+	mark_pointer(k, (uintptr_t)l->victim);
 }
 
 void pool_search(struct marker *k)
 {
 	for (struct rt_pool_state *s = pools.first; s; s = s->next)
-		for (unsigned i = 0; i < PROCS_MAX; i++) {
-			struct pool_local *l = atomic_load_explicit(&s->locals[i], memory_order_relaxed);
-
-			if (l)
-				mark_range(k, (uintptr_t)l, (uintptr_t)(l + 1));
-		}
+		each_local(s, search, k);
 	pool_debug_search(k);
 }
 
@@ -322,12 +329,12 @@ void pool_forget_all(void)
 {
 	lock_get(&pools.lock);
 	for (struct rt_pool_state *s = pools.first; s; s = s->next)
-		each_local(s, forget);
+		each_local(s, forget, NULL);
 	lock_put(&pools.lock);
 	pool_debug_forget_all();
 }
 
-static void local_free(struct pool_local *l)
+static void local_free(struct pool_local *l, void *arg)
 {
 	if (atomic_load_explicit(&pool_debug, memory_order_relaxed)) {
 		pool_debug_drop(l->victim);
@@ -349,7 +356,7 @@ void rt_pool_done(struct rt_pool *p)
 		*at = s->next;
 		lock_put(&pools.lock);
 		p->state = NULL;
-		each_local(s, local_free);
+		each_local(s, local_free, NULL);
 		free(atomic_load(&s->pristine));
 		free(s);
 	}

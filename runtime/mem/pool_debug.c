@@ -328,7 +328,7 @@ void pool_debug_drop(struct magazine *list)
 
 void pool_debug_search(struct marker *k)
 {
-	mark_word(k, (uintptr_t)table.dropped);
+	mark_pointer(k, (uintptr_t)table.dropped);
 }
 
 void pool_debug_forget_all(void)
