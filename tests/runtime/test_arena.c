@@ -225,25 +225,32 @@ struct storm {
 	int rounds;
 };
 
+static struct tree *leftmost(struct tree *t)
+{
+	while (t->left)
+		t = t->left;
+	return t;
+}
+
 /* Its own arena; what one round hands to the next was loaded from it just before the reset. */
 static void rounds_of_work(void *arg, int i)
 {
 	struct storm *s = arg;
 	struct rt_arena *a = rt_arena_new("storm", 4096, RT_ARENA_PTRS);
-	struct leaf *kept = leaf_new(1);
+	struct tree *holder = rt_new(&tree_type);
 
+	RT_SET(holder->leaf, leaf_new(0));
 	for (int r = 1; r <= s->rounds; r++) {
-		uint64_t serial = 0;
-		struct tree *t = grow(a, 3 + r % 4, &serial), *leftmost = t;
+		uint64_t serial = ((uint64_t)i << 32) + ((uint64_t)r << 8);
+		struct tree *t = grow(a, 3 + r % 4, &serial);
 
-		RT_SET(t->leaf, leaf_new(t->serial));
 		if (r % 8 == 0)
 			rt_yield();
-		if (count_broken(t) || kept->magic != MAGIC)
+		if (count_broken(t) || count_broken(holder))
 			atomic_fetch_add(&s->bad, 1);
-		while (leftmost->left)
-			leftmost = leftmost->left;
-		kept = leftmost->leaf;
+		t = leftmost(t);
+		holder->serial = t->serial;
+		RT_SET(holder->leaf, t->leaf);
 		rt_arena_reset(a);
 	}
 	atomic_fetch_add(&s->ended, 1);
@@ -264,6 +271,99 @@ static void test_storm(void)
 	crew_join(crew, HANDS);
 	EXPECT_EQ(s.bad, 0);
 	rt_set_procs(1);
+}
+
+/* No word that is left over on this one keeps what fn made. */
+static void on_its_own_stack(void (*fn)(void *arg, int i))
+{
+	struct crew_member c;
+
+	crew_start(&c, 1, fn, NULL);
+	crew_join(&c, 1);
+}
+
+/* A long list: its end, and the arena there, is marked late. Whoever knows the way is there before. */
+static struct late {
+	struct tree *list, *holder;
+	uintptr_t end, arena, tree; /* hidden */
+	_Atomic int wanted, collected;
+	int unmarked; /* rounds in which the leaf was loaded before the collector came to it */
+} late;
+
+static void make_list(void *arg, int unused)
+{
+	late.list = rt_new(&tree_type);
+	late.end = hidden(late.list);
+	for (int i = 0; i < 100000; i++) {
+		struct tree *t = rt_new(&tree_type);
+
+		RT_SET(t->left, late.list);
+		late.list = t;
+	}
+}
+
+static void make_late(void *arg, int unused)
+{
+	struct rt_arena *a = rt_arena_new("late", 4096, RT_ARENA_PTRS);
+	struct tree *t = RT_ARENA_NEW(a, struct tree);
+
+	t->serial = (uint64_t)rt_now();
+	RT_SET(t->leaf, leaf_new(t->serial));
+	RT_SET(((struct tree *)~late.end)->left, t);
+	RT_SET(((struct tree *)~late.end)->right, (struct tree *)a);
+	late.arena = hidden(a);
+	late.tree = hidden(t);
+}
+
+/* On a stack of its own for all rounds: one that was used before may still name the leaf. */
+static void collect_late(void *arg, int i)
+{
+	while (until(&late.wanted, 1)) {
+		atomic_store(&late.wanted, 0);
+		rt_gc();
+		atomic_store(&late.collected, 1);
+		if (late.list == NULL)
+			return;
+	}
+}
+
+static __attribute__((noinline)) void load_and_reset(void)
+{
+	struct tree *t = (struct tree *)~late.tree;
+	struct object o;
+
+	late.unmarked += gc_is_marking() && object_find((uintptr_t)t->leaf, &o) && !map_has(o.block->mark, o.cell);
+	late.holder->serial = t->serial;
+	RT_SET(late.holder->leaf, t->leaf);
+	rt_arena_reset((struct rt_arena *)~late.arena);
+	RT_POLL();
+}
+
+/* When the collector comes to the chunk the leaf is no longer there: the reset has told of it. */
+static void test_what_was_loaded_while_marking_survives_a_reset(void)
+{
+	struct crew_member collector;
+
+	on_its_own_stack(make_list);
+	late.holder = rt_new(&tree_type);
+	RT_SET(late.holder->leaf, leaf_new(0));
+	crew_start(&collector, 1, collect_late, NULL);
+	for (int round = 0; round < 12; round++) {
+		on_its_own_stack(make_late);
+		atomic_store(&late.collected, 0);
+		atomic_store(&late.wanted, 1);
+		while (!gc_is_marking() && !atomic_load(&late.collected))
+			rt_yield(); /* the collector rests after a slice: there is one P */
+		load_and_reset();
+		until(&late.collected, 1);
+		churn(1000);
+		EXPECT_EQ(count_broken(late.holder), 0);
+	}
+	printf("# the reset came before the collector in %d of 12 rounds\n", late.unmarked);
+	late.list = NULL;
+	atomic_store(&late.wanted, 1);
+	crew_join(&collector, 1);
+	memset(&late, 0, sizeof late);
 }
 
 static void test_a_scoped_object_is_zero_and_keeps_what_it_points_to(void)
@@ -293,6 +393,7 @@ static void test_a_scoped_object_ends_with_every_way_out(void)
 		if (i == 998)
 			break;
 	}
+	EXPECT(rt_self()->scopes == NULL);
 }
 
 static const struct situation situations[] = {
@@ -303,6 +404,7 @@ static const struct situation situations[] = {
 	SITUATION(test_what_it_points_to_survives_collections),
 	SITUATION(test_the_arena_itself_and_its_objects_need_no_other_root),
 	SITUATION(test_what_it_pointed_to_before_the_reset_is_freed),
+	SITUATION(test_what_was_loaded_while_marking_survives_a_reset),
 	SITUATION(test_storm),
 	SITUATION(test_a_scoped_object_is_zero_and_keeps_what_it_points_to),
 	SITUATION(test_a_scoped_object_ends_with_every_way_out),
