@@ -112,8 +112,8 @@ static void check(const struct arena *a, const struct chunk *c, size_t from, siz
 		if ((unsigned char)c->mem[at] == PATTERN)
 			continue;
 		debug_place(a->reset_pc, place, sizeof place);
-		rt_fatal("arena \"%s\": use after reset: %p (byte %zu of a chunk of %zu) was written after the "
-			 "reset by %s in coroutine %" PRIu64
+		rt_fatal("arena \"%s\": use after reset: %p (byte %zu of a chunk of %zu) was written after "
+			 "the reset by %s in coroutine %" PRIu64
 			 "\nnext step: find who kept a pointer into the arena over rt_arena_reset",
 			 a->name, (void *)(c->mem + at), at, c->bytes, place, a->reset_co);
 	}

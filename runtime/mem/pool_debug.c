@@ -152,7 +152,7 @@ static void table_add(struct record *r)
 		refuse_double_put(r->obj);
 }
 
-/* Filling and comparing ------------------------------------------------------------------------------------ */
+/* Filling and comparing -------------------------------------------------------------------------- */
 
 static size_t bytes_of(const struct rt_pool *p)
 {
@@ -213,13 +213,13 @@ static void check_reset(const struct rt_pool *p, const struct record *r)
 	for (size_t at = 0; at < r->bytes; at++) {
 		if (r->obj[at] == pristine[at] || is_kept(p, at))
 			continue;
-		snprintf(what, sizeof what, "dirty: after reset, byte %zu is %#x and %#x in a new one, of", at,
-			 (unsigned char)r->obj[at], (unsigned char)pristine[at]);
+		snprintf(what, sizeof what, "dirty: after reset, byte %zu is %#x and %#x in a new one, of",
+			 at, (unsigned char)r->obj[at], (unsigned char)pristine[at]);
 		tell(r, what, "let reset set that field, or name it in .kept");
 	}
 }
 
-/* Records --------------------------------------------------------------------------------------------------- */
+/* Records ---------------------------------------------------------------------------------------- */
 
 static struct record *record_new(struct rt_pool *p, void *obj, uintptr_t pc)
 {

@@ -35,8 +35,8 @@ static _Noreturn void tell(const struct rt_scope *s, unsigned i)
 
 	debug_place(s->fields[i].pc, place, sizeof place);
 	rt_fatal("scoped object \"%s\" at %p ends, and the field %p of an object of the heap still points to "
-		 "it, as set by %s\nnext step: clear that field before the block ends, or make the object with "
-		 "rt_new", s->what, (void *)s->obj, (void *)s->fields[i].field, place);
+		 "it, as set by %s\nnext step: clear that field before the block ends, or make the object "
+		 "with rt_new", s->what, (void *)s->obj, (void *)s->fields[i].field, place);
 }
 
 /* Fields that point elsewhere by now need not be remembered. */
@@ -63,8 +63,8 @@ void scoped_stored(void **field, void *value, uintptr_t pc)
 		return;
 	forget_changed(s);
 	if (s->n == RT_SCOPE_FIELDS)
-		rt_fatal("scoped object \"%s\" at %p: more than %d fields of objects of the heap point to it\n"
-			 "next step: make what others may know with rt_new", s->what, (void *)s->obj,
+		rt_fatal("scoped object \"%s\" at %p: more than %d fields of objects of the heap point to "
+			 "it\nnext step: make what others may know with rt_new", s->what, (void *)s->obj,
 			 RT_SCOPE_FIELDS);
 	s->fields[s->n].field = field;
 	s->fields[s->n++].pc = pc;

@@ -1,5 +1,5 @@
 /*
- * rt_pool WAY SIZE N - what N objects of SIZE bytes cost that live shortly: the rows pool.*, arena.*, scoped.*
+ * rt_pool WAY SIZE N - what N short-lived objects of SIZE bytes cost: the rows pool.*, arena.*, scoped.*
  *
  * WAY new     rt_new_bytes, and the collector
  *     pool    rt_pool_get and _put
@@ -202,7 +202,8 @@ int main(int argc, char **argv)
 	if (!j.way || j.bytes < 8 || j.n <= 0 ||
 	    (!strcmp(argv[1], "scoped") && j.bytes != sizeof(struct blob_64) &&
 	     j.bytes != sizeof(struct blob_1024))) {
-		fprintf(stderr, "usage: rt_pool new|pool|arena|scoped|node|nodes SIZE N (scoped: 64 or 1024)\n");
+		fprintf(stderr, "usage: rt_pool new|pool|arena|scoped|node|nodes SIZE N (scoped: 64 or "
+				"1024)\n");
 		return 2;
 	}
 	r = rt_run(NULL, run, &j, NULL);
@@ -210,6 +211,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "rt_run: %s\n", strerror(-r));
 		return 1;
 	}
-	printf("{\"value\": %.6g, \"cpu_s\": %.6f, \"gc_cycles\": %" PRIu64 "}\n", j.value, j.cpu_s, j.cycles);
+	printf("{\"value\": %.6g, \"cpu_s\": %.6f, \"gc_cycles\": %" PRIu64 "}\n", j.value, j.cpu_s,
+	       j.cycles);
 	return 0;
 }

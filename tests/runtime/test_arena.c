@@ -332,7 +332,8 @@ static __attribute__((noinline)) void load_and_reset(void)
 	struct tree *t = (struct tree *)~late.tree;
 	struct object o;
 
-	late.unmarked += gc_is_marking() && object_find((uintptr_t)t->leaf, &o) && !map_has(o.block->mark, o.cell);
+	late.unmarked += gc_is_marking() && object_find((uintptr_t)t->leaf, &o) &&
+			 !map_has(o.block->mark, o.cell);
 	late.holder->serial = t->serial;
 	RT_SET(late.holder->leaf, t->leaf);
 	rt_arena_reset((struct rt_arena *)~late.arena);
