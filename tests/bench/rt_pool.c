@@ -1,5 +1,5 @@
 /*
- * rt_pool WAY SIZE N - what N short-lived objects of SIZE bytes cost: the rows pool.*, arena.*, scoped.*
+ * rt_pool WAY SIZE N LIVE_MB - what N short-lived objects of SIZE bytes cost: the rows pool.*, arena.*, scoped.*
  *
  * WAY new     rt_new_bytes, and the collector
  *     pool    rt_pool_get and _put
@@ -8,7 +8,7 @@
  *     node    rt_new of an object with pointers, of 64 bytes; SIZE is not looked at
  *     nodes   the same from a pool whose hook clears it
  * A piece of work has eight objects at a time, and writes to the first and the last word of each. Beside
- * it lie 100 MB of small objects that live, so that a collection costs what it would in a service.
+ * it lie LIVE_MB of small objects that live, so that a collection costs what it would in a service.
  * Prints one JSON object; value in ns of CPU time for each object, the collector's included.
  */
 #include "../../runtime/rt.h"
@@ -19,7 +19,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
-enum { HELD = 8, LIVE_BYTES = 100 << 20 };
+enum { HELD = 8 };
 
 struct node {
 	struct node *const next;
@@ -30,9 +30,9 @@ RT_TYPE(node_type, struct node, next, other);
 
 static struct node *live;
 
-static void grow_live(void)
+static void grow_live(size_t bytes)
 {
-	for (size_t done = 0; done < LIVE_BYTES; done += sizeof(struct node)) {
+	for (size_t done = 0; done < bytes; done += sizeof(struct node)) {
 		struct node *n = rt_new(&node_type);
 
 		RT_SET(n->next, live);
@@ -151,7 +151,7 @@ static const struct way {
 
 struct job {
 	const struct way *way;
-	size_t bytes;
+	size_t bytes, live_bytes;
 	long n;
 	double value, cpu_s;
 	uint64_t cycles;
@@ -174,7 +174,7 @@ static void *run(void *arg)
 
 	blobs.bytes = j->bytes;
 	arena = rt_arena_new("work", 0, RT_ARENA_BYTES);
-	grow_live();
+	grow_live(j->live_bytes);
 	rt_gc();
 	rt_mem_stats(&before);
 	cpu = cpu_seconds();
@@ -194,16 +194,17 @@ int main(int argc, char **argv)
 	struct job j = {0};
 	int r;
 
-	for (size_t i = 0; argc == 4 && i < sizeof ways / sizeof *ways; i++)
+	for (size_t i = 0; argc == 5 && i < sizeof ways / sizeof *ways; i++)
 		if (!strcmp(ways[i].name, argv[1]))
 			j.way = &ways[i];
-	j.bytes = argc == 4 ? strtoul(argv[2], NULL, 10) : 0;
-	j.n = argc == 4 ? atol(argv[3]) : 0;
+	j.bytes = argc == 5 ? strtoul(argv[2], NULL, 10) : 0;
+	j.live_bytes = argc == 5 ? strtoul(argv[4], NULL, 10) << 20 : 0;
+	j.n = argc == 5 ? atol(argv[3]) : 0;
 	if (!j.way || j.bytes < 8 || j.n <= 0 ||
 	    (!strcmp(argv[1], "scoped") && j.bytes != sizeof(struct blob_64) &&
 	     j.bytes != sizeof(struct blob_1024))) {
-		fprintf(stderr, "usage: rt_pool new|pool|arena|scoped|node|nodes SIZE N (scoped: 64 or "
-				"1024)\n");
+		fprintf(stderr, "usage: rt_pool new|pool|arena|scoped|node|nodes SIZE N LIVE_MB "
+				"(scoped: 64 or 1024)\n");
 		return 2;
 	}
 	r = rt_run(NULL, run, &j, NULL);
