@@ -279,12 +279,14 @@ int rt_wait_fd(int fd, bool writable, int64_t deadline);
 /* Garbage-collected memory ----------------------------------------------------------------------- */
 
 #include "rt_mem.h"
+#include "rt_pool.h"
 
 /* Looking at it ------------------------------------------------------------------------------- */
 
 /*
  * RT_DEBUG=schedtrace=1000,scheddetail=1   a line each 1000 ms as Go prints it, and one for each P, M, G
  *          leakwatch=1000,leakwindow=60    tell when there are 1000 coroutines more within a minute
+ *          pool=1,arena=1,scoped=1         catch misuse of pools, arenas, scoped objects (rt_pool.h)
  *          blockprofile=1,mutexprofile=1   rates from the start (obs/debug.h, which has the profiles)
  */
 /* Every coroutine with state, reason, waiting time and stack, as SIGQUIT does. Stops nothing. any */

@@ -11,6 +11,7 @@
 #include "../sched/sched.h"
 #include "barrier.h"
 #include "mark.h"
+#include "pool.h"
 
 #include <string.h>
 
@@ -74,6 +75,8 @@ void rt_store(void **field, void *value)
 		shade_for_store(*field, value);
 	/* relaxed: a marker sees the old word or the new one; both are kept */
 	__atomic_store_n(field, value, __ATOMIC_RELAXED);
+	if (__builtin_expect(atomic_load_explicit(&rt_scoped_debug, memory_order_relaxed), 0))
+		scoped_stored(field, value, (uintptr_t)__builtin_return_address(0));
 }
 
 static void shade_object(const struct rt_type *t, char *dst, const char *src)

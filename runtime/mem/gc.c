@@ -4,6 +4,7 @@
 #include "../sched/sched.h"
 #include "barrier.h"
 #include "mark.h"
+#include "pool.h"
 #include "roots.h"
 
 #include <time.h>
@@ -277,6 +278,7 @@ static void begin(void *arg)
 
 	heap.cycle++;
 	mark_begin_cycle();
+	pool_cycle();
 	atomic_store(&gc.credit, 0);
 	gc.now.heap_at_begin = atomic_load(&heap.in_use);
 	limit_note_waste();

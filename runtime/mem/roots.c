@@ -9,6 +9,7 @@
 #include "../sched/sched.h"
 #include "../sync/chan.h"
 #include "pins.h"
+#include "pool.h"
 
 #include <ucontext.h>
 
@@ -207,6 +208,7 @@ void roots_begin(struct marker *k)
 	search_all_running(k);
 	search_globals(k);
 	pins_search_ranges(k);
+	pool_search(k);
 }
 
 bool roots_left(void)
@@ -252,6 +254,7 @@ void roots_without_stacks(struct marker *k)
 {
 	search_globals(k);
 	pins_search_ranges(k);
+	pool_search(k);
 	pins_search(k);
 	chan_search_all(k);
 	stack_each(search_any_values, k);

@@ -9,6 +9,7 @@
  *     mutexprofile=1      fraction, from the start
  *     gctrace=1           a line for each collection, to stderr
  *     gcverify=1          check the heap at the end of each marking
+ *     pool=1, arena=1, scoped=1   catch misuse of pools, arenas and scoped objects (rt_pool.h)
  */
 #include "../mem/gc.h"
 #include "debug.h"
@@ -16,6 +17,8 @@
 #include "leak.h"
 #include "obs.h"
 #include "schedtrace.h"
+
+#include "../mem/pool.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -52,6 +55,7 @@ void obs_begin(void)
 	tracing.detailed = setting(list, "scheddetail") > 0;
 	gc_traces = setting(list, "gctrace") > 0;
 	gc_verifies = setting(list, "gcverify") > 0;
+	pool_debug_set(setting(list, "pool"), setting(list, "arena"), setting(list, "scoped"));
 	if (leaks > 0)
 		rt_leak_watch((uint64_t)leaks, (window > 0 ? window : LEAK_WINDOW_S) * RT_SEC);
 	if (block >= 0)

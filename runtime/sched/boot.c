@@ -1,6 +1,7 @@
 /* The beginning and the end of a runtime. */
 #include "../mem/gc.h"
 #include "../mem/pins.h"
+#include "../mem/pool.h"
 #include "../obs/obs.h"
 #include "switch.h"
 
@@ -153,6 +154,7 @@ int rt_run(const struct rt_options *o, void *(*fn)(void *arg), void *arg, void *
 	signals_done();
 	if (sched.n_left_behind == 0) {
 		stack_forget_all();
+		pool_forget_all();
 		gc_reset();
 		pins_reset();
 		alloc_reset();

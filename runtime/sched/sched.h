@@ -95,6 +95,7 @@ struct rt_co {
 	bool ending;  /* on its way out: it will not come back to this stack */
 	bool wait_armed; /* wait_arm() was called: the park starts the timer */
 	void **locals; /* KEYS_MAX, or NULL */
+	struct rt_scope *scopes; /* debug: its scoped objects, innermost first */
 	int rt_errno_value;
 	bool off_pending; /* asked to stop or yield between preempt_off and _on */
 	uint8_t stack_class;

@@ -2,15 +2,13 @@
  * Misuse ends the process with a message that names what was done, the coroutine, and where that
  * coroutine was created. Each case runs in a child.
  */
+#include "child.h"
 #include "help.h"
 #include "tap.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 static void send_on_closed(void *arg)
 {
@@ -184,61 +182,12 @@ static const struct misuse {
 	{"wrunlock_read_locked", wrunlock_read_locked, "which has no writer"},
 };
 
-/* The creation site that the message has to show lies in here. */
-static __attribute__((noinline)) void create_culprit(const struct misuse *m)
-{
-	rt_go_attr(m->fn, NULL, &(struct rt_attr){.name = "culprit"});
-}
-
-static void *first(void *arg)
-{
-	create_culprit(arg);
-	rt_recv(rt_chan_new(0, 0), NULL);
-	return NULL;
-}
-
-/* What the child said on stderr; *ret_status as of waitpid. */
-static void run_child(const struct misuse *m, char *text, size_t size, int *ret_status)
-{
-	size_t n = 0;
-	ssize_t r;
-	int fds[2];
-	pid_t pid;
-
-	*text = 0;
-	if (pipe(fds) < 0 || (fflush(stdout), pid = fork()) < 0)
-		return;
-	if (pid == 0) {
-		setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
-		dup2(fds[1], STDERR_FILENO);
-		close(fds[0]);
-		close(fds[1]);
-		rt_run(NULL, first, (void *)m, NULL);
-		_exit(0);
-	}
-	close(fds[1]);
-	while ((r = read(fds[0], text + n, size - 1 - n)) > 0)
-		n += (size_t)r;
-	text[n] = 0;
-	close(fds[0]);
-	waitpid(pid, ret_status, 0);
-}
-
-/* "created by FUNCTION in coroutine N at FILE:LINE", of the culprit's paragraph. */
-static bool names_creation_site(const char *text)
-{
-	const char *at = strstr(text, "\"culprit\"");
-
-	at = at ? strstr(at, "created by create_culprit in coroutine 1 at ") : NULL;
-	return at && strstr(at, __FILE_NAME__ ":");
-}
-
 static void test_misuse(const struct misuse *m)
 {
 	static char text[65536];
 	int status = 0;
 
-	run_child(m, text, sizeof(text), &status);
+	run_child(m->fn, text, sizeof(text), &status);
 	CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT, "%s ends the process", m->name);
 	CHECK(strstr(text, m->text), "%s: the message says \"%s\"", m->name, m->text);
 	CHECK(names_creation_site(text), "%s: it names the coroutine and where it was created",
