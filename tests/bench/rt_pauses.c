@@ -261,12 +261,12 @@ static void work(void *arg)
 	rt_group_done(&w->service->workers);
 }
 
-/* Runs all workers until that many cycles have ended. Returns the seconds it took. */
+/* Runs all workers until that many cycles have ended and what was due by then is done. Returns the
+ * seconds it took. */
 static double serve(struct service *s, struct worker *workers, int n, uint64_t want)
 {
 	uint64_t first = cycles();
 	int64_t since = rt_now();
-	double seconds;
 
 	atomic_store(&s->stop_at, 0);
 	atomic_store(&s->served, 0);
@@ -278,9 +278,8 @@ static double serve(struct service *s, struct worker *workers, int n, uint64_t w
 		check_patience(since, cycles() - first, want);
 	}
 	atomic_store(&s->stop_at, rt_now());
-	seconds = (double)(rt_now() - since) / 1e9;
 	rt_group_wait(&s->workers);
-	return seconds;
+	return (double)(rt_now() - since) / 1e9;
 }
 
 static void tell_latencies(const struct worker *workers, int n)

@@ -138,7 +138,7 @@ type worker struct {
 	service *service
 	at      *row.Vertex
 	r       row.Random
-	ms      []float64
+	ms      []float32
 }
 
 func newItem(number uint64) *item {
@@ -182,7 +182,7 @@ func (w *worker) paced() {
 	period := time.Second / time.Duration(s.rate)
 	since := time.Since(s.base)
 	sum := uint64(0)
-	w.ms = make([]float64, 0, s.rate*int((patience+time.Minute)/time.Second))
+	w.ms = make([]float32, 0, s.rate*int((patience+time.Minute)/time.Second))
 	for len(w.ms) < cap(w.ms) {
 		due := since + time.Duration(len(w.ms))*period
 		if stop := s.stopAt.Load(); stop != 0 && int64(due) >= stop {
@@ -192,7 +192,7 @@ func (w *worker) paced() {
 			time.Sleep(wait)
 		}
 		sum += w.request()
-		w.ms = append(w.ms, float64((time.Since(s.base)-due).Nanoseconds())/1e6)
+		w.ms = append(w.ms, float32(time.Since(s.base)-due)/1e6)
 	}
 	s.served.Add(int64(len(w.ms)))
 	total.Add(sum)
@@ -209,7 +209,8 @@ func (w *worker) saturated() {
 	total.Add(sum)
 }
 
-// Runs all workers until that many cycles have ended. Returns the seconds it took.
+// Runs all workers until that many cycles have ended and what was due by then is done. Returns the
+// seconds it took.
 func (s *service) serve(workers []*worker, want uint64) float64 {
 	var all sync.WaitGroup
 	first, start := row.Cycles(), time.Now()
@@ -231,9 +232,8 @@ func (s *service) serve(workers []*worker, want uint64) float64 {
 		checkPatience(start, row.Cycles()-first, want)
 	}
 	s.stopAt.Store(int64(time.Since(s.base)))
-	seconds := time.Since(start).Seconds()
 	all.Wait()
-	return seconds
+	return time.Since(start).Seconds()
 }
 
 // Seconds of CPU a second: of the collector, as it says, and of the process.
@@ -246,7 +246,9 @@ func (s *service) servePaced(workers []*worker, want uint64) row.Result {
 		"pauses": row.PausesSince(base)}
 	var ms []float64
 	for _, w := range workers {
-		ms = append(ms, w.ms...)
+		for _, x := range w.ms {
+			ms = append(ms, float64(x))
+		}
 	}
 	sort.Float64s(ms)
 	r["p50"], r["value"] = row.Quantile(ms, 0.5), row.Quantile(ms, 0.99)
