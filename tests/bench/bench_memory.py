@@ -19,32 +19,25 @@ REQUEST_ROWS = ("_gc_cpu", "_p50", "_p999", "_max", "_cpu")
 
 # As published, of Go: the p99 pause under each setting in ms, and a store through two barriers.
 PUBLISHED_BARRIERS = "published: 8 and 3.2 ns"
+ADAPTIVE = "adaptive"  # ours only
 SETTINGS = {  # name: (percent, limit, published pause)
-    "default": (None, None, 86),
+    "default": ("100", None, 86),
     "50": ("50", None, 41),
     "50_limit": ("50", "720MiB", 29),
+    ADAPTIVE: ("100", None, None),
 }
 
 
-def ours(program, row, n, gogc=None, limit=None):
+def ours(program, row, n, **env):
     path = os.path.join(os.environ["BUILD_DIR"], "tests", "rt_" + program)
-    return lambda: il.run_json([path, row, str(n)], environment("RT_", "RT_PROCS", gogc, limit),
-                               timeout=PATIENCE_S)
+    env["RT_PROCS"] = str(PROCS)
+    return lambda: il.run_json([path, row, str(n)], env, timeout=PATIENCE_S)
 
 
-def go(program, row, n, gogc=None, limit=None):
+def go(program, row, n, **env):
     path = peers.go_program(program)
-    return lambda: il.run_json([path, row, str(n)], environment("GO", "GOMAXPROCS", gogc, limit),
-                               timeout=PATIENCE_S)
-
-
-def environment(prefix, procs, gogc, limit):
-    env = {procs: str(PROCS)}
-    if gogc:
-        env["RT_GOGC" if prefix == "RT_" else "GOGC"] = gogc
-    if limit:
-        env[prefix + "MEMLIMIT"] = limit
-    return env
+    env["GOMAXPROCS"] = str(PROCS)
+    return lambda: il.run_json([path, row, str(n)], env, timeout=PATIENCE_S)
 
 
 def both(program, row, n, rounds=il.ROUNDS):
@@ -141,18 +134,28 @@ def columns(results, default):
             "GC CPUs": medians["gc_cpu"], "RSS MB": medians["max_rss"] / 1e6}
 
 
+def settings_sides():
+    for name, (percent, limit, _) in SETTINGS.items():
+        mine, its = {"RT_GOGC": percent}, {"GOGC": percent}
+        if limit:
+            mine["RT_MEMLIMIT"] = its["GOMEMLIMIT"] = limit
+        if name == ADAPTIVE:
+            mine["RT_GCTUNE"] = "on"
+        else:
+            yield ("peer", name), go("pauses", "settings", 4000, **its)
+        yield ("ours", name), ours("pauses", "settings", 4000, **mine)
+
+
 def settings():
     """Requests at a paced rate, then as many as go, under each setting; all of them in turn."""
-    sides = {}
-    for name, (gogc, limit, _) in SETTINGS.items():
-        sides["ours", name] = ours("pauses", "settings", 4000, gogc, limit)
-        sides["peer", name] = go("pauses", "settings", 4000, gogc, limit)
-    got, others = il.take_turns(sides, REQUEST_ROUNDS)
+    got, others = il.take_turns(dict(settings_sides()), REQUEST_ROUNDS)
+    got["peer", ADAPTIVE] = got["peer", "default"]
     for name, (_, _, published) in SETTINGS.items():
         pair = got["ours", name], got["peer", name], others
         table = {side: columns(got[side, name], got[side, "default"]) for side in ("ours", "peer")}
+        said = {"published": f"p99 pause of Go, published: {published} ms"} if published else {}
         il.emit(f"memory.settings_{name}", "ms", pair, peers.go_name(), goal="reported",
-                columns=table, published=f"published p99 pause of Go: {published} ms")
+                columns=table, **said)
 
 
 # A row's name, what ends the names of the rows that come with it, and what measures them.

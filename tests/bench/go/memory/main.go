@@ -148,10 +148,11 @@ func mark(root *row.Vertex, n uint64) row.Result {
 	var ns, marking []float64
 	runtime.GC() // what the building left
 	for i := 0; i < cycles; i++ {
-		cpu, before := row.CPUSeconds(), row.MarkSeconds()
+		cpu, before := row.CPUSeconds(), row.ReadClasses()
 		runtime.GC()
 		ns = append(ns, (row.CPUSeconds()-cpu)*1e9/float64(n))
-		marking = append(marking, (row.MarkSeconds()-before)*1e9/float64(n))
+		now := row.ReadClasses()
+		marking = append(marking, (now.GC-now.Pauses-before.GC+before.Pauses)*1e9/float64(n))
 	}
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)

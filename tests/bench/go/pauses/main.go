@@ -236,12 +236,12 @@ func (s *service) serve(workers []*worker, want uint64) float64 {
 	return time.Since(start).Seconds()
 }
 
-// Seconds of CPU a second: of the collector, as it says, and of the process.
+// Seconds of CPU a second: of the collector, by its share of the process's, and of the process.
 func (s *service) servePaced(workers []*worker, want uint64) row.Result {
-	base, gc, cpu := row.Pauses(), row.GCSeconds(), row.CPUSeconds()
+	base, classes, cpu := row.Pauses(), row.ReadClasses(), row.CPUSeconds()
 	seconds := s.serve(workers, want)
-	r := row.Result{"gc_cpu": (row.GCSeconds() - gc) / seconds,
-		"cpu":            (row.CPUSeconds() - cpu) / seconds,
+	cpu = (row.CPUSeconds() - cpu) / seconds
+	r := row.Result{"gc_cpu": cpu * classes.GCShare(), "cpu": cpu,
 		"requests_per_s": float64(s.served.Load()) / seconds, "paced_cycles": want,
 		"pauses": row.PausesSince(base)}
 	var ms []float64

@@ -11,23 +11,33 @@ import (
 	"runtime/metrics"
 	"sort"
 	"strconv"
+	"strings"
 	"syscall"
 )
 
 type Result map[string]any
 
-func usage() syscall.Rusage {
+// CPUSeconds are of the process, so far.
+func CPUSeconds() float64 {
 	var use syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &use); err != nil {
 		panic(err)
 	}
-	return use
+	return float64(use.Utime.Nano()+use.Stime.Nano()) / 1e9
 }
 
-// CPUSeconds are of the process, so far.
-func CPUSeconds() float64 {
-	use := usage()
-	return float64(use.Utime.Nano()+use.Stime.Nano()) / 1e9
+// Getrusage's begins with what the process had before its exec.
+func maxRSS() float64 {
+	text, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		panic(err)
+	}
+	_, rest, found := strings.Cut(string(text), "VmHWM:")
+	kib, err := strconv.ParseFloat(strings.Fields(rest)[0], 64)
+	if !found || err != nil {
+		panic("/proc/self/status says no VmHWM")
+	}
+	return kib * 1024
 }
 
 func read(name string, kind metrics.ValueKind) metrics.Value {
@@ -42,14 +52,22 @@ func read(name string, kind metrics.ValueKind) metrics.Value {
 // Cycles are the complete ones; asking for them stops nothing.
 func Cycles() uint64 { return read("/gc/cycles/total:gc-cycles", metrics.KindUint64).Uint64() }
 
-// GCSeconds are of CPU, as of the last complete cycle: assists, workers, pauses.
-func GCSeconds() float64 {
-	return read("/cpu/classes/gc/total:cpu-seconds", metrics.KindFloat64).Float64()
+// Classes of CPU time, in seconds, as of the last complete cycle. Go takes the time that a worker was on
+// its P, which is more than CPU time where the machine has other work: only shares of it are good.
+type Classes struct{ GC, Pauses, User, Scavenge float64 }
+
+func ReadClasses() Classes {
+	class := func(name string) float64 {
+		return read("/cpu/classes/"+name+":cpu-seconds", metrics.KindFloat64).Float64()
+	}
+	return Classes{class("gc/total"), class("gc/pause"), class("user"), class("scavenge/total")}
 }
 
-// MarkSeconds are GCSeconds without the pauses.
-func MarkSeconds() float64 {
-	return GCSeconds() - read("/cpu/classes/gc/pause:cpu-seconds", metrics.KindFloat64).Float64()
+// GCShare is the collector's part of what was not idle since before.
+func (before Classes) GCShare() float64 {
+	now := ReadClasses()
+	gc := now.GC - before.GC
+	return gc / (gc + now.User - before.User + now.Scavenge - before.Scavenge)
 }
 
 // Pauses of the world for collections: each start and each end of marking by itself, from the request
@@ -159,10 +177,9 @@ func Main(rows map[string]func(n int) Result) {
 	r := row(n)
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	use := usage()
 	r["cpu_s"] = CPUSeconds()
 	r["gc_cycles"] = m.NumGC
-	r["max_rss"] = float64(use.Maxrss) * 1024
+	r["max_rss"] = maxRSS()
 	if err := json.NewEncoder(os.Stdout).Encode(r); err != nil {
 		panic(err)
 	}
