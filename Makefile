@@ -28,7 +28,7 @@ demo: build
 	@experiments/demo $(BUILD)
 
 bench: deps-bench build
-	@tests/bench/run $(BUILD) '$(ONLY)'
+	@tests/bench/run $(BUILD) '$(ONLY)' $(if $(MARKDOWN),--markdown $(MARKDOWN))
 
 fuzz: deps-test
 	@tests/fuzz/run

@@ -40,9 +40,9 @@ def own_seconds():
     return t.user + t.system + t.children_user + t.children_system
 
 
-def run_json(argv, env=None):
+def run_json(argv, env=None, timeout=300):
     """The JSON object that a program printed last."""
-    proc = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=False, timeout=300,
+    proc = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=False, timeout=timeout,
                           env=dict(os.environ, **(env or {})))
     if proc.returncode:
         raise Broken(f"{' '.join(argv)} with {env} ended with {proc.returncode}")
@@ -56,16 +56,20 @@ def timed(side):
     return result
 
 
-def rounds(ours, peer, n=ROUNDS):
-    """Results of both sides, a list each, and what the neighbours used in CPUs."""
-    sides = {"ours": ours, "peer": peer}
+def take_turns(sides, n=ROUNDS):
+    """Results of each of the named sides, a list each, and what the neighbours used in CPUs."""
     got = {name: [] for name in sides}
     start, busy, own = time.monotonic(), busy_seconds(), own_seconds()
     for i in range(n):
         for name in sorted(sides, reverse=i % 2 == 1):
             got[name].append(timed(sides[name]))
     wall = time.monotonic() - start
-    others = max(0, busy_seconds() - busy - (own_seconds() - own)) / wall
+    return got, max(0, busy_seconds() - busy - (own_seconds() - own)) / wall
+
+
+def rounds(ours, peer, n=ROUNDS):
+    """Results of both sides, a list each, and what the neighbours used in CPUs."""
+    got, others = take_turns({"ours": ours, "peer": peer}, n)
     return got["ours"], got["peer"], others
 
 
@@ -74,30 +78,42 @@ def median(results, key="value"):
     return statistics.median(values) if values else None
 
 
+def pooled(q):
+    """Like median(), of lists: the quantile q of all rounds' values together."""
+    def value_of(results, key):
+        values = sorted(x for r in results for x in r[key])
+        if not values:
+            raise Broken(f"no round has any of {key}")
+        return values[int((len(values) - 1) * q)]
+    return value_of
+
+
 def rounded(x):
     return None if x is None else float(f"{x:.5g}")
 
 
-def emit(name, unit, pair, peer_name, goal="", most=None, least=None, key="value"):
+def emit(name, unit, pair, peer_name, goal="", most=None, least=None, key="value",
+         value_of=median, scale=1, **fields):
     """A row. most/least: the goal as a limit of ours / peer; neither: the row is for information."""
     ours, peer, others = pair
-    ratio = median(ours, key) / median(peer, key)
+    ours_value, peer_value = value_of(ours, key) * scale, value_of(peer, key) * scale
+    ratio = ours_value / peer_value if peer_value else float("inf")
     ok = None
     if most is not None:
         goal, ok = f"<= {most} x", ratio <= most
     if least is not None:
         goal, ok = f">= {least} x", ratio >= least
-    row = {"name": name, "unit": unit, "ours": rounded(median(ours, key)),
-           "peer": rounded(median(peer, key)), "peer_name": peer_name, "ratio": rounded(ratio),
+    row = {"name": name, "unit": unit, "ours": rounded(ours_value),
+           "peer": rounded(peer_value), "peer_name": peer_name, "ratio": rounded(ratio),
            "goal": goal, "ok": ok, "rounds": len(ours), "others_cpus": rounded(others)}
     for side, results in (("ours", ours), ("peer", peer)):
-        row[f"{side}_all"] = [rounded(r[key]) for r in results]
+        row[f"{side}_all"] = [rounded(value_of([r], key) * scale) for r in results]
         row[f"{side}_cpu_s"] = rounded(median(results, "cpu_s"))
         row[f"{side}_wall_s"] = rounded(median(results, "wall_s"))
         row[f"{side}_gc_cycles"] = median(results, "gc_cycles")
     # Of whole processes; tells a slow row from one that waited for its turn on busy CPUs.
     row["ratio_cpu"] = rounded(median(ours, "cpu_s") / median(peer, "cpu_s"))
-    print(json.dumps(row), flush=True)
+    print(json.dumps({**row, **fields}), flush=True)
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""peers - builds the Go and Java programs that our rows are compared with, below BUILD/bench"""
+"""peers - builds the Go, Java and other programs that our rows are compared with, below BUILD/bench"""
 import functools
 import os
 import subprocess
@@ -37,6 +37,21 @@ def go_program(name):
     subprocess.run([go_command(), "build", "-o", program, source], check=True, env=go_env(),
                    cwd=os.path.join(HERE, "go"))
     return program
+
+
+@functools.lru_cache(maxsize=None)
+def boehm_program(name):
+    """Path of the program NAME.c, linked with Boehm's collector."""
+    os.makedirs(OUT, exist_ok=True)
+    program = os.path.join(OUT, name)
+    subprocess.run(["cc", "-O2", "-o", program, os.path.join(HERE, name + ".c"), "-lgc"], check=True)
+    return program
+
+
+@functools.lru_cache(maxsize=None)
+def boehm_name():
+    version = output(["dpkg-query", "-W", "-f", "${Version}", "libgc-dev"])
+    return "Boehm " + version.split(":")[-1].split("-")[0]
 
 
 @functools.lru_cache(maxsize=None)
