@@ -1,10 +1,10 @@
 /*
  * Marking.
  *
- * The two misses of marking, the block's line and mark word of a candidate and the memory of an object,
- * are asked for MARK_AHEAD candidates and objects before they are needed: a candidate that is taken
- * from the work buffer takes the place of an older one, which is marked now; the object that was
- * marked takes the place of an older one, which is searched now.
+ * Each of the three misses of marking is asked for a while before it is needed, in three rings: a
+ * candidate from the work buffer asks for the line of its block and takes the place of an older one; that
+ * one, by now found in its block, asks for its mark word and takes the place of an older one; that one, if
+ * it was not marked yet, asks for its memory and takes the place of an older object, which is searched.
  */
 #include "mark.h"
 #include "fill.h"
@@ -17,7 +17,9 @@ enum {
 	WORKS_AT_ONCE = 64,         /* buffers that are mapped at one time */
 	PIECE_BYTES = 128 << 10,    /* a larger object is searched in pieces */
 };
-#define PIECE (UINT64_C(1) << 63) /* this item is the rest of an object that was begun */
+/* An item that is no candidate: the rest of an object that was begun, an object that is marked. */
+#define PIECE (UINT64_C(1) << 63)
+#define GREY (UINT64_C(1) << 62)
 
 static struct {
 	struct lock lock;
@@ -253,45 +255,49 @@ static inline void search_later(struct marker *k, const struct object *o)
 	struct object *place = &k->objects[k->at_object++ % MARK_AHEAD];
 	struct object old = *place;
 
+	__builtin_prefetch((const void *)o->addr);
 	*place = *o;
 	if (old.block)
 		search(k, &old);
 }
 
-static inline void mark_object(struct marker *k, uintptr_t candidate)
+/* true: it was not marked, and is to be searched. */
+static inline bool mark_object(struct marker *k, const struct object *o)
 {
-	struct object o;
-	uint64_t bit;
+	uint64_t bit = UINT64_C(1) << o->cell % 64;
+	_Atomic uint64_t *word = &o->block->mark[o->cell / 64];
 
-	if (!object_find(candidate, &o))
-		return;
-	bit = UINT64_C(1) << o.cell % 64;
-	if (atomic_load_explicit(&o.block->mark[o.cell / 64], memory_order_relaxed) & bit)
-		return;
 	/* relaxed: only who sets it searches the object, and what it holds was written before it
 	 * could be found, or is new and marked */
-	if (atomic_fetch_or_explicit(&o.block->mark[o.cell / 64], bit, memory_order_relaxed) & bit)
-		return;
+	if (atomic_load_explicit(word, memory_order_relaxed) & bit ||
+	    atomic_fetch_or_explicit(word, bit, memory_order_relaxed) & bit)
+		return false;
 	k->marked_objects++;
-	k->marked_bytes += o.block->cell_bytes ? o.block->cell_bytes : o.block->bytes;
-	if (o.block->scan == SCAN_NONE)
-		return;
-	__builtin_prefetch((const void *)o.addr);
-	search_later(k, &o);
+	k->marked_bytes += o->block->cell_bytes ? o->block->cell_bytes : o->block->bytes;
+	return o->block->scan != SCAN_NONE;
 }
 
-static inline void mark_later(struct marker *k, uintptr_t candidate)
+static inline void mark_later(struct marker *k, const struct object *o)
+{
+	struct object *place = &k->found[k->at_found++ % MARK_AHEAD];
+	struct object old = *place;
+
+	__builtin_prefetch(&o->block->mark[o->cell / 64]);
+	*place = *o;
+	if (old.block && mark_object(k, &old))
+		search_later(k, &old);
+}
+
+static inline void find_later(struct marker *k, uintptr_t candidate)
 {
 	uintptr_t *place = &k->candidates[k->at_candidate++ % MARK_AHEAD];
 	uintptr_t old = *place;
-	struct block *b = block_of(candidate);
+	struct object o;
 
+	__builtin_prefetch(block_of(candidate));
 	*place = candidate;
-	__builtin_prefetch(b);
-	/* A guess for the mark word: right for the smallest cells, near for the others. */
-	__builtin_prefetch(&b->mark[(candidate & (BLOCK_BYTES - 1)) / CELL_MIN / 64]);
-	if (old)
-		mark_object(k, old);
+	if (old && object_find(old, &o))
+		mark_later(k, &o);
 }
 
 /* What is on its way is worked off; false: there was nothing. */
@@ -301,23 +307,43 @@ static bool drain_ahead(struct marker *k)
 
 	for (unsigned i = 0; i < MARK_AHEAD; i++) {
 		uintptr_t c = k->candidates[i];
+		struct object o;
 
-		if (!c)
-			continue;
 		k->candidates[i] = 0;
-		mark_object(k, c);
-		any = true;
+		if (c && object_find(c, &o))
+			mark_later(k, &o);
+		any |= c != 0;
+	}
+	for (unsigned i = 0; i < MARK_AHEAD; i++) {
+		struct object o = k->found[i];
+
+		k->found[i].block = NULL;
+		if (o.block && mark_object(k, &o))
+			search_later(k, &o);
+		any |= o.block != NULL;
 	}
 	for (unsigned i = 0; i < MARK_AHEAD; i++) {
 		struct object o = k->objects[i];
 
-		if (!o.block)
-			continue;
 		k->objects[i].block = NULL;
-		search(k, &o);
-		any = true;
+		if (o.block)
+			search(k, &o);
+		any |= o.block != NULL;
 	}
 	return any;
+}
+
+/* Of an item that is no candidate. */
+static void mark_tagged(struct marker *k, uintptr_t item)
+{
+	struct object o;
+
+	if (!object_find(item & ~(PIECE | GREY), &o))
+		return;
+	if (item & GREY)
+		search_later(k, &o);
+	else
+		search_large(k, o.block, item & ~PIECE);
 }
 
 bool mark_some(struct marker *k, uint64_t budget)
@@ -331,13 +357,10 @@ bool mark_some(struct marker *k, uint64_t budget)
 		if (!item) {
 			if (!drain_ahead(k))
 				return false;
-		} else if (item & PIECE) {
-			struct object o;
-
-			if (object_find(item & ~PIECE, &o))
-				search_large(k, o.block, item & ~PIECE);
+		} else if (__builtin_expect(item & (PIECE | GREY), 0)) {
+			mark_tagged(k, item);
 		} else {
-			mark_later(k, item);
+			find_later(k, item);
 		}
 	}
 	return true;
@@ -352,17 +375,14 @@ void marker_begin(struct marker *k)
 
 void marker_end(struct marker *k)
 {
-	/* Marked already, so they cannot go back as candidates. */
 	for (unsigned i = 0; i < MARK_AHEAD; i++) {
-		struct object o = k->objects[i];
-
-		k->objects[i].block = NULL;
-		if (o.block)
-			search(k, &o);
-	}
-	for (unsigned i = 0; i < MARK_AHEAD; i++)
+		if (k->objects[i].block)
+			push(k, k->objects[i].addr | GREY);
+		if (k->found[i].block)
+			push(k, k->found[i].addr);
 		if (k->candidates[i])
 			push(k, k->candidates[i]);
+	}
 	if (k->work && k->work->n)
 		put_full(k->work);
 	else if (k->work)
@@ -388,17 +408,20 @@ void marker_take_candidates(struct marker *k, void (*fn)(struct work *w))
 	}
 }
 
+/* Marked here, so that the barrier keeps an object once. */
 void mark_pass_on(struct cache *c)
 {
-	struct work *w;
+	struct marker k;
+	struct object o;
 
 	if (c->n_shaded == 0)
 		return;
-	w = take_empty();
-	w->n = c->n_shaded;
-	copy_items(w->item, c->shaded, c->n_shaded);
+	marker_begin(&k);
+	for (uint32_t i = 0; i < c->n_shaded; i++)
+		if (object_find(c->shaded[i], &o) && mark_object(&k, &o))
+			push(&k, o.addr | GREY);
 	c->n_shaded = 0;
-	put_full(w);
+	marker_end(&k);
 }
 
 void mark_counts(uint64_t *ret_bytes, uint64_t *ret_objects, uint64_t *ret_searched)

@@ -15,7 +15,7 @@
 
 enum {
 	WORK_ITEMS = 510, /* with the head a page */
-	MARK_AHEAD = 16,  /* a power of 2: candidates and objects whose memory is on its way */
+	MARK_AHEAD = 16,  /* a power of 2: places of each ring of what is on its way */
 };
 
 struct work {
@@ -27,8 +27,9 @@ struct work {
 struct marker {
 	_Alignas(16) struct work *work; /* NULL: none yet */
 	uintptr_t candidates[MARK_AHEAD];
-	struct object objects[MARK_AHEAD]; /* marked, to be searched; block NULL: none */
-	unsigned at_candidate, at_object;
+	struct object found[MARK_AHEAD];   /* to be marked; block NULL: none */
+	struct object objects[MARK_AHEAD]; /* marked, to be searched */
+	unsigned at_candidate, at_found, at_object;
 	uint64_t marked_bytes, searched_bytes;
 	uint64_t marked_objects;
 };
