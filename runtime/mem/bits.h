@@ -38,6 +38,15 @@ static inline uint64_t bits_find_clear(const bits *map, uint64_t from, uint64_t 
 	return bits_find(map, from, n, ~UINT64_C(0));
 }
 
+/* By hand: without an instruction for it the compiler calls libgcc, where a stop may hold a thread. */
+static inline uint32_t bits_count(uint64_t x)
+{
+	x -= x >> 1 & UINT64_C(0x5555555555555555);
+	x = (x & UINT64_C(0x3333333333333333)) + (x >> 2 & UINT64_C(0x3333333333333333));
+	x = (x + (x >> 4)) & UINT64_C(0x0f0f0f0f0f0f0f0f);
+	return (uint32_t)(x * UINT64_C(0x0101010101010101) >> 56);
+}
+
 /* Of word i, those among [from, end). */
 static inline uint64_t bits_among(uint64_t i, uint64_t from, uint64_t end)
 {

@@ -117,8 +117,8 @@ static void take(size_t from, size_t end)
 	for (size_t i = from / 64; i <= (end - 1) / 64; i++) {
 		uint64_t among = bits_among(i, from, end);
 
-		n_mapped += (size_t)__builtin_popcountll(among & ~pages.mapped[i]);
-		n_released += (size_t)__builtin_popcountll(among & pages.released[i]);
+		n_mapped += bits_count(among & ~pages.mapped[i]);
+		n_released += bits_count(among & pages.released[i]);
 	}
 	bits_set(pages.used, from, end);
 	bits_set(pages.mapped, from, end);

@@ -67,8 +67,8 @@ static uint32_t sweep_maps(struct block *b)
 #ifdef RT_CHECKS
 		poison(b, i, alloc & ~mark, mark & ~alloc);
 #endif
-		freed += (uint32_t)__builtin_popcountll(alloc & ~mark);
-		used += (uint32_t)__builtin_popcountll(mark);
+		freed += bits_count(alloc & ~mark);
+		used += bits_count(mark);
 		atomic_store_explicit(&b->alloc[i], mark, memory_order_relaxed);
 		atomic_store_explicit(&b->mark[i], 0, memory_order_relaxed);
 	}
