@@ -16,6 +16,14 @@
 
 enum { ZERO_BYTES = 256 << 10 }; /* of a large object, between two polls */
 
+static struct cache no_cache;
+__thread struct cache *rt_tls_cache __attribute__((tls_model("initial-exec"))) = &no_cache;
+
+void cache_use(struct cache *c)
+{
+	rt_tls_cache = c ? c : &no_cache;
+}
+
 void heap_init(void)
 {
 	if (heap.reserved)
@@ -173,12 +181,8 @@ static __attribute__((noinline)) void *new_by_run(const char *what, uint16_t num
 /* The next cell of the P's run of a slot; false: there is none ready, or no P. */
 static inline bool ready_cell(size_t number, void **ret)
 {
-	struct m *m = this_m();
-	struct run *r;
+	struct run *r = &this_cache()->runs[number];
 
-	if (__builtin_expect(!m || !m->p, 0))
-		return false;
-	r = &m->p->cache->runs[number];
 	if (__builtin_expect(r->cur == r->end, 0))
 		return false;
 	*ret = bump(r);
@@ -350,14 +354,9 @@ static __attribute__((noinline)) void *new_tiny_cell(size_t n)
 
 static inline void *new_tiny(size_t n)
 {
-	struct m *m = this_m();
-	struct cache *c;
-	uintptr_t at;
+	struct cache *c = this_cache();
+	uintptr_t at = tiny_align(c->tiny, n);
 
-	if (__builtin_expect(!m || !m->p, 0))
-		return new_tiny_cell(n);
-	c = m->p->cache;
-	at = tiny_align(c->tiny, n);
 	if (at + n > c->tiny_end)
 		return new_tiny_cell(n);
 	c->tiny = at + n;
