@@ -86,10 +86,19 @@ static void keep_all_small(void)
 		rt_new_bytes(32 << 10);
 }
 
+/* There is a run to take it from. */
 static void in_system_call(void)
 {
+	rt_new(&node_type);
 	rt_enter_syscall();
 	rt_new(&node_type);
+}
+
+static void in_system_call_tiny(void)
+{
+	rt_new_bytes(3);
+	rt_enter_syscall();
+	rt_new_bytes(3);
 }
 
 static void *make_one(void *arg)
@@ -143,6 +152,8 @@ static const struct misuse {
 	{"pointer_behind", pointer_behind, "type late: pointer 1 at offset 16", 0},
 	{"pointers_not_ascending", pointers_not_ascending, "type turned: pointer 1 at offset 0", 0},
 	{"in_system_call", in_system_call, "rt_new: called between rt_enter_syscall and rt_exit_syscall", 0},
+	{"in_system_call_tiny", in_system_call_tiny,
+	 "rt_new_bytes: called between rt_enter_syscall and rt_exit_syscall", 0},
 	{"on_foreign_thread", on_foreign_thread, "rt_new_bytes: called by a thread that the runtime did not make", 0},
 	{"on_foreign_thread_tiny", on_foreign_thread_tiny,
 	 "rt_new_bytes: called by a thread that the runtime did not make", 0},
