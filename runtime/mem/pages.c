@@ -3,8 +3,13 @@
  * back to the kernel lies at its end.
  *
  * The whole address space is reserved at once, readable and writable: the kernel gives memory at the
- * first touch, and taking a block needs no system call. A block is used or free, and mapped (the kernel may have given
- * memory for it) or not.
+ * first touch, and taking a block needs no system call. A block is used or free, and mapped (the
+ * kernel may have given memory for it) or not.
+ *
+ * Huge pages: what lies beyond the first 128 MiB asks for them. Marking a large heap misses the TLB with
+ * every object: a random graph of 8.4 million took 58 ns of CPU an object with huge pages throughout and
+ * 100 with none. A small heap has nothing to win, and what it frees and takes again in pieces is
+ * cleared 2 MiB at a time.
  */
 #include "bits.h"
 #include "heap.h"
@@ -22,6 +27,8 @@
 
 #define RESERVE_MAX ((size_t)256 << 30)
 #define RESERVE_MIN ((size_t)32 << 20)
+#define HUGE_FROM ((size_t)128 << 20)
+#define HUGE_STEP ((size_t)64 << 20) /* asked for at one time */
 /* Those who shadow every byte of a mapping. */
 #define RESERVE_SHADOWED ((size_t)2 << 30)
 
@@ -37,6 +44,7 @@ static struct {
 	struct lock lock;
 	size_t n;     /* blocks reserved */
 	size_t first_free; /* every block below is used */
+	size_t huge_until; /* bytes from the heap's base, from HUGE_FROM on */
 	bits used[BLOCKS_MAX / 64], mapped[BLOCKS_MAX / 64];
 	bits released[BLOCKS_MAX / 64]; /* was given back, and not used since */
 	_Atomic size_t n_mapped, n_released, n_used;
@@ -68,6 +76,7 @@ static bool reserve_both(size_t bytes, bool scarce)
 	heap.blocks = blocks;
 	heap.reserved = bytes;
 	pages.n = bytes >> BLOCK_SHIFT;
+	pages.huge_until = HUGE_FROM;
 	return true;
 }
 
@@ -109,6 +118,17 @@ static size_t find(uint32_t n)
 	return pages.n;
 }
 
+/* A kernel without them says so, and nothing changes. */
+static void ask_for_huge_pages(size_t top)
+{
+	size_t from = pages.huge_until;
+
+	while (pages.huge_until < top && pages.huge_until < heap.reserved)
+		pages.huge_until += HUGE_STEP;
+	if (pages.huge_until > from)
+		madvise((void *)(heap.base + from), pages.huge_until - from, MADV_HUGEPAGE);
+}
+
 /* [from, end) come into use. */
 static void take(size_t from, size_t end)
 {
@@ -126,8 +146,10 @@ static void take(size_t from, size_t end)
 	pages.n_used += end - from;
 	pages.n_mapped += n_mapped;
 	pages.n_released -= n_released;
-	if (heap.top < end << BLOCK_SHIFT)
-		__atomic_store_n(&heap.top, end << BLOCK_SHIFT, __ATOMIC_RELAXED);
+	if (heap.top >= end << BLOCK_SHIFT)
+		return;
+	__atomic_store_n(&heap.top, end << BLOCK_SHIFT, __ATOMIC_RELAXED);
+	ask_for_huge_pages(heap.top);
 }
 
 struct block *pages_get(uint32_t n)
