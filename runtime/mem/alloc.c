@@ -1,10 +1,10 @@
 /*
- * Allocation: a bump in the P's run of the slot; when the run is used up, the next run of free cells
- * of its block; when the block is, another block.
+ * Allocation: a bump in the P's run of the slot; when the run is used up, the next run of free
+ * cells of its block; when the block is, another block.
  *
- * Nothing here is interrupted by a stop or a preemption but at polls: in the runtime's own text there
- * are none. So a cell is taken from the run for good before gc_account(), which may poll, and nothing of
- * the P is kept across that.
+ * Nothing here is interrupted by a stop or a preemption but at polls: in the runtime's own text
+ * there are none. So a cell is taken from the run for good before gc_account(), which may poll, and
+ * nothing of the P is kept across that.
  */
 #include "bits.h"
 #include "fill.h"
@@ -15,6 +15,14 @@
 #include <sys/mman.h>
 
 enum { ZERO_BYTES = 256 << 10 }; /* of a large object, between two polls */
+
+static struct cache no_cache;
+__thread struct cache *rt_tls_cache __attribute__((tls_model("initial-exec"))) = &no_cache;
+
+void cache_use(struct cache *c)
+{
+	rt_tls_cache = c ? c : &no_cache;
+}
 
 void heap_init(void)
 {
@@ -30,8 +38,8 @@ struct cache *cache_new(void)
 
 	heap_init();
 	/* Most of it is never touched. */
-	p = mmap(NULL, sizeof(struct cache), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-		 -1, 0);
+	p = mmap(NULL, sizeof(struct cache), PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (p == MAP_FAILED)
 		rt_fatal("out of memory for a P's cache of the heap");
 	return p;
@@ -43,10 +51,13 @@ static struct m *allocator(const char *what)
 	struct m *m = this_m();
 
 	if (!m)
-		rt_fatal("%s: called by a thread that the runtime did not make (rt_call runs a function as a coroutine)",
+		rt_fatal("%s: called by a thread that the runtime did not make (rt_call runs a "
+			 "function as a coroutine)",
 			 what);
 	if (!m->p)
-		rt_fatal("%s: called between rt_enter_syscall and rt_exit_syscall (allocate before, or after)", what);
+		rt_fatal("%s: called between rt_enter_syscall and rt_exit_syscall (allocate "
+			 "before, or after)",
+			 what);
 	return m;
 }
 
@@ -71,19 +82,21 @@ static void account(struct m *m, size_t bytes)
 	gc_account(bytes, may_park(m));
 }
 
-/* Runs ------------------------------------------------------------------------------------------------- */
+/* Runs ----------------------------------------------------------------------------------------- */
 
 /* The next free cells of the run's block become the run; 0: it has none. Returns how many. */
 static uint32_t claim(struct run *r)
 {
 	struct block *b = r->block;
-	uint32_t most = r->cell_bytes < RUN_BYTES ? RUN_BYTES / r->cell_bytes : 1, n_cells = b->n_cells;
+	uint32_t most = r->cell_bytes < RUN_BYTES ? RUN_BYTES / r->cell_bytes : 1;
+	uint32_t n_cells = b->n_cells;
 	uint32_t from = (uint32_t)bits_find_clear(b->alloc, r->next_cell, n_cells), end;
 
 	r->next_cell = from;
 	if (from == n_cells)
 		return 0;
-	end = (uint32_t)bits_find_set(b->alloc, from, from + most < n_cells ? from + most : n_cells);
+	end = (uint32_t)bits_find_set(b->alloc, from,
+				      from + most < n_cells ? from + most : n_cells);
 	r->next_cell = end;
 	r->cur = cell_addr(b, from);
 	r->end = cell_addr(b, end);
@@ -173,12 +186,8 @@ static __attribute__((noinline)) void *new_by_run(const char *what, uint16_t num
 /* The next cell of the P's run of a slot; false: there is none ready, or no P. */
 static inline bool ready_cell(size_t number, void **ret)
 {
-	struct m *m = this_m();
-	struct run *r;
+	struct run *r = &this_cache()->runs[number];
 
-	if (__builtin_expect(!m || !m->p, 0))
-		return false;
-	r = &m->p->cache->runs[number];
 	if (__builtin_expect(r->cur == r->end, 0))
 		return false;
 	*ret = bump(r);
@@ -192,7 +201,7 @@ static inline void *new_cell(const char *what, uint16_t number)
 	return ready_cell(number, &cell) ? cell : new_by_run(what, number);
 }
 
-/* Large objects ------------------------------------------------------------------------------------------ */
+/* Large objects -------------------------------------------------------------------------------- */
 
 /* The blocks are nobody's yet, and a coroutine that leaves between them keeps them. */
 static void zero_blocks(const struct block *b, size_t bytes)
@@ -207,7 +216,8 @@ static void zero_blocks(const struct block *b, size_t bytes)
 	}
 }
 
-static void publish_large(struct block *b, uint32_t n, size_t bytes, const struct rt_type *t, enum scan scan)
+static void publish_large(struct block *b, uint32_t n, size_t bytes, const struct rt_type *t,
+			  enum scan scan)
 {
 	b->scan = (uint8_t)scan;
 	b->slot = 0;
@@ -222,7 +232,8 @@ static void publish_large(struct block *b, uint32_t n, size_t bytes, const struc
 	if (atomic_load_explicit(&heap.marking, memory_order_relaxed))
 		bits_set_shared(b->mark, 0, 1);
 	bits_set(b->alloc, 0, 1);
-	/* release: pairs with the acquire in object_find(), which finds the first one by any of them */
+	/* release: pairs with the acquire in object_find(), which finds the first one by any of
+	 * them */
 	atomic_store_explicit(&b->kind, BLOCK_LARGE, memory_order_release);
 	for (uint32_t i = 1; i < n; i++) {
 		b[i].n_back = i;
@@ -238,8 +249,9 @@ static void *new_large(const char *what, size_t bytes, const struct rt_type *t, 
 	void *ret;
 
 	if (bytes > heap.reserved)
-		rt_fatal("%s: out of memory: %zu bytes are more than the heap's %zu MiB of address space", what, bytes,
-			 heap.reserved >> 20);
+		rt_fatal("%s: out of memory: %zu bytes are more than the heap's %zu MiB of address "
+			 "space",
+			 what, bytes, heap.reserved >> 20);
 	bytes = (bytes + CELL_MIN - 1) & ~(size_t)(CELL_MIN - 1);
 	n = (uint32_t)((bytes + BLOCK_BYTES - 1) >> BLOCK_SHIFT);
 	sweep_for_large(n);
@@ -249,14 +261,15 @@ static void *new_large(const char *what, size_t bytes, const struct rt_type *t, 
 	atomic_fetch_add_explicit(&heap.large_allocs, 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&heap.large_alloc_bytes, bytes, memory_order_relaxed);
 	ret = (void *)block_base(b);
-	/* The object's own address is kept across the poll, not the block's, of which it could be made. */
+	/* The object's own address is kept across the poll, not the block's, of which it could be
+	 * made. */
 	__asm__ volatile("" : "+r"(ret));
 	m = allocator(what); /* zeroing polls */
 	account(m, bytes);
 	return ret;
 }
 
-/* The public ones ------------------------------------------------------------------------------------------ */
+/* The public ones ------------------------------------------------------------------------------ */
 
 static __attribute__((noinline)) void *new_first(struct rt_type *t)
 {
@@ -283,7 +296,9 @@ static __attribute__((noinline)) void *new_odd_array(struct rt_type *t, size_t n
 	if (n == 0)
 		rt_fatal("rt_new_array: no objects of type %s (want at least one)", t->name);
 	if (__builtin_mul_overflow(n, (size_t)t->bytes, &bytes))
-		rt_fatal("rt_new_array: %zu objects of type %s are more bytes than there are addresses", n, t->name);
+		rt_fatal("rt_new_array: %zu objects of type %s are more bytes than there are "
+			 "addresses",
+			 n, t->name);
 	if (bytes <= CELL_MAX) /* of nothing at all */
 		return new_cell("rt_new_array", slot_of_array(t, 0));
 	return new_large("rt_new_array", bytes, t, scan_of(t, bytes, &mask));
@@ -340,7 +355,8 @@ static __attribute__((noinline)) void *new_tiny_cell(size_t n)
 	if (r->cur == r->end)
 		claimed = next_run(c, SLOT_BYTES);
 	cell = (uintptr_t)bump(r);
-	/* Before a poll: what begins to mark then marks no cell of which the rest is still to be used. */
+	/* Before a poll: what begins to mark then marks no cell of which the rest is still to be
+	 * used. */
 	c->tiny = cell + n;
 	c->tiny_end = cell + CELL_MIN;
 	if (claimed)
@@ -350,14 +366,9 @@ static __attribute__((noinline)) void *new_tiny_cell(size_t n)
 
 static inline void *new_tiny(size_t n)
 {
-	struct m *m = this_m();
-	struct cache *c;
-	uintptr_t at;
+	struct cache *c = this_cache();
+	uintptr_t at = tiny_align(c->tiny, n);
 
-	if (__builtin_expect(!m || !m->p, 0))
-		return new_tiny_cell(n);
-	c = m->p->cache;
-	at = tiny_align(c->tiny, n);
 	if (at + n > c->tiny_end)
 		return new_tiny_cell(n);
 	c->tiny = at + n;
@@ -380,7 +391,7 @@ void *rt_new_bytes(size_t n)
 	return new_cell("rt_new_bytes", slot_of_bytes(class_of_bytes(n)));
 }
 
-/* For the collector, and for the end ------------------------------------------------------------------------ */
+/* For the collector, and for the end ----------------------------------------------------------- */
 
 void cache_begin_marking(struct cache *c)
 {

@@ -10,15 +10,16 @@
 
 typedef _Atomic uint64_t bits;
 
-/* The first bit at or after from that equals !flip; n if there is none below n. flip is 0, or ~0 to search for
- * a clear one. */
+/* The first bit at or after from that equals !flip; n if there is none below n. flip is 0, or ~0 to
+ * search for a clear one. */
 static inline uint64_t bits_find(const bits *map, uint64_t from, uint64_t n, uint64_t flip)
 {
 	uint64_t i = from / 64, word;
 
 	if (from >= n)
 		return n;
-	word = (atomic_load_explicit(&map[i], memory_order_relaxed) ^ flip) & ~UINT64_C(0) << from % 64;
+	word = atomic_load_explicit(&map[i], memory_order_relaxed) ^ flip;
+	word &= ~UINT64_C(0) << from % 64;
 	while (!word) {
 		if (++i * 64 >= n)
 			return n;
@@ -36,6 +37,15 @@ static inline uint64_t bits_find_set(const bits *map, uint64_t from, uint64_t n)
 static inline uint64_t bits_find_clear(const bits *map, uint64_t from, uint64_t n)
 {
 	return bits_find(map, from, n, ~UINT64_C(0));
+}
+
+/* By hand: the compiler would call libgcc, where a stop may hold a thread. */
+static inline uint32_t bits_count(uint64_t x)
+{
+	x -= x >> 1 & UINT64_C(0x5555555555555555);
+	x = (x & UINT64_C(0x3333333333333333)) + (x >> 2 & UINT64_C(0x3333333333333333));
+	x = (x + (x >> 4)) & UINT64_C(0x0f0f0f0f0f0f0f0f);
+	return (uint32_t)(x * UINT64_C(0x0101010101010101) >> 56);
 }
 
 /* Of word i, those among [from, end). */

@@ -28,6 +28,7 @@ static inline void fill(void *p, uint8_t byte, size_t n)
 #endif
 	for (two *q = p, *end = (two *)((uintptr_t)p + n); q < end; q++) {
 		*q = v;
-		__asm__ volatile("" : : : "memory"); /* else the compiler makes a call of memset of it */
+		/* Else the compiler makes a call of memset of it. */
+		__asm__ volatile("" : : : "memory");
 	}
 }

@@ -109,6 +109,26 @@ struct cache {
 	uintptr_t shaded[SHADED_MAX]; /* of the barrier, on their way to the markers */
 };
 
+/* The calling thread's P's, or an empty one that nothing can be had from: so the fast path need not
+ * ask whether there is a P. Read anew after every switch, as this_m(). */
+extern __thread struct cache *rt_tls_cache __attribute__((tls_model("initial-exec")));
+
+static inline struct cache *this_cache(void)
+{
+#if defined(__x86_64__)
+	struct cache *c;
+
+	__asm__ volatile("movq rt_tls_cache@gottpoff(%%rip), %0\n\tmovq %%fs:(%0), %0"
+			 : "=r"(c)
+			 :
+			 : "memory");
+	return c;
+#else
+	extern struct cache *this_cache_slow(void);
+	return this_cache_slow();
+#endif
+}
+
 struct heap {
 	/* Read by everybody, hardly ever written. */
 	uintptr_t base;
@@ -242,6 +262,8 @@ static inline uint16_t slot_of_ptrs(unsigned class)
 
 void heap_init(void); /* once a process; more calls do nothing */
 struct cache *cache_new(void); /* of a P, never freed */
+/* The calling thread has come to this one, or has none any more (NULL). */
+void cache_use(struct cache *c);
 /* In the pause that turns marking on: cells still in runs are marked, stale blocks in runs swept. */
 void cache_begin_marking(struct cache *c);
 void alloc_reset(void); /* a runtime has ended: every object is gone */

@@ -1,10 +1,15 @@
 /*
- * Blocks of the heap: first fit at the lowest address, so that the heap stays dense and what is given
- * back to the kernel lies at its end.
+ * Blocks of the heap: first fit at the lowest address, so that the heap stays dense and what is
+ * given back to the kernel lies at its end.
  *
- * The whole address space is reserved at once, readable and writable: the kernel gives memory at the
- * first touch, and taking a block needs no system call. A block is used or free, and mapped (the kernel may have given
- * memory for it) or not.
+ * The whole address space is reserved at once, readable and writable: the kernel gives memory at
+ * the first touch, and taking a block needs no system call. A block is used or free, and mapped
+ * (the kernel may have given memory for it) or not.
+ *
+ * Huge pages: what lies beyond the first 128 MiB asks for them. Marking a large heap misses the TLB
+ * with every object: a random graph of 8.4 million took 58 ns of CPU an object with huge pages
+ * throughout and 100 with none. A small heap has nothing to win, and what it frees and takes again
+ * in pieces is cleared 2 MiB at a time.
  */
 #include "bits.h"
 #include "heap.h"
@@ -22,6 +27,8 @@
 
 #define RESERVE_MAX ((size_t)256 << 30)
 #define RESERVE_MIN ((size_t)32 << 20)
+#define HUGE_FROM ((size_t)128 << 20)
+#define HUGE_STEP ((size_t)64 << 20) /* asked for at one time */
 /* Those who shadow every byte of a mapping. */
 #define RESERVE_SHADOWED ((size_t)2 << 30)
 
@@ -35,8 +42,9 @@ struct heap heap;
 
 static struct {
 	struct lock lock;
-	size_t n;     /* blocks reserved */
+	size_t n;          /* blocks reserved */
 	size_t first_free; /* every block below is used */
+	size_t huge_until; /* bytes from the heap's base, from HUGE_FROM on */
 	bits used[BLOCKS_MAX / 64], mapped[BLOCKS_MAX / 64];
 	bits released[BLOCKS_MAX / 64]; /* was given back, and not used since */
 	_Atomic size_t n_mapped, n_released, n_used;
@@ -44,7 +52,8 @@ static struct {
 
 static void *reserve(size_t bytes)
 {
-	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	return p == MAP_FAILED ? NULL : p;
 }
@@ -52,7 +61,8 @@ static void *reserve(size_t bytes)
 /* Both, and as much again is left for stacks and the rest where address space is short. */
 static bool reserve_both(size_t bytes, bool scarce)
 {
-	size_t meta = (bytes >> BLOCK_SHIFT) * sizeof(struct block), spare_bytes = scarce ? bytes : ALIGN;
+	size_t meta = (bytes >> BLOCK_SHIFT) * sizeof(struct block);
+	size_t spare_bytes = scarce ? bytes : ALIGN;
 	void *p = reserve(bytes + ALIGN), *blocks = reserve(meta), *spare = reserve(spare_bytes);
 
 	if (spare)
@@ -68,6 +78,7 @@ static bool reserve_both(size_t bytes, bool scarce)
 	heap.blocks = blocks;
 	heap.reserved = bytes;
 	pages.n = bytes >> BLOCK_SHIFT;
+	pages.huge_until = HUGE_FROM;
 	return true;
 }
 
@@ -87,11 +98,12 @@ void pages_init(void)
 		return;
 	for (; !reserve_both(bytes, bytes < most); bytes /= 2)
 		if (bytes <= RESERVE_MIN)
-			rt_fatal("cannot reserve %zu MiB of address space for the heap: %s (raise RLIMIT_AS, ulimit -v)",
+			rt_fatal("cannot reserve %zu MiB of address space for the heap: %s (raise "
+				 "RLIMIT_AS, ulimit -v)",
 				 bytes >> 20, strerror(errno));
 }
 
-/* Taking and putting back ----------------------------------------------------------------------------- */
+/* Taking and putting back ---------------------------------------------------------------------- */
 
 /* The first of n free blocks beside each other; pages.n: there are none. */
 static size_t find(uint32_t n)
@@ -109,6 +121,17 @@ static size_t find(uint32_t n)
 	return pages.n;
 }
 
+/* A kernel without them says so, and nothing changes. */
+static void ask_for_huge_pages(size_t top)
+{
+	size_t from = pages.huge_until;
+
+	while (pages.huge_until < top && pages.huge_until < heap.reserved)
+		pages.huge_until += HUGE_STEP;
+	if (pages.huge_until > from)
+		madvise((void *)(heap.base + from), pages.huge_until - from, MADV_HUGEPAGE);
+}
+
 /* [from, end) come into use. */
 static void take(size_t from, size_t end)
 {
@@ -117,8 +140,8 @@ static void take(size_t from, size_t end)
 	for (size_t i = from / 64; i <= (end - 1) / 64; i++) {
 		uint64_t among = bits_among(i, from, end);
 
-		n_mapped += (size_t)__builtin_popcountll(among & ~pages.mapped[i]);
-		n_released += (size_t)__builtin_popcountll(among & pages.released[i]);
+		n_mapped += bits_count(among & ~pages.mapped[i]);
+		n_released += bits_count(among & pages.released[i]);
 	}
 	bits_set(pages.used, from, end);
 	bits_set(pages.mapped, from, end);
@@ -126,8 +149,10 @@ static void take(size_t from, size_t end)
 	pages.n_used += end - from;
 	pages.n_mapped += n_mapped;
 	pages.n_released -= n_released;
-	if (heap.top < end << BLOCK_SHIFT)
-		__atomic_store_n(&heap.top, end << BLOCK_SHIFT, __ATOMIC_RELAXED);
+	if (heap.top >= end << BLOCK_SHIFT)
+		return;
+	__atomic_store_n(&heap.top, end << BLOCK_SHIFT, __ATOMIC_RELAXED);
+	ask_for_huge_pages(heap.top);
 }
 
 struct block *pages_get(uint32_t n)
@@ -140,9 +165,10 @@ struct block *pages_get(uint32_t n)
 		take(i, i + n);
 	lock_put(&pages.lock);
 	if (i == pages.n)
-		rt_fatal("out of memory: no %zu KiB beside each other are free in the heap's %zu MiB of address space"
-			 " (%zu MiB in use; raise RLIMIT_AS or keep less alive)",
-			 (size_t)n << (BLOCK_SHIFT - 10), heap.reserved >> 20, pages_mapped() >> 20);
+		rt_fatal("out of memory: no %zu KiB beside each other are free in the heap's %zu "
+			 "MiB of address space (%zu MiB in use; raise RLIMIT_AS or keep less alive)",
+			 (size_t)n << (BLOCK_SHIFT - 10), heap.reserved >> 20,
+			 pages_mapped() >> 20);
 	return &heap.blocks[i];
 }
 
@@ -160,9 +186,9 @@ void pages_put(struct block *b, uint32_t n)
 	lock_put(&pages.lock);
 }
 
-/* Back to the kernel ------------------------------------------------------------------------------------- */
+/* Back to the kernel --------------------------------------------------------------------------- */
 
-/* Takes the highest free blocks with memory below *end, at most SCAVENGE_BLOCKS beside each other. */
+/* Takes the highest free blocks with memory below *end, at most SCAVENGE_BLOCKS at one time. */
 static size_t take_mapped(size_t *end)
 {
 	size_t i = *end, n = 0;
@@ -205,7 +231,8 @@ size_t pages_scavenge(size_t keep)
 		if (!n)
 			break;
 		/* Nobody else has them meanwhile. */
-		gone = madvise((void *)(heap.base + (end << BLOCK_SHIFT)), n << BLOCK_SHIFT, MADV_DONTNEED) == 0;
+		gone = madvise((void *)(heap.base + (end << BLOCK_SHIFT)), n << BLOCK_SHIFT,
+			       MADV_DONTNEED) == 0;
 		lock_get(&pages.lock);
 		if (gone)
 			put_released(end, n);

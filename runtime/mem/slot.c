@@ -1,16 +1,16 @@
 /*
  * Size classes, and slots: which cells a type's objects live in.
  *
- * A single object of a type has cells of exactly its size (a multiple of 16); arrays, pointers and bytes
- * have those of a class. From 1 KiB on the classes are what divides a block with little left over; the
- * powers of two are among them.
+ * A single object of a type has cells of exactly its size (a multiple of 16); arrays, pointers and
+ * bytes have those of a class. From 1 KiB on the classes are what divides a block with little left
+ * over; the powers of two are among them.
  */
 #include "heap.h"
 #include "../sched/sched.h"
 
 static const uint16_t classes[CLASSES] = {
-	16,   32,   48,   64,   80,   96,   112,  128,  144,  160,  176,   192,   224,   256,
-	320,  384,  448,  512,  640,  768,  896,  1024, 1232, 1520, 1808,  2048,  2512,  2976,
+	16,   32,   48,   64,   80,   96,   112,  128,   144,   160,   176,   192,   224,  256,
+	320,  384,  448,  512,  640,  768,  896,  1024,  1232,  1520,  1808,  2048,  2512, 2976,
 	3440, 4096, 5040, 5952, 7280, 8192, 9360, 10912, 13104, 16384, 21840, 32768,
 };
 
@@ -22,17 +22,20 @@ uint32_t class_bytes(unsigned class)
 	return classes[class];
 }
 
-/* Searching ------------------------------------------------------------------------------------------- */
+/* Searching ------------------------------------------------------------------------------------ */
 
 static void check_type(const struct rt_type *t)
 {
 	for (uint32_t i = 0; i < t->n_ptrs; i++)
-		if (t->ptrs[i] % 8 != 0 || t->ptrs[i] + 8 > t->bytes || (i > 0 && t->ptrs[i] <= t->ptrs[i - 1]))
-			rt_fatal("type %s: pointer %u at offset %u: want multiples of 8 within %u bytes, ascending"
+		if (t->ptrs[i] % 8 != 0 || t->ptrs[i] + 8 > t->bytes ||
+		    (i > 0 && t->ptrs[i] <= t->ptrs[i - 1]))
+			rt_fatal("type %s: pointer %u at offset %u: want multiples of 8 within %u "
+				 "bytes, ascending"
 				 " (make the type with RT_TYPE)",
 				 t->name, i, t->ptrs[i], t->bytes);
 	if (t->n_ptrs && t->bytes % 8 != 0)
-		rt_fatal("type %s: %u bytes with pointers: want a multiple of 8", t->name, t->bytes);
+		rt_fatal("type %s: %u bytes with pointers: want a multiple of 8", t->name,
+			 t->bytes);
 }
 
 /* Of cells in which objects of t stand beside each other. */
@@ -58,7 +61,7 @@ enum scan scan_of(const struct rt_type *t, size_t bytes, uint64_t *ret_mask)
 	return t->n_ptrs == t->bytes / 8 ? SCAN_WORDS : SCAN_TYPE;
 }
 
-/* Making ------------------------------------------------------------------------------------------------ */
+/* Making --------------------------------------------------------------------------------------- */
 
 static uint16_t make(struct rt_type *t, uint32_t cell_bytes, bool array)
 {
@@ -66,7 +69,8 @@ static uint16_t make(struct rt_type *t, uint32_t cell_bytes, bool array)
 	struct slot *s = &heap.slots[n];
 
 	if (n == SLOTS_MAX)
-		rt_fatal("type %s: the heap has all of its %d kinds of cells (use fewer types, or arrays of fewer sizes)",
+		rt_fatal("type %s: the heap has all of its %d kinds of cells (use fewer types, or "
+			 "arrays of fewer sizes)",
 			 t->name, SLOTS_MAX - 1);
 	s->type = t;
 	s->array = array;
@@ -124,6 +128,7 @@ void slot_init(void)
 		struct slot *s = &heap.slots[make(NULL, class_bytes(c), true)];
 
 		s->scan = s->cell_bytes <= 64 * 8 ? SCAN_MASK : SCAN_WORDS;
-		s->mask = s->cell_bytes < 64 * 8 ? (UINT64_C(1) << s->cell_bytes / 8) - 1 : ~UINT64_C(0);
+		s->mask = s->cell_bytes < 64 * 8 ? (UINT64_C(1) << s->cell_bytes / 8) - 1
+						 : ~UINT64_C(0);
 	}
 }

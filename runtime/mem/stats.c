@@ -13,7 +13,8 @@ static uint64_t handed_out(uint32_t number)
 		uintptr_t cur = __atomic_load_n(&r->cur, __ATOMIC_RELAXED);
 		uintptr_t end = __atomic_load_n(&r->end, __ATOMIC_RELAXED);
 		uint64_t left = end > cur && end - cur <= BLOCK_BYTES
-			? (end - cur) / heap.slots[number].cell_bytes : 0;
+					? (end - cur) / heap.slots[number].cell_bytes
+					: 0;
 
 		sum += count_read(&c->claimed[number]) - left;
 	}
@@ -81,10 +82,12 @@ void mem_alloc_stats(struct rt_mem_stats *ret)
 	ret->free_bytes = count_read(&heap.large_free_bytes);
 	ret->alloc_bytes = count_read(&heap.large_alloc_bytes);
 	mem_each_slot(add, ret);
-	ret->heap_bytes = ret->alloc_bytes > ret->free_bytes ? ret->alloc_bytes - ret->free_bytes : 0;
+	ret->heap_bytes =
+		ret->alloc_bytes > ret->free_bytes ? ret->alloc_bytes - ret->free_bytes : 0;
 	ret->heap_mapped = pages_mapped();
 	ret->heap_released = pages_released();
-	ret->own_bytes = (__atomic_load_n(&heap.top, __ATOMIC_RELAXED) >> BLOCK_SHIFT) * sizeof(struct block);
+	ret->own_bytes = (__atomic_load_n(&heap.top, __ATOMIC_RELAXED) >> BLOCK_SHIFT) *
+			 sizeof(struct block);
 	for (unsigned i = 0; i < atomic_load(&sched.n_made); i++)
 		ret->own_bytes += count_read(&sched.ps[i]->cache->n_slots) *
 				  (sizeof(struct run) + sizeof(uint64_t));

@@ -1,9 +1,9 @@
 /*
  * Sweeping: alloc = mark, mark = 0, block by block, lazily.
  *
- * A cursor goes over the blocks that were in use when the marking ended. Allocations that need a block
- * move it on, and so does whoever calls sweep_some(). Blocks in a run are left out: their owner sweeps
- * them before it claims from them again.
+ * A cursor goes over the blocks that were in use when the marking ended. Allocations that need a
+ * block move it on, and so does whoever calls sweep_some(). Blocks in a run are left out: their
+ * owner sweeps them before it claims from them again.
  */
 #include "bits.h"
 #include "fill.h"
@@ -11,9 +11,9 @@
 #include "../sched/sched.h"
 
 enum {
-	TAKE_BLOCKS = 64,      /* looked at before a fresh block is taken instead */
-	LARGE_LOOK = 16,       /* times the blocks that a large object needs, and */
-	LARGE_LOOK_MORE = 64,  /* these */
+	TAKE_BLOCKS = 64,     /* looked at before a fresh block is taken instead */
+	LARGE_LOOK = 16,      /* times the blocks that a large object needs, and */
+	LARGE_LOOK_MORE = 64, /* these */
 	FREED_POISON = 0xdb,
 };
 
@@ -39,17 +39,17 @@ void sweep_begin(void)
 	atomic_store(&cursor.next, 0);
 }
 
-/* One block ------------------------------------------------------------------------------------------- */
+/* One block ------------------------------------------------------------------------------------ */
 
 #ifdef RT_CHECKS
 static void poison(const struct block *b, uint32_t word, uint64_t freed, uint64_t stray)
 {
 	if (stray)
-		rt_fatal("heap: a cell of %u bytes at %#lx is marked and was not handed out", b->cell_bytes,
-			 cell_addr(b, word * 64 + (uint32_t)__builtin_ctzll(stray)));
+		rt_fatal("heap: a cell of %u bytes at %#lx is marked and was not handed out",
+			 b->cell_bytes, cell_addr(b, word * 64 + (uint32_t)__builtin_ctzll(stray)));
 	for (; freed; freed &= freed - 1)
-		fill((void *)cell_addr(b, word * 64 + (uint32_t)__builtin_ctzll(freed)), FREED_POISON,
-		     b->cell_bytes);
+		fill((void *)cell_addr(b, word * 64 + (uint32_t)__builtin_ctzll(freed)),
+		     FREED_POISON, b->cell_bytes);
 }
 #endif
 
@@ -67,8 +67,8 @@ static uint32_t sweep_maps(struct block *b)
 #ifdef RT_CHECKS
 		poison(b, i, alloc & ~mark, mark & ~alloc);
 #endif
-		freed += (uint32_t)__builtin_popcountll(alloc & ~mark);
-		used += (uint32_t)__builtin_popcountll(mark);
+		freed += bits_count(alloc & ~mark);
+		used += bits_count(mark);
 		atomic_store_explicit(&b->alloc[i], mark, memory_order_relaxed);
 		atomic_store_explicit(&b->mark[i], 0, memory_order_relaxed);
 	}
@@ -124,7 +124,7 @@ static void put_listed(struct slot *s, struct block *b)
 	lock_put(&s->lock);
 }
 
-/* The blocks ---------------------------------------------------------------------------------------------- */
+/* The blocks ----------------------------------------------------------------------------------- */
 
 static bool is_stale(const struct block *b)
 {
@@ -134,11 +134,12 @@ static bool is_stale(const struct block *b)
 	       atomic_load_explicit(&b->sweep_gen, memory_order_relaxed) != heap.sweep_gen;
 }
 
-/* The next block to be swept, by the caller and nobody else: the cursor passes it once. NULL: none is
- * left, or the budget is used up. */
+/* The next block to be swept, by the caller and nobody else: the cursor passes it once. NULL: none
+ * is left, or the budget is used up. */
 static struct block *next_stale(uint32_t *budget)
 {
-	while (*budget > 0 && atomic_load_explicit(&cursor.next, memory_order_relaxed) < cursor.end) {
+	while (*budget > 0 &&
+	       atomic_load_explicit(&cursor.next, memory_order_relaxed) < cursor.end) {
 		size_t i = atomic_fetch_add_explicit(&cursor.next, 1, memory_order_relaxed);
 		struct block *b = &heap.blocks[i];
 		uint8_t kind;
@@ -241,7 +242,8 @@ struct block *sweep_take(struct slot *s)
 
 bool sweep_cached(struct block *b)
 {
-	if (__builtin_expect(atomic_load_explicit(&b->sweep_gen, memory_order_relaxed) == heap.sweep_gen, 1))
+	if (__builtin_expect(
+		    atomic_load_explicit(&b->sweep_gen, memory_order_relaxed) == heap.sweep_gen, 1))
 		return false;
 	if (atomic_load_explicit(&b->special, memory_order_relaxed) && special_sweep)
 		special_sweep(b);

@@ -76,6 +76,7 @@ struct p *p_idle_get(void)
 void p_acquire(struct m *m, struct p *p)
 {
 	m->p = p;
+	cache_use(p->cache);
 	/* release: pairs with preempt_ask(), which signals the thread */
 	atomic_store_explicit(&p->m, m, memory_order_release);
 }
@@ -85,6 +86,7 @@ struct p *p_release(struct m *m)
 	struct p *p = m->p;
 
 	m->p = NULL;
+	cache_use(NULL);
 	atomic_store_explicit(&p->m, NULL, memory_order_relaxed);
 	return p;
 }

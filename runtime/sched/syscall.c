@@ -3,6 +3,7 @@
  * syscall: sysmon takes it for somebody else when the call lasts, and the coroutine takes it back
  * when it does not. Who changes the state of such a P has it.
  */
+#include "../mem/heap.h"
 #include "../mem/roots.h"
 #include "../obs/obs.h"
 #include "switch.h"
@@ -35,6 +36,7 @@ void syscall_enter(const uintptr_t *frame, const uintptr_t *regs)
 	count_up(&p->syscall_tick);
 	m->syscall_p = p;
 	m->p = NULL;
+	cache_use(NULL);
 	atomic_store_explicit(&p->m, NULL, memory_order_relaxed);
 	p_set(p, P_RUNNING, P_SYSCALL);
 	/* Pairs with the stopper, which sets stopping before it looks at the states of Ps. */

@@ -42,7 +42,7 @@ static bool is_zero(const void *p, size_t n)
 	return true;
 }
 
-/* Classes ------------------------------------------------------------------------------------------- */
+/* Classes -------------------------------------------------------------------------------------- */
 
 static void test_classes(void)
 {
@@ -70,7 +70,8 @@ static void test_division(void)
 	unsigned bad = 0;
 
 	for (uint32_t cell = CELL_MIN; cell <= CELL_MAX; cell += 16) {
-		struct block b = {.cell_bytes = cell, .magic = (uint32_t)((UINT64_C(1) << 32) / cell + 1)};
+		struct block b = {.cell_bytes = cell,
+				  .magic = (uint32_t)((UINT64_C(1) << 32) / cell + 1)};
 
 		for (uint32_t off = 0, i = 0, in = 0; off < BLOCK_BYTES; off++) {
 			bad += block_cell(&b, off) != i;
@@ -126,8 +127,8 @@ static void test_find(void)
 	}
 	CHECK(!unaligned && !dirty, "cells of each class are aligned and zero");
 	CHECK(!bad, "every address inside a cell finds it, the one behind does not");
-	bad = object_find(heap.base - 1, &o) + object_find(heap.base + heap.top, &o) + object_find(0, &o) +
-	      object_find((uintptr_t)&o, &o);
+	bad = object_find(heap.base - 1, &o) + object_find(heap.base + heap.top, &o) +
+	      object_find(0, &o) + object_find((uintptr_t)&o, &o);
 	CHECK(!bad, "addresses outside the heap find nothing");
 	/* 33 cells of 1984 leave 64 bytes */
 	bad = 0;
@@ -140,7 +141,7 @@ static void test_find(void)
 	CHECK(!bad, "what is left over at the end of a block is no cell");
 }
 
-/* Types ------------------------------------------------------------------------------------------------- */
+/* Types ---------------------------------------------------------------------------------------- */
 
 static const struct block *block_at(const void *p)
 {
@@ -158,30 +159,35 @@ static void test_types(void)
 	CHECK(b->cell_bytes == 16 && b->scan == SCAN_MASK && b->mask == 3 && b->type == &pair_type,
 	      "two pointers: cells of 16 bytes, both words are searched");
 	b = block_at(rt_new(&odd_type));
-	CHECK(b->cell_bytes == 48 && b->scan == SCAN_MASK && b->mask == 0xa, "40 bytes: cells of 48, two words of them");
+	CHECK(b->cell_bytes == 48 && b->scan == SCAN_MASK && b->mask == 0xa,
+	      "40 bytes: cells of 48, two words of them");
 	b = block_at(rt_new_array(&odd_type, 3));
-	CHECK(b->cell_bytes == 128 && b->scan == SCAN_MASK && b->mask == 0x294a && b->type == &odd_type,
+	CHECK(b->cell_bytes == 128 && b->scan == SCAN_MASK && b->mask == 0x294a &&
+		      b->type == &odd_type,
 	      "an array of three: the class's cells, the words of all three");
 	b = block_at(rt_new(&big_type));
 	CHECK(b->cell_bytes == 800 && b->scan == SCAN_TYPE, "800 bytes: searched by the type");
 	b = block_at(rt_new_array(&pair_type, 100));
 	CHECK(b->cell_bytes == 1808 && b->scan == SCAN_WORDS, "nothing but pointers: each word");
 	b = block_at(rt_new(&plain_type));
-	CHECK(b->cell_bytes == 32 && b->scan == SCAN_NONE && b->type == &plain_type, "no pointers: not searched");
+	CHECK(b->cell_bytes == 32 && b->scan == SCAN_NONE && b->type == &plain_type,
+	      "no pointers: not searched");
 	b = block_at(rt_new_ptrs(5));
-	CHECK(b->cell_bytes == 48 && b->scan == SCAN_MASK && b->mask == 0x3f, "pointers: each word of the cell");
+	CHECK(b->cell_bytes == 48 && b->scan == SCAN_MASK && b->mask == 0x3f,
+	      "pointers: each word of the cell");
 	b = block_at(rt_new_ptrs(1000));
 	CHECK(b->cell_bytes == 8192 && b->scan == SCAN_WORDS, "many pointers");
 	b = block_at(rt_new_bytes(100));
 	CHECK(b->cell_bytes == 112 && b->scan == SCAN_NONE && !b->type, "bytes");
 	b = block_at(rt_new(&huge_type));
-	CHECK(b->kind == BLOCK_LARGE && b->scan == SCAN_TYPE && b->type == &huge_type && b->bytes == 100016 &&
-		      b->n_blocks == 2,
+	CHECK(b->kind == BLOCK_LARGE && b->scan == SCAN_TYPE && b->type == &huge_type &&
+		      b->bytes == 100016 && b->n_blocks == 2,
 	      "a large struct: blocks of its own");
-	CHECK(block_at(rt_new(&pair_type)) == block_at(rt_new(&pair_type)), "two of a type lie in one block");
+	CHECK(block_at(rt_new(&pair_type)) == block_at(rt_new(&pair_type)),
+	      "two of a type lie in one block");
 }
 
-/* Tiny ------------------------------------------------------------------------------------------------------ */
+/* Tiny ----------------------------------------------------------------------------------------- */
 
 static void test_tiny(void)
 {
@@ -194,8 +200,8 @@ static void test_tiny(void)
 		size_t n = sizes[i * 7 % sizeof sizes];
 		char *p = rt_new_bytes(n);
 
-		bad += (uintptr_t)p % (n & -n) != 0 || !is_zero(p, n) || !object_find((uintptr_t)p, &o) ||
-		       o.addr + 16 < (uintptr_t)p + n;
+		bad += (uintptr_t)p % (n & -n) != 0 || !is_zero(p, n) ||
+		       !object_find((uintptr_t)p, &o) || o.addr + 16 < (uintptr_t)p + n;
 		memset(p, 0xff, n);
 		shared += before && o.addr == ((uintptr_t)before & ~(uintptr_t)15);
 		before = p;
@@ -208,7 +214,7 @@ static void test_tiny(void)
 	      "a cell that was begun before a marking is not gone on with");
 }
 
-/* Sweeping --------------------------------------------------------------------------------------------- */
+/* Sweeping ------------------------------------------------------------------------------------- */
 
 enum { MANY_OBJECTS = 20000 };
 
@@ -243,8 +249,8 @@ static void test_sweep(void)
 	collect(p, MANY_OBJECTS);
 	sweep_all();
 	rt_stop_world("test", flush, NULL);
-	CHECK(stats().objects == (MANY_OBJECTS + 2) / 3, "a third was marked: a third is in use (%lu)",
-	      (unsigned long)stats().objects);
+	CHECK(stats().objects == (MANY_OBJECTS + 2) / 3,
+	      "a third was marked: a third is in use (%lu)", (unsigned long)stats().objects);
 	for (unsigned i = 0; i < MANY_OBJECTS; i += 3)
 		for (unsigned k = 0; k < 200; k++)
 			bad += ((unsigned char *)p[i])[k] != (i & 0xff);
@@ -281,7 +287,8 @@ static void test_begun_block(void)
 	collect(NULL, 0);
 	for (n = 0; block_at(rt_new(&begun_type)) == b; n++)
 		;
-	CHECK(n + 128 >= b->n_cells, "a block that was begun is used up, from its beginning (%u of %u)", n, b->n_cells);
+	CHECK(n + 128 >= b->n_cells,
+	      "a block that was begun is used up, from its beginning (%u of %u)", n, b->n_cells);
 }
 
 static void test_blocks(void)
@@ -307,7 +314,8 @@ static void test_blocks(void)
 		p[i] = rt_new_bytes((1 << 20) - 5);
 		bad += !is_zero(p[i], (1 << 20) - 5);
 	}
-	CHECK(!bad && pages_mapped() == mapped, "blocks of large objects come back, and are zero again");
+	CHECK(!bad && pages_mapped() == mapped,
+	      "blocks of large objects come back, and are zero again");
 	for (unsigned i = 0; i < 40; i += 2)
 		bad += ((unsigned char *)p[i])[1 << 19] != 0xee;
 	CHECK(!bad, "the others are as they were");
@@ -315,10 +323,43 @@ static void test_blocks(void)
 	sweep_all();
 	mapped = pages_mapped();
 	given = pages_scavenge(1 << 20);
-	CHECK(pages_mapped() <= mapped - given + BLOCK_BYTES && given >= 35 << 20 && pages_released() >= given,
+	CHECK(pages_mapped() <= mapped - given + BLOCK_BYTES && given >= 35 << 20 &&
+		      pages_released() >= given,
 	      "free blocks go back to the kernel: %zu MiB of %zu", given >> 20, mapped >> 20);
 	p[0] = rt_new_bytes(10 << 20);
-	CHECK(is_zero(p[0], 10 << 20) && pages_released() <= given - (8 << 20), "and come again, zero");
+	CHECK(is_zero(p[0], 10 << 20) && pages_released() <= given - (8 << 20),
+	      "and come again, zero");
+}
+
+/* Whether the kernel was asked for huge pages at this address. */
+static bool asks_for_huge(uintptr_t addr)
+{
+	FILE *f = fopen("/proc/self/smaps", "re");
+	unsigned long lo = 0, hi = 0, from, to;
+	bool asks = false;
+	char line[512];
+
+	while (f && fgets(line, sizeof line, f)) {
+		if (sscanf(line, "%lx-%lx ", &from, &to) == 2) {
+			lo = from;
+			hi = to;
+		} else if (!strncmp(line, "VmFlags:", 8) && addr >= lo && addr < hi) {
+			asks = strstr(line, " hg") != NULL;
+		}
+	}
+	if (f)
+		fclose(f);
+	return asks;
+}
+
+static void test_huge_pages(void)
+{
+	rt_new_bytes(200 << 20);
+	if (access("/sys/kernel/mm/transparent_hugepage", F_OK) == 0)
+		CHECK(!asks_for_huge(heap.base) && asks_for_huge(heap.base + heap.top - 1),
+		      "huge pages are asked for where the heap is large");
+	else
+		CHECK(true, "huge pages # SKIP this kernel has none");
 }
 
 /* A marking goes on while objects are made. */
@@ -346,10 +387,12 @@ static void test_black(void)
 	rt_stop_world("test", flush, NULL);
 	for (unsigned i = 0; i < 3000; i++)
 		bad += !map_has(block_at(made[i])->alloc,
-				block_at(made[i])->kind == BLOCK_LARGE ? 0 : block_cell(block_at(made[i]), (uintptr_t)made[i])) ||
+				block_at(made[i])->kind == BLOCK_LARGE
+					? 0
+					: block_cell(block_at(made[i]), (uintptr_t)made[i])) ||
 		       ((char *)made[i])[63] != 0x77;
-	CHECK(!bad && stats().objects >= 3001 && stats().objects < 3001 + 64, "and lives through the sweep (%lu)",
-	      (unsigned long)stats().objects);
+	CHECK(!bad && stats().objects >= 3001 && stats().objects < 3001 + 64,
+	      "and lives through the sweep (%lu)", (unsigned long)stats().objects);
 }
 
 static void *run(void *arg)
@@ -365,6 +408,7 @@ static void *run(void *arg)
 	test_begun_block();
 	test_blocks();
 	test_black();
+	test_huge_pages();
 	return NULL;
 }
 

@@ -1,6 +1,6 @@
 /*
- * What the allocator refuses ends the process with a message that says what to do; and it does with the
- * address space that it gets. Each case runs in a child.
+ * What the allocator refuses ends the process with a message that says what to do; and it does with
+ * the address space that it gets. Each case runs in a child.
  */
 #include "help.h"
 #include "tap.h"
@@ -25,7 +25,8 @@ RT_TYPE(huge_type, struct huge, next);
 static const uint32_t odd_ptrs[] = {4}, late_ptrs[] = {8, 16}, turned_ptrs[] = {8, 0};
 static struct rt_type odd_type = {.name = "odd", .bytes = 16, .n_ptrs = 1, .ptrs = odd_ptrs};
 static struct rt_type late_type = {.name = "late", .bytes = 16, .n_ptrs = 2, .ptrs = late_ptrs};
-static struct rt_type turned_type = {.name = "turned", .bytes = 16, .n_ptrs = 2, .ptrs = turned_ptrs};
+static struct rt_type turned_type = {
+	.name = "turned", .bytes = 16, .n_ptrs = 2, .ptrs = turned_ptrs};
 
 static void no_bytes(void)
 {
@@ -86,10 +87,19 @@ static void keep_all_small(void)
 		rt_new_bytes(32 << 10);
 }
 
+/* There is a run to take it from. */
 static void in_system_call(void)
 {
+	rt_new(&node_type);
 	rt_enter_syscall();
 	rt_new(&node_type);
+}
+
+static void in_system_call_tiny(void)
+{
+	rt_new_bytes(3);
+	rt_enter_syscall();
+	rt_new_bytes(3);
 }
 
 static void *make_one(void *arg)
@@ -142,12 +152,17 @@ static const struct misuse {
 	{"pointer_at_4", pointer_at_4, "type odd: pointer 0 at offset 4", 0},
 	{"pointer_behind", pointer_behind, "type late: pointer 1 at offset 16", 0},
 	{"pointers_not_ascending", pointers_not_ascending, "type turned: pointer 1 at offset 0", 0},
-	{"in_system_call", in_system_call, "rt_new: called between rt_enter_syscall and rt_exit_syscall", 0},
-	{"on_foreign_thread", on_foreign_thread, "rt_new_bytes: called by a thread that the runtime did not make", 0},
+	{"in_system_call", in_system_call,
+	 "rt_new: called between rt_enter_syscall and rt_exit_syscall", 0},
+	{"in_system_call_tiny", in_system_call_tiny,
+	 "rt_new_bytes: called between rt_enter_syscall and rt_exit_syscall", 0},
+	{"on_foreign_thread", on_foreign_thread,
+	 "rt_new_bytes: called by a thread that the runtime did not make", 0},
 	{"on_foreign_thread_tiny", on_foreign_thread_tiny,
 	 "rt_new_bytes: called by a thread that the runtime did not make", 0},
 	{"keep_all", keep_all, "out of memory: no 1088 KiB beside each other are free", 2048},
-	{"keep_all_small", keep_all_small, "out of memory: no 64 KiB beside each other are free", 1024},
+	{"keep_all_small", keep_all_small, "out of memory: no 64 KiB beside each other are free",
+	 1024},
 	{"no_address_space", makes_some, "address space for the heap", 60},
 	{"little_address_space", makes_some, "made some", 1200},
 };
@@ -164,7 +179,8 @@ static void be_child(const struct misuse *m, int out)
 {
 	setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
 	if (m->address_space)
-		setrlimit(RLIMIT_AS, &(struct rlimit){m->address_space << 20, m->address_space << 20});
+		setrlimit(RLIMIT_AS,
+			  &(struct rlimit){m->address_space << 20, m->address_space << 20});
 	dup2(out, STDERR_FILENO);
 	rt_run(&(struct rt_options){.procs = 1}, call, (void *)m, NULL);
 	_exit(0);
@@ -207,8 +223,8 @@ int main(void)
 			continue; /* the sanitizer's own shadow does not fit */
 #endif
 		run_child(m, text, sizeof text, &status);
-		CHECK(dies ? WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT : status == 0, "%s: %s", m->name,
-		      dies ? "ends the process" : "does not end the process");
+		CHECK(dies ? WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT : status == 0,
+		      "%s: %s", m->name, dies ? "ends the process" : "does not end the process");
 		CHECK(strstr(text, m->text), "%s: it says \"%s\"", m->name, m->text);
 		if (!strstr(text, m->text))
 			fprintf(stderr, "%s\n", text);

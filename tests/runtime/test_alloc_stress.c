@@ -1,8 +1,8 @@
 /*
- * The allocator against a shadow: coroutines on two Ps make objects of every kind, fill them and forget
- * them, while the world is stopped at random moments for a collection that marks what the shadow
- * holds. Each object says whose it is from its first byte to its last, so that memory which was handed out twice,
- * or came free too early, or was not zeroed, shows.
+ * The allocator against a shadow: coroutines on two Ps make objects of every kind, fill them and
+ * forget them, while the world is stopped at random moments for a collection that marks what the
+ * shadow holds. Each object says whose it is from its first byte to its last, so that memory which
+ * was handed out twice, or came free too early, or was not zeroed, shows.
  */
 #include "collect.h"
 #include "help.h"
@@ -87,8 +87,8 @@ static void check(const struct kept *k)
 	for (size_t i = 0; i < k->bytes; i++)
 		if (k->p[i] != k->fill) {
 			if (!atomic_fetch_add(&damaged, 1))
-				printf("# %p of %zu bytes, at %zu: %#x, want %#x\n", (void *)k->p, k->bytes, i, k->p[i],
-				       k->fill);
+				printf("# %p of %zu bytes, at %zu: %#x, want %#x\n", (void *)k->p,
+				       k->bytes, i, k->p[i], k->fill);
 			return;
 		}
 }
@@ -246,7 +246,8 @@ static void test_lists(void)
 		for (unsigned who = 0; who < 2; who++)
 			for (unsigned i = 0; i < LISTED / 2; i++) {
 				twice += *taken[who][i] != ((uint64_t)who << 32 | i);
-				p[(who * LISTED / 2 + i) * CELLS_OF_1K + CELLS_OF_1K / 2] = taken[who][i];
+				p[(who * LISTED / 2 + i) * CELLS_OF_1K + CELLS_OF_1K / 2] =
+					taken[who][i];
 			}
 	}
 	CHECK(!twice, "no cell of a list is handed out to two");
@@ -283,8 +284,8 @@ static void *run(void *arg)
 	sweep_all();
 	rt_stop_world("test", flush, NULL);
 	mem_each_slot(count_slot, &in_use);
-	CHECK(in_use == count_kept(), "the counts agree: %lu of %lu cells in use", (unsigned long)in_use,
-	      (unsigned long)count_kept());
+	CHECK(in_use == count_kept(), "the counts agree: %lu of %lu cells in use",
+	      (unsigned long)in_use, (unsigned long)count_kept());
 	test_lists();
 	return NULL;
 }
@@ -292,6 +293,7 @@ static void *run(void *arg)
 int main(void)
 {
 	rt_run(&(struct rt_options){.procs = 2}, run, NULL, NULL);
-	rt_run(&(struct rt_options){.procs = 3, .preempt = RT_PREEMPT_COOPERATIVE}, run, NULL, NULL);
+	rt_run(&(struct rt_options){.procs = 3, .preempt = RT_PREEMPT_COOPERATIVE}, run, NULL,
+	       NULL);
 	return tap_done();
 }
