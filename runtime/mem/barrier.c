@@ -15,12 +15,12 @@
 
 #include <string.h>
 
-static void keep(uintptr_t p)
+static __attribute__((noinline)) void keep(uintptr_t p)
 {
 	struct m *m = this_m();
 	struct marker k;
 
-	if (m && m->p && m->p->cache) {
+	if (m && m->p) {
 		struct cache *c = m->p->cache;
 
 		if (c->n_shaded == SHADED_MAX)
@@ -33,12 +33,17 @@ static void keep(uintptr_t p)
 	marker_end(&k);
 }
 
-void barrier_shade(void *old)
+static inline void shade(void *p)
 {
 	struct object o;
 
-	if (old && object_find((uintptr_t)old, &o) && !map_has(o.block->mark, o.cell))
+	if (p && object_find((uintptr_t)p, &o) && !map_has(o.block->mark, o.cell))
 		keep(o.addr);
+}
+
+void barrier_shade(void *old)
+{
+	shade(old);
 }
 
 static void shade_word(uintptr_t word)
@@ -64,19 +69,33 @@ void barrier_shade_words(const void *p, size_t bytes)
 static inline void shade_for_store(void *old, void *value)
 {
 	if (RT_BARRIER != BARRIER_DIJKSTRA)
-		barrier_shade(old);
+		shade(old);
 	if (RT_BARRIER != BARRIER_SATB)
-		barrier_shade(value);
+		shade(value);
 }
 
-void rt_store(void **field, void *value)
+static __attribute__((noinline)) void store_watched(void **field, void *value, uintptr_t pc)
 {
 	if (gc_is_marking())
 		shade_for_store(*field, value);
 	/* relaxed: a marker sees the old word or the new one; both are kept */
 	__atomic_store_n(field, value, __ATOMIC_RELAXED);
 	if (__builtin_expect(atomic_load_explicit(&rt_scoped_debug, memory_order_relaxed), 0))
-		scoped_stored(field, value, (uintptr_t)__builtin_return_address(0));
+		scoped_stored(field, value, pc);
+}
+
+void rt_store(void **field, void *value)
+{
+	/* relaxed: it changes in pauses */
+	if (__builtin_expect(atomic_load_explicit(&heap.watched, memory_order_relaxed), 0))
+		store_watched(field, value, (uintptr_t)__builtin_return_address(0));
+	else
+		__atomic_store_n(field, value, __ATOMIC_RELAXED);
+}
+
+void barrier_watch(void)
+{
+	atomic_store(&heap.watched, atomic_load(&heap.marking) || atomic_load(&rt_scoped_debug));
 }
 
 static void shade_object(const struct rt_type *t, char *dst, const char *src)

@@ -13,5 +13,6 @@
 
 /* While marking is on: what the pointer names is kept, and what any of the words names that are about to
  * be overwritten or forgotten. */
+void barrier_watch(void); /* marking or a debug mode has changed */
 void barrier_shade(void *old);
 void barrier_shade_words(const void *p, size_t bytes);

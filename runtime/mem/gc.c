@@ -287,6 +287,7 @@ static void begin(void *arg)
 		sched.ps[i]->cache->assist_credit = 0;
 	}
 	atomic_store(&heap.marking, true);
+	barrier_watch();
 	marker_begin(&k);
 	roots_begin(&k);
 	marker_end(&k);
@@ -324,6 +325,7 @@ static void try_end(void *arg)
 	gc.now.stack_bytes = roots_stack_bytes();
 	atomic_store(&heap.in_use, gc.now.heap_live);
 	atomic_store(&heap.marking, false);
+	barrier_watch();
 	heap.sweep_gen += 2;
 	sweep_begin();
 	/* Who allocates next finds the new trigger, and nobody asked. */
@@ -526,6 +528,7 @@ void gc_reset(void)
 {
 	__builtin_memset(&gc, 0, sizeof gc);
 	atomic_store(&heap.marking, false);
+	barrier_watch();
 	pace_init();
 }
 

@@ -138,6 +138,7 @@ struct heap {
 	uint32_t sweep_gen; /* changed by 2, in the pause that ends a marking */
 	uint32_t cycle;     /* number of the marking; changed in the pause that begins it */
 	_Atomic bool marking; /* changed in pauses only, where nobody is in the runtime's text */
+	_Atomic bool watched; /* stores are more than stores: marking is on, or a debug mode */
 
 	_Alignas(64) _Atomic uint64_t in_use; /* bytes of cells: marked by the last cycle, claimed since */
 	_Atomic uint64_t trigger; /* in_use at which a cycle begins */
@@ -200,7 +201,7 @@ static inline bool object_find(uintptr_t addr, struct object *ret)
 	if (__builtin_expect(kind == BLOCK_CELLS, 1)) {
 		ret->block = b;
 		ret->cell = block_cell(b, addr);
-		ret->addr = cell_addr(b, ret->cell);
+		ret->addr = (addr & -(uintptr_t)BLOCK_BYTES) + (uintptr_t)ret->cell * b->cell_bytes;
 		return ret->cell < b->n_cells;
 	}
 	if (kind == BLOCK_FREE)

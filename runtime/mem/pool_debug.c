@@ -11,6 +11,7 @@
  *
  * Records that a cycle forgets are looked at by the next call: in the pause nothing can be told.
  */
+#include "barrier.h"
 #include "pool.h"
 
 #include "../obs/symbol.h"
@@ -57,6 +58,7 @@ void pool_debug_set(long pool, long arena, long scoped)
 	atomic_store(&pool_debug, pool < 0 ? by_build : pool > 0);
 	atomic_store(&arena_debug, arena < 0 ? by_build : arena > 0);
 	atomic_store(&rt_scoped_debug, scoped < 0 ? by_build : scoped > 0);
+	barrier_watch();
 }
 
 /* Telling ------------------------------------------------------------------------------------------- */
