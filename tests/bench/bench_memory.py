@@ -23,7 +23,7 @@ ADAPTIVE = "adaptive"  # ours only
 SETTINGS = {  # name: (percent, limit, published pause)
     "default": ("100", None, 86),
     "50": ("50", None, 41),
-    "50_limit": ("50", "720MiB", 29),
+    "50_limit": ("50", "760MiB", 29),
     ADAPTIVE: ("100", None, None),
 }
 

@@ -10,41 +10,41 @@
 
 static void *volatile sink;
 
-#define ALLOC_ROWS(bytes)                                                                          \
-	struct free_##bytes {                                                                      \
-		uint64_t words[(bytes) / 8];                                                       \
-	};                                                                                         \
-	RT_TYPE_FREE(free_##bytes##_type, struct free_##bytes);                                    \
-	struct ptr_##bytes {                                                                       \
-		void *const to;                                                                    \
-		uint64_t words[(bytes) / 8 - 1];                                                   \
-	};                                                                                         \
-	RT_TYPE(ptr_##bytes##_type, struct ptr_##bytes, to);                                       \
-                                                                                                   \
-	static void alloc_##bytes(int n)                                                           \
-	{                                                                                          \
-		int64_t since = rt_now();                                                          \
-                                                                                                   \
-		for (int i = 0; i < n; i++) {                                                      \
-			struct free_##bytes *p = rt_new(&free_##bytes##_type);                     \
-                                                                                                   \
-			p->words[0] = (uint64_t)i;                                                 \
-			sink = p;                                                                  \
-		}                                                                                  \
-		tell("value", (double)(rt_now() - since) / n);                                     \
-	}                                                                                          \
-                                                                                                   \
-	static void alloc_##bytes##_ptr(int n)                                                     \
-	{                                                                                          \
-		int64_t since = rt_now();                                                          \
-                                                                                                   \
-		for (int i = 0; i < n; i++) {                                                      \
-			struct ptr_##bytes *p = rt_new(&ptr_##bytes##_type);                       \
-                                                                                                   \
-			p->words[0] = (uint64_t)i;                                                 \
-			sink = p;                                                                  \
-		}                                                                                  \
-		tell("value", (double)(rt_now() - since) / n);                                     \
+#define ALLOC_ROWS(bytes) \
+	struct free_##bytes { \
+		uint64_t words[(bytes) / 8]; \
+	}; \
+	RT_TYPE_FREE(free_##bytes##_type, struct free_##bytes); \
+	struct ptr_##bytes { \
+		void *const to; \
+		uint64_t words[(bytes) / 8 - 1]; \
+	}; \
+	RT_TYPE(ptr_##bytes##_type, struct ptr_##bytes, to); \
+\
+	static void alloc_##bytes(int n) \
+	{ \
+		int64_t since = rt_now(); \
+\
+		for (int i = 0; i < n; i++) { \
+			struct free_##bytes *p = rt_new(&free_##bytes##_type); \
+\
+			p->words[0] = (uint64_t)i; \
+			sink = p; \
+		} \
+		tell("value", (double)(rt_now() - since) / n); \
+	} \
+\
+	static void alloc_##bytes##_ptr(int n) \
+	{ \
+		int64_t since = rt_now(); \
+\
+		for (int i = 0; i < n; i++) { \
+			struct ptr_##bytes *p = rt_new(&ptr_##bytes##_type); \
+\
+			p->words[0] = (uint64_t)i; \
+			sink = p; \
+		} \
+		tell("value", (double)(rt_now() - since) / n); \
 	}
 
 ALLOC_ROWS(16)
