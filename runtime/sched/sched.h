@@ -11,6 +11,7 @@
 #pragma once
 
 #include "../rt.h"
+#include "latency.h"
 #include "lock.h"
 #include "state.h"
 #include "timer.h"
@@ -63,8 +64,15 @@ struct rt_co {
 		void (*plain)(void *arg);
 		void *(*joined)(void *arg);
 	} fn;
-	void *arg, *result;
-	uint64_t id, parent_id;
+	void *arg;
+	uint64_t id;
+	/* How many times its next way from runnable to running counts, 0: it is not measured; and since
+	 * when it is runnable. Whoever owns the coroutine. */
+	uint32_t sampled;
+	enum wait_reason reason;
+	int64_t runnable_ns;
+	void *result;
+	uint64_t parent_id;
 	uintptr_t created_at; /* the return address of the call that made it */
 	const char *name;     /* NULL: the symbol of fn */
 	uintptr_t stack_lo;   /* the lowest address it may touch; the guard lies below */
@@ -77,7 +85,6 @@ struct rt_co {
 	/* One wait has one ticket; who changes it from the value that the waiter showed may wake it. */
 	_Atomic uint64_t ticket;
 	int woken_with; /* set by who wakes it, read after the park: 0 or a negative errno */
-	enum wait_reason reason;
 	int64_t waits_since; /* ns; 0 while block profiling is off */
 	struct timer timer;  /* of a sleep or of the deadline of a wait */
 
@@ -105,9 +112,9 @@ struct p {
 	/* One a switch, one a system call; only the owner adds, sysmon reads. */
 	_Atomic uint32_t tick, syscall_tick;
 	_Atomic uint32_t preempt; /* its coroutine is to leave; cleared when the scheduler looks */
-	/* The owner's own: switches until the scheduler looks at timers and the global queue, and its
-	 * tick when it last took from that first. */
-	int32_t look_in;
+	/* The owner's own: switches until the scheduler looks at timers and the global queue, what that
+	 * was set to, and its tick when it last took from that first. */
+	int32_t look_in, look_set;
 	uint32_t global_at;
 	/* Of what the netpoller gave last: when it was queued, the tick then, and what a turn has lasted
 	 * of late. */
@@ -124,6 +131,7 @@ struct p {
 	struct rt_co *_Atomic ring[RUNQ_SIZE];
 
 	struct timers timers;
+	struct latency latency;
 
 	/* Dead coroutines with their stacks, of the usual size; only the owner touches them. */
 	struct rt_co *free;
