@@ -3,6 +3,7 @@
  *
  * It shares no code with brunt: the victim must not fail because the injector does.
  */
+#include "../../tests/preempt/preempt.h"
 #include "load.h"
 #include "roles.h"
 
@@ -14,6 +15,7 @@
 static const char usage[] =
 	"usage: liveroom serve --listen HOST:PORT [options]\n"
 	"       liveroom load --target URL --viewers N [options]\n"
+	"       liveroom preempt matrix|exhaustive|random [options]\n"
 	"\n"
 	"serve: answers /join, /segment, /chat, /leave, /healthz, /readyz and /metrics\n"
 	"  --listen HOST:PORT     where to listen; port 0: any\n"
@@ -38,7 +40,9 @@ static const char usage[] =
 	"  --duration SECONDS     default: until SIGTERM\n"
 	"  --timeout SECONDS      of one request (default 3)\n"
 	"  --metrics-listen HOST:PORT   the viewers' own /metrics\n"
-	"  --json                 the summary as JSON\n";
+	"  --json                 the summary as JSON\n"
+	"\n"
+	"preempt: proves that this program may be stopped and preempted anywhere; its own --help\n";
 
 static int usage_error(const char *what, const char *value)
 {
@@ -261,6 +265,8 @@ int main(int argc, char **argv)
 		fputs(usage, stdout);
 		return 0;
 	}
+	if (!strcmp(verb, "preempt"))
+		return preempt_main("liveroom preempt", argc - 1, argv + 1);
 	block_signals();
 	allow_many_files();
 	if (!strcmp(verb, "serve"))
