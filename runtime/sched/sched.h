@@ -100,7 +100,6 @@ struct rt_co {
 	bool off_pending; /* asked to stop or yield between preempt_off and _on */
 	uint8_t stack_class;
 	void *sanitizer; /* fake stack of ASan, fiber of TSan */
-	unsigned valgrind_id;
 };
 
 /* P: what is needed to run coroutines; as many as run at one time. */
@@ -177,6 +176,7 @@ struct m {
 	_Atomic bool exited;
 	uintptr_t sys_lo, sys_hi; /* bounds of the system stack */
 	void *sys_sanitizer;
+	unsigned valgrind_stack;
 	/* Filled by the handler that holds it for a stopped world: where it stands. */
 	_Atomic(void *) held_context; /* ucontext_t; NULL: it holds itself, at a poll */
 	uintptr_t held_fp, held_sp;   /* of the frame that holds it then; its registers are above sp */

@@ -59,7 +59,7 @@ static void spin(int64_t ns)
 		;
 }
 
-static int64_t sent_ns;
+static int64_t sent_ns, started_ns;
 static int longer; /* waits than the bound, as the program itself saw them */
 
 /* Each makes the other wait: for nothing, or for a spin. */
@@ -121,18 +121,23 @@ static void *run_channels(void *arg)
 	return NULL;
 }
 
-static void nothing(void *arg)
+static void starts(void *arg)
 {
+	longer += rt_now() - started_ns > BOUND_NS;
 }
 
 static void *run_spawner(void *arg)
 {
-	for (int i = 0; i < MANY(ROUNDS); i++) {
-		rt_go(nothing, NULL);
+	const int n = many(ROUNDS);
+
+	for (int i = 0; i < n; i++) {
+		started_ns = rt_now();
+		rt_go(starts, NULL);
 		spin(SPIN_NS);
+		sent_ns = rt_now();
 		rt_yield();
+		longer += rt_now() - sent_ns > BOUND_NS; /* where a coroutine is dear to end */
 	}
-	longer = MANY(ROUNDS);
 	return NULL;
 }
 
@@ -189,7 +194,7 @@ int main(void)
 
 	check_shares("yields", run_yielders, 2 * ROUNDS);
 	check_shares("channels", run_channels, 3 * ROUNDS);
-	check_shares("new coroutines", run_spawner, 2 * MANY(ROUNDS));
+	check_shares("new coroutines", run_spawner, 2 * many(ROUNDS));
 	rt_run(&(struct rt_options){.procs = 1}, run_sleeper, &s, NULL);
 	CHECK(s.all == SLEEPS, "a wait now and then is measured each time");
 	s = scrape("0.001048576");
