@@ -406,6 +406,8 @@ static struct rt_co *look(struct m *m, int64_t *ret_first)
 	if (co)
 		return co;
 	learn_turn(p);
+	now = now_ns();
+	latency_look(p, p->look_in, now);
 	if (!m->spinning && is_alone())
 		return NULL;
 	co = poll_now(p);
@@ -420,8 +422,6 @@ static struct rt_co *look(struct m *m, int64_t *ret_first)
 		m->spinning = true;
 		atomic_fetch_add(&sched.spinning, 1);
 	}
-	now = now_ns();
-	latency_look(p, p->look_in, now);
 	return steal(m, now, ret_first);
 }
 

@@ -128,7 +128,7 @@ static void starts(void *arg)
 
 static void *run_spawner(void *arg)
 {
-	const int n = many(ROUNDS);
+	const int n = MANY(ROUNDS);
 
 	for (int i = 0; i < n; i++) {
 		started_ns = rt_now();
@@ -194,7 +194,7 @@ int main(void)
 
 	check_shares("yields", run_yielders, 2 * ROUNDS);
 	check_shares("channels", run_channels, 3 * ROUNDS);
-	check_shares("new coroutines", run_spawner, 2 * many(ROUNDS));
+	check_shares("new coroutines", run_spawner, 2 * MANY(ROUNDS));
 	rt_run(&(struct rt_options){.procs = 1}, run_sleeper, &s, NULL);
 	CHECK(s.all == SLEEPS, "a wait now and then is measured each time");
 	s = scrape("0.001048576");

@@ -65,7 +65,7 @@ static struct rt_co *start_hog(void)
 
 static void test_many(void)
 {
-	const int n = many(100000);
+	const int n = MANY(100000);
 
 	atomic_store(&counter, 0);
 	for (int i = 0; i < n; i++)
