@@ -183,7 +183,7 @@ static void hang_up(struct load *l)
 int load_run(const struct load_options *o)
 {
 	static struct load *l; /* what a signal cut short, and who waits for one, still know it */
-	struct http_options serving = {.routes = routes};
+	struct http_options serving = {.routes = routes, .listener = &serve_counts};
 	struct http_server *server = NULL;
 	bool over;
 	int code;

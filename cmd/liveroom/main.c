@@ -3,6 +3,7 @@
  *
  * It shares no code with brunt: the victim must not fail because the injector does.
  */
+#include "../../tests/preempt/preempt.h"
 #include "load.h"
 #include "roles.h"
 
@@ -14,6 +15,7 @@
 static const char usage[] =
 	"usage: liveroom serve --listen HOST:PORT [options]\n"
 	"       liveroom load --target URL --viewers N [options]\n"
+	"       liveroom preempt matrix|exhaustive|random [options]\n"
 	"\n"
 	"serve: answers /join, /segment, /chat, /leave, /healthz, /readyz and /metrics\n"
 	"  --listen HOST:PORT     where to listen; port 0: any\n"
@@ -25,6 +27,8 @@ static const char usage[] =
 	"  --window N             seconds of the past that a room keeps (default 120)\n"
 	"  --threads N            requests under way at one time, at most 65536; beyond them the\n"
 	"                         answer is 503 (default 1024)\n"
+	"  --debug [HOST:]PORT    where to show profiles, traces and stacks, of 127.0.0.1 unless a host is\n"
+	"                         named: /debug/pprof/ lists them (default: nowhere)\n"
 	"  --per-client N         connections from one address; beyond them 429 (default: no bound)\n"
 	"\n"
 	"load: viewers as an open loop; prints what they saw\n"
@@ -36,7 +40,9 @@ static const char usage[] =
 	"  --duration SECONDS     default: until SIGTERM\n"
 	"  --timeout SECONDS      of one request (default 3)\n"
 	"  --metrics-listen HOST:PORT   the viewers' own /metrics\n"
-	"  --json                 the summary as JSON\n";
+	"  --json                 the summary as JSON\n"
+	"\n"
+	"preempt: proves that this program may be stopped and preempted anywhere; its own --help\n";
 
 static int usage_error(const char *what, const char *value)
 {
@@ -80,6 +86,9 @@ static int serve_option(int opt, struct upstream *room, struct upstream *store)
 		if (!http_parse_origin(optarg, opt == 'R' ? &room->origin : &store->origin))
 			return usage_error("not an http URL:", optarg);
 		*(opt == 'R' ? &config.room : &config.store) = opt == 'R' ? room : store;
+		return 0;
+	case 'd':
+		config.debug = optarg;
 		return 0;
 	}
 	if (n < 0)
@@ -126,6 +135,7 @@ static int serve_main(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{"cache-bytes", required_argument, NULL, 'c'},
+		{"debug", required_argument, NULL, 'd'},
 		{"listen", required_argument, NULL, 'l'},
 		{"per-client", required_argument, NULL, 'C'},
 		{"role", required_argument, NULL, 'r'},
@@ -255,6 +265,8 @@ int main(int argc, char **argv)
 		fputs(usage, stdout);
 		return 0;
 	}
+	if (!strcmp(verb, "preempt"))
+		return preempt_main("liveroom preempt", argc - 1, argv + 1);
 	block_signals();
 	allow_many_files();
 	if (!strcmp(verb, "serve"))

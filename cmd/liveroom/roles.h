@@ -23,6 +23,7 @@ struct config {
 	int64_t window;         /* segments of the past that a room keeps ready */
 	unsigned max_requests;  /* under way at one time */
 	unsigned max_per_client; /* connections from one address; 0: no bound */
+	const char *debug;       /* [HOST:]PORT of the pages below /debug/; NULL: nowhere */
 };
 extern struct config config;
 
@@ -54,8 +55,10 @@ void store_chunk(const struct http_request *req, struct http_answer *a);
 /* A segment's bytes, the same in every process. */
 struct blob *store_make_chunk(const char *room, int64_t seq, size_t len);
 
-/* Listens at HOST:PORT (port 0: any) with o's routes and bounds; requests are counted. NULL: failed,
- * the reason is on stderr. */
+/* Counts requests for /metrics. */
+extern const struct http_listener serve_counts;
+/* Listens at HOST:PORT (port 0: any) with o's routes, bounds and listener. NULL: failed, the reason
+ * is on stderr. */
 struct http_server *serve_at(const char *listen, struct http_options *o);
 
 /* Runs the roles of config until SIGTERM or SIGINT; an exit code. A coroutine's. */

@@ -2,6 +2,7 @@
  * One table of routes for all roles: a process answers those of its own. The first coroutine only
  * waits for a signal; SIGTERM makes /readyz say 503, answers what is under way and ends.
  */
+#include "debug.h"
 #include "metrics.h"
 #include "roles.h"
 
@@ -39,13 +40,14 @@ bool room_name(const struct http_request *req, struct http_answer *a, char ret[R
 	return ok;
 }
 
+const struct http_listener serve_counts = {
+	.connections = metrics_connections,
+	.refused = metrics_refused,
+	.answered = metrics_answered,
+};
+
 struct http_server *serve_at(const char *listen, struct http_options *o)
 {
-	static const struct http_listener listener = {
-		.connections = metrics_connections,
-		.refused = metrics_refused,
-		.answered = metrics_answered,
-	};
 	struct http_server *server;
 	struct http_origin at;
 	int r;
@@ -56,7 +58,6 @@ struct http_server *serve_at(const char *listen, struct http_options *o)
 	}
 	o->host = at.host;
 	o->port = at.port;
-	o->listener = &listener;
 	r = http_serve(o, &server);
 	if (r < 0)
 		fprintf(stderr, "liveroom: listen on %s:%s: %s\n", at.host, at.port,
@@ -135,16 +136,18 @@ int wait_for_signal(void)
 int serve(const char *listen)
 {
 	struct http_options o = {.routes = routes_of(config.roles),
+				 .listener = &serve_counts,
 				 .max_requests = config.max_requests,
 				 .max_per_client = config.max_per_client};
-	struct http_server *server = serve_at(listen, &o);
+	struct http_server *server = serve_at(listen, &o), *debug;
 	bool drained;
 
-	if (!server)
+	if (!server || debug_open(config.debug, &debug) < 0)
 		return 1;
 	if (config.roles & ROLE_ROOM)
 		room_start();
 	printf("liveroom: listening on %s\n", http_address(server));
+	debug_announce(debug);
 	fflush(stdout);
 	fprintf(stderr, "liveroom: %s, draining\n",
 		wait_for_signal() == SIGTERM ? "SIGTERM" : "SIGINT");
@@ -153,6 +156,7 @@ int serve(const char *listen)
 	drained = http_drain(server, DRAIN_SECONDS * RT_SEC);
 	if (config.roles & ROLE_ROOM)
 		room_stop();
+	debug_close(debug);
 	fprintf(stderr, "liveroom: %s\n", drained ? "drained" : "gave up on open connections");
 	return drained ? 0 : 1;
 }

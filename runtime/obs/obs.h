@@ -27,6 +27,12 @@ static inline bool obs_is_on(uint32_t bits)
 	return __builtin_expect(atomic_load_explicit(&obs_on, memory_order_relaxed) & bits, 0);
 }
 
+/* Whether anything is on, or also is not 0: one test for a path that has a slow way. */
+static inline bool obs_any_on(uint32_t also)
+{
+	return __builtin_expect(atomic_load_explicit(&obs_on, memory_order_relaxed) | also, 0);
+}
+
 /* A moment of the last half second, kept by the monitor: good for "waits since" where reading the
  * clock would cost more than the work. */
 extern _Atomic int64_t obs_coarse_ns;

@@ -75,6 +75,16 @@ static void write_ttsp(struct out *o)
 	}
 }
 
+static void write_latency(struct out *o)
+{
+	struct latency_sum s;
+
+	latency_read(&s);
+	out_printf(o, "\nfrom runnable to running, us\n  p50<=%.1f p99<=%.1f p99.9<=%.1f\n",
+		   us(latency_quantile(&s, 0.5)), us(latency_quantile(&s, 0.99)),
+		   us(latency_quantile(&s, 0.999)));
+}
+
 static void write_lost(struct out *o)
 {
 	out_printf(o, "\nlost for want of room\n  CPU samples %" PRIu64 ", waits %" PRIu64
@@ -89,6 +99,7 @@ static void work(void *arg)
 	schedtrace(&p->out, p->detail);
 	write_census(&p->out);
 	write_ps(&p->out);
+	write_latency(&p->out);
 	write_ttsp(&p->out);
 	write_lost(&p->out);
 }

@@ -15,9 +15,13 @@
 #if defined(__SANITIZE_THREAD__)
 #include <sanitizer/tsan_interface.h>
 #endif
-#ifdef RT_VALGRIND
-#include <valgrind/valgrind.h>
-#endif
+#include <valgrind/memcheck.h>
+
+/* A slot is made, and stays one. A few instructions once a slot outside of valgrind. */
+static inline void annotate_slot(struct rt_co *co)
+{
+	(void)VALGRIND_STACK_REGISTER(co->stack_lo, co);
+}
 
 /* Before the switch. A coroutine that ends leaves its fake stack for good: from's state says so. */
 static inline void annotate_leave(struct m *m, struct rt_co *from, struct rt_co *to)
@@ -48,6 +52,10 @@ static inline void annotate_arrive(struct rt_co *from, bool first)
  * whose entry and exit it counts, and ASan inside. */
 static inline void annotate_call(struct m *m, struct rt_co *co, bool back)
 {
+	/* valgrind sees the stack and the return address below it in one step, which it takes for a switch
+	 * to what is there already. */
+	if (!back)
+		VALGRIND_MAKE_MEM_UNDEFINED((char *)m->sys_sp - SYSTEM_STACK_GAP - 64, 64);
 #if defined(__SANITIZE_THREAD__)
 	__tsan_switch_to_fiber(back ? co->sanitizer : m->sys_sanitizer, 0);
 #elif defined(__SANITIZE_ADDRESS__)
@@ -70,9 +78,15 @@ static inline void annotate_called(struct m *m, struct rt_co *co, bool back)
 
 static inline void annotate_thread(struct m *m)
 {
+	m->valgrind_stack = VALGRIND_STACK_REGISTER(m->sys_lo, m->sys_hi);
 #if defined(__SANITIZE_THREAD__)
 	m->sys_sanitizer = __tsan_get_current_fiber();
 #endif
+}
+
+static inline void annotate_thread_ends(struct m *m)
+{
+	VALGRIND_STACK_DEREGISTER(m->valgrind_stack);
 }
 
 static inline void annotate_start(struct rt_co *co)
@@ -83,10 +97,6 @@ static inline void annotate_start(struct rt_co *co)
 	co->sanitizer = NULL;
 	/* The last owner of this stack did not return from its frames. */
 	__asan_unpoison_memory_region((void *)co->stack_lo, (uintptr_t)co - co->stack_lo);
-#endif
-#ifdef RT_VALGRIND
-	if (!co->valgrind_id)
-		co->valgrind_id = VALGRIND_STACK_REGISTER(co->stack_lo, co) + 1;
 #endif
 }
 

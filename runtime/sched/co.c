@@ -64,6 +64,8 @@ struct rt_co *co_new(struct p *p, const struct rt_attr *attr, uintptr_t created_
 	co->result = NULL;
 	co->searched = roots_searched_mark(); /* nothing is on its stack but what its maker knows */
 	co->scopes = NULL;
+	if (__builtin_expect(--p->latency.new_in <= 0, 0))
+		latency_new(p, co);
 	annotate_start(co);
 	count_up(&p->started);
 	co_set(co, CO_IDLE, CO_RUNNABLE);

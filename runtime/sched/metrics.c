@@ -3,6 +3,8 @@
 #include "sched.h"
 #include "ttsp.h"
 
+#include <inttypes.h>
+
 static void gauge(FILE *f, const char *name, const char *help, int64_t value)
 {
 	fprintf(f, "# TYPE %s gauge\n# HELP %s %s\n%s %lld\n", name, name, help, name,
@@ -27,6 +29,28 @@ static void histogram(FILE *f, const char *name, const struct ttsp *t)
 		(unsigned long long)seen, name, t->cause, sum / 1e9);
 }
 
+static void head(FILE *f, const char *name, const char *help)
+{
+	fprintf(f, "# TYPE %s histogram\n# UNIT %s seconds\n# HELP %s %s\n", name, name, name, help);
+}
+
+static void latency(FILE *f)
+{
+	static const char name[] = "rt_sched_latency_seconds";
+	struct latency_sum s;
+	uint64_t seen = 0;
+
+	latency_read(&s);
+	head(f, name, "Time from being able to run to running, of coroutines; estimated by a sample.");
+	for (unsigned b = 0; b < LATENCY_BUCKETS - 1; b++) {
+		seen += s.bucket[b];
+		fprintf(f, "%s_bucket{le=\"%.9f\"} %" PRIu64 "\n", name, latency_bound(b) / 1e9, seen);
+	}
+	seen += s.bucket[LATENCY_BUCKETS - 1];
+	fprintf(f, "%s_bucket{le=\"+Inf\"} %" PRIu64 "\n%s_count %" PRIu64 "\n%s_sum %.9f\n", name, seen,
+		name, seen, name, s.sum_ns / 1e9);
+}
+
 void rt_metrics_write(FILE *f)
 {
 	const struct ttsp *t;
@@ -39,10 +63,9 @@ void rt_metrics_write(FILE *f)
 	gauge(f, "rt_coroutines", "Coroutines that have not ended.", co_count());
 	gauge(f, "rt_procs", "Coroutines that run at one time.", rt_procs());
 	gauge(f, "rt_threads", "Threads of the runtime.", threads);
+	latency(f);
 	t = ttsp_all(&n);
-	fprintf(f, "# TYPE rt_ttsp_seconds histogram\n# UNIT rt_ttsp_seconds seconds\n"
-		   "# HELP rt_ttsp_seconds Time from a request to stop the world to the last "
-		   "thread's stop.\n");
+	head(f, "rt_ttsp_seconds", "Time from a request to stop the world to the last thread's stop.");
 	for (size_t i = 0; i < n; i++)
 		histogram(f, "rt_ttsp_seconds", &t[i]);
 }

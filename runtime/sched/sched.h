@@ -11,6 +11,7 @@
 #pragma once
 
 #include "../rt.h"
+#include "latency.h"
 #include "lock.h"
 #include "state.h"
 #include "timer.h"
@@ -69,8 +70,15 @@ struct rt_co {
 		void (*plain)(void *arg);
 		void *(*joined)(void *arg);
 	} fn;
-	void *arg, *result;
-	uint64_t id, parent_id;
+	void *arg;
+	uint64_t id;
+	/* How many times its next way from runnable to running counts, 0: it is not measured; and since
+	 * when it is runnable. Whoever owns the coroutine. */
+	uint32_t sampled;
+	enum wait_reason reason;
+	int64_t runnable_ns;
+	void *result;
+	uint64_t parent_id;
 	uintptr_t created_at; /* the return address of the call that made it */
 	const char *name;     /* NULL: the symbol of fn */
 	uintptr_t stack_lo;   /* the lowest address it may touch; the guard lies below */
@@ -83,7 +91,6 @@ struct rt_co {
 	/* One wait has one ticket; who changes it from the value that the waiter showed may wake it. */
 	_Atomic uint64_t ticket;
 	int woken_with; /* set by who wakes it, read after the park: 0 or a negative errno */
-	enum wait_reason reason;
 	int64_t waits_since; /* ns; 0 while block profiling is off */
 	struct timer timer;  /* of a sleep or of the deadline of a wait */
 
@@ -100,7 +107,6 @@ struct rt_co {
 	bool off_pending; /* asked to stop or yield between preempt_off and _on */
 	uint8_t stack_class;
 	void *sanitizer; /* fake stack of ASan, fiber of TSan */
-	unsigned valgrind_id;
 };
 
 /* P: what is needed to run coroutines; as many as run at one time. */
@@ -112,9 +118,9 @@ struct p {
 	/* One a switch, one a system call; only the owner adds, sysmon reads. */
 	_Atomic uint32_t tick, syscall_tick;
 	_Atomic uint32_t preempt; /* its coroutine is to leave; cleared when the scheduler looks */
-	/* The owner's own: switches until the scheduler looks at timers and the global queue, and its
-	 * tick when it last took from that first. */
-	int32_t look_in;
+	/* The owner's own: switches until the scheduler looks at timers and the global queue, what that
+	 * was set to, and its tick when it last took from that first. */
+	int32_t look_in, look_set;
 	uint32_t global_at;
 	/* Of what the netpoller gave last: when it was queued, the tick then, and what a turn has lasted
 	 * of late. */
@@ -131,6 +137,7 @@ struct p {
 	struct rt_co *_Atomic ring[RUNQ_SIZE];
 
 	struct timers timers;
+	struct latency latency;
 
 	/* Dead coroutines with their stacks, of the usual size; only the owner touches them. */
 	struct rt_co *free;
@@ -176,6 +183,7 @@ struct m {
 	_Atomic bool exited;
 	uintptr_t sys_lo, sys_hi; /* bounds of the system stack */
 	void *sys_sanitizer;
+	unsigned valgrind_stack;
 	/* Filled by the handler that holds it for a stopped world: where it stands. */
 	_Atomic(void *) held_context; /* ucontext_t; NULL: it holds itself, at a poll */
 	uintptr_t held_fp, held_sp;   /* of the frame that holds it then; its registers are above sp */

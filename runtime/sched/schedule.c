@@ -27,6 +27,21 @@ enum {
 
 /* Leaving and coming back ----------------------------------------------------------------------- */
 
+/* What is rare, out of the way. */
+static __attribute__((noinline, cold)) void note_start(struct p *p, struct rt_co *co)
+{
+	if (co->sampled)
+		latency_start(p, co);
+	obs_trace(TRACE_START, co->id, 0);
+}
+
+static __attribute__((noinline, cold)) void note_ready(struct rt_co *co)
+{
+	if (co->sampled)
+		latency_ready(co);
+	obs_trace(TRACE_READY, co->id, 0);
+}
+
 static inline void take_up(struct m *m, struct p *p, struct rt_co *co, bool inherit)
 {
 	if (gc_is_marking())
@@ -36,7 +51,8 @@ static inline void take_up(struct m *m, struct p *p, struct rt_co *co, bool inhe
 	m->cur = co;
 	if (!inherit)
 		count_up(&p->tick);
-	obs_trace(TRACE_START, co->id, 0);
+	if (obs_any_on(co->sampled))
+		note_start(p, co);
 }
 
 /* The next of this P's queue; NULL when the scheduler has to look. */
@@ -55,21 +71,24 @@ static inline struct rt_co *quick_next(struct m *m)
 	return co;
 }
 
-static inline void leave(struct m *m, void (*after)(struct m *m, struct rt_co *left))
+/* waits: after does not make it runnable. */
+static inline void leave(struct m *m, void (*after)(struct m *m, struct rt_co *left), bool waits)
 {
 	struct rt_co *self = m->cur, *next;
 
 	m->after = after;
 	m->left = self;
 	next = quick_next(m);
-	if (!next)
+	if (!next) {
 		m->cur = NULL;
+		latency_leave(m->p, self, waits);
+	}
 	switch_to(m, self, next);
 }
 
 void schedule_leave(struct m *m, void (*after)(struct m *m, struct rt_co *left))
 {
-	leave(m, after);
+	leave(m, after, false);
 }
 
 static void after_park(struct m *m, struct rt_co *co)
@@ -98,7 +117,7 @@ int co_park(enum wait_reason reason, bool (*unlock)(struct rt_co *co, void *arg)
 	m->unlock_arg = arg;
 	obs_parks(self);
 	obs_trace(TRACE_PARK, self->id, reason);
-	leave(m, after_park);
+	leave(m, after_park, true);
 	obs_parked(self, reason);
 	return self->woken_with;
 }
@@ -118,7 +137,8 @@ static void make_ready(struct rt_co *co, bool next)
 {
 	struct m *m = this_m();
 
-	obs_trace(TRACE_READY, co->id, 0);
+	if (obs_any_on(co->sampled))
+		note_ready(co);
 	co_set(co, CO_WAITING, CO_RUNNABLE);
 	if (m && m->p) {
 		runq_put(m->p, co, next);
@@ -168,7 +188,7 @@ void rt_yield(void)
 	struct m *m = this_m();
 
 	obs_trace(TRACE_YIELD, m->cur->id, 0);
-	leave(m, after_yield);
+	leave(m, after_yield, false);
 	poll_here();
 }
 
@@ -324,7 +344,8 @@ static void queue_polled(struct p *p, struct rt_co *list, int64_t now)
 
 	for (; list; list = next) {
 		next = list->next;
-		obs_trace(TRACE_READY, list->id, 0);
+		if (obs_any_on(list->sampled))
+			note_ready(list);
 		co_set(list, CO_WAITING, CO_RUNNABLE);
 		runq_put(p, list, false);
 	}
@@ -373,7 +394,7 @@ static struct rt_co *look(struct m *m, int64_t *ret_first)
 	if (atomic_load_explicit(&p->preempt, memory_order_relaxed))
 		atomic_store_explicit(&p->preempt, 0, memory_order_relaxed);
 	*ret_first = now ? timers_run(p, now, NULL) : 0;
-	p->look_in = now ? TIMER_TURN : GLOBAL_TURN;
+	latency_look(p, now ? TIMER_TURN : GLOBAL_TURN, now);
 	if (count_read(&p->tick) - p->global_at >= GLOBAL_TURN) {
 		p->global_at = count_read(&p->tick);
 		co = take_global(p, 1);
@@ -385,6 +406,8 @@ static struct rt_co *look(struct m *m, int64_t *ret_first)
 	if (co)
 		return co;
 	learn_turn(p);
+	now = now_ns();
+	latency_look(p, p->look_in, now);
 	if (!m->spinning && is_alone())
 		return NULL;
 	co = poll_now(p);
@@ -399,7 +422,7 @@ static struct rt_co *look(struct m *m, int64_t *ret_first)
 		m->spinning = true;
 		atomic_fetch_add(&sched.spinning, 1);
 	}
-	return steal(m, now_ns(), ret_first);
+	return steal(m, now, ret_first);
 }
 
 bool schedule_has_work(void)

@@ -14,6 +14,7 @@
  * page per guard would not do: a 16 KiB frame can step over it unprobed. Huge pages are refused:
  * the first touch of a stack would cost 2 MiB.
  */
+#include "annotate.h"
 #include "sched.h"
 
 #include <errno.h>
@@ -125,6 +126,7 @@ static struct rt_co *new_slot(unsigned class)
 	co = slot_co(c, i);
 	co->stack_lo = lo + GUARD_BYTES;
 	co->stack_class = (uint8_t)class;
+	annotate_slot(co);
 	/* release: pairs with the acquire in stack_each() */
 	atomic_store_explicit(&c->n_used, i + 1, memory_order_release);
 	return co;
@@ -243,6 +245,7 @@ void stack_slice(uint64_t at, uint32_t n, void (*fn)(struct rt_co *co, void *arg
 static void forget(struct rt_co *co, void *arg)
 {
 	atomic_store_explicit(&co->state, CO_IDLE, memory_order_relaxed);
+	co->sampled = 0;
 	co->next = stacks.free[co->stack_class];
 	stacks.free[co->stack_class] = co;
 }

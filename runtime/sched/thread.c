@@ -48,6 +48,7 @@ static void *thread_entry(void *arg)
 	signals_done_thread(m);
 	rt_tls_m = NULL;
 	/* release: pairs with threads_end(): this thread touches the runtime no more */
+	annotate_thread_ends(m);
 	atomic_store_explicit(&m->exited, true, memory_order_release);
 	futex_wake((_Atomic uint32_t *)&sched.exiting, INT_MAX);
 	return NULL;

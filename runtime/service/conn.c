@@ -226,12 +226,17 @@ static int read_body(struct conn *c, char **ret_owned)
 
 /* Answering ----------------------------------------------------------------------------------------- */
 
+static bool matches(const struct http_route *r, const char *path)
+{
+	return r->flags & HTTP_BELOW ? !strncmp(r->path, path, strlen(r->path)) : !strcmp(r->path, path);
+}
+
 static const struct http_route *find_route(const struct http_server *s, const char *path,
 					   unsigned method, unsigned *ret_allow)
 {
 	*ret_allow = 0;
 	for (const struct http_route *r = s->o.routes; r->path; r++)
-		if (!strcmp(r->path, path)) {
+		if (matches(r, path)) {
 			unsigned methods = r->methods | (r->methods & HTTP_GET ? HTTP_HEAD : 0);
 
 			if (methods & method)

@@ -37,6 +37,7 @@ void http_answer_done(struct http_answer *a);
 
 enum http_route_flags {
 	HTTP_ALWAYS = 1, /* outside of the bound of requests: probes and metrics */
+	HTTP_BELOW = 2,  /* path ends in "/": for every path that begins so */
 };
 
 struct http_route {

@@ -4,7 +4,7 @@ import re
 
 import harness
 
-RT_PREEMPT = os.path.join(harness.BUILD, "tests", "rt-preempt")
+RT_PREEMPT = os.path.join(harness.BUILD, "tests", "preempt", "rt-preempt")
 WORDS = ("name", "ok", "expected", "text")  # of a line; the rest is numbers
 
 

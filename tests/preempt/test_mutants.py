@@ -10,8 +10,10 @@ import unittest
 import harness
 
 OBJECTS = {"runtime": os.path.join(harness.BUILD, "runtime", "librt_objects.a.p"),
-           "tests/preempt": os.path.join(harness.BUILD, "tests", "librt_preempt_managed.a.p")}
+           "tests/preempt": os.path.join(harness.BUILD, "tests", "preempt", "librt_preempt_managed.a.p")}
 OBSERVABILITY = os.path.join(harness.BUILD, "runtime", "librt_obs.a")
+HARNESS = [os.path.join(harness.BUILD, "tests", "preempt", folder)
+           for folder in ("rt-preempt.p", "librt_preempt_harness.a.p")]
 SECTION = {"runtime": "rt_text", "tests/preempt": "rt_managed"}
 PREEMPT = "runtime/sched/preempt.c"
 PREEMPT_S = "runtime/sched/preempt_x86_64.S"
@@ -41,7 +43,7 @@ class Mutant:
     def __enter__(self):
         parts = {part: self.part(part) for part in OBJECTS}
         self.path = os.path.join(self.dir, "rt-preempt")
-        harness_objects = glob.glob(os.path.join(harness.BUILD, "tests", "rt-preempt.p", "*.o"))
+        harness_objects = [o for folder in HARNESS for o in glob.glob(os.path.join(folder, "*.o"))]
         subprocess.run(["gcc", "-o", self.path, *harness_objects, *parts.values(),
                         "-Wl,--whole-archive", OBSERVABILITY, "-Wl,--no-whole-archive", "-Wl,-z,now",
                         "-pthread", "-lm", "-ldl", "-ldw", "-lelf", "-lz"], check=True)
@@ -56,7 +58,7 @@ class Mutant:
         objects = glob.glob(os.path.join(OBJECTS[part], "*.o"))
         for path in edited:
             objects = [o for o in objects if not o.endswith(path.replace("/", "_") + ".o") and
-                       not o.endswith("preempt_" + os.path.basename(path) + ".o")]
+                       os.path.basename(o) != os.path.basename(path) + ".o"]
             objects.append(self.compile(path))
         out = os.path.join(self.dir, SECTION[part] + ".o")
         managed = os.path.join(harness.SOURCE, "runtime", "managed")

@@ -54,5 +54,27 @@ class RtPreempt(RtPreemptCase):
             self.assertEqual(harness.run(RT_PREEMPT, *args).returncode, 2, args)
 
 
+class Verb(harness.Case):
+    """The same of the runtime as liveroom was linked with it."""
+
+    def preempt(self, *args):
+        return harness.run(os.path.join(harness.BUILD, "liveroom"), "preempt", *args)
+
+    def test_exhaustive(self):
+        r = self.preempt("exhaustive", "--only", "red-zone")
+        self.assertEqual(r.returncode, 0, r.stdout)
+        self.assertEqual(re.findall(r"^ok +red-zone/(\S+)", r.stdout, re.M), actions())
+
+    def test_signals_reach_it(self):
+        r = self.preempt("random", "--mode", "signal", "--seconds", "1")
+        self.assertEqual(r.returncode, 0, r.stdout)
+        self.assertRegex(r.stdout, r"^ok +soak/signal .* [1-9]\d* stops")
+
+    def test_usage_names_the_verb(self):
+        self.assertTrue(self.preempt("--help").stdout.startswith("usage: liveroom preempt matrix|"))
+        r = self.preempt("matrix", "--only", "nothing")
+        self.assertEqual((r.returncode, r.stderr), (2, "liveroom preempt: nothing is named so\n"))
+
+
 if __name__ == "__main__":
     harness.main()

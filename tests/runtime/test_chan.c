@@ -153,7 +153,7 @@ static void test_full_hands_on(void)
 
 static void test_close_wakes(void)
 {
-	enum { PLAIN = REPEAT(1600), TIMED = 20 };
+	enum { PLAIN = REPEAT(900), TIMED = 20 };
 	struct talk t = {.c = rt_chan_new(8, 2), .deadline = rt_now() + 600 * RT_SEC};
 	static struct crew_member crew[PLAIN + TIMED];
 

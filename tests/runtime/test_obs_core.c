@@ -13,7 +13,7 @@
 #include <sys/mman.h>
 #include <zlib.h>
 
-enum { MANY = 100000 };
+enum { PARKED = 100000 };
 
 static struct rt_chan *never;
 static _Atomic int parked;
@@ -59,14 +59,14 @@ static void test_snapshot(void)
 	uint32_t count = 0;
 
 	never = rt_chan_new(1, 0);
-	for (int i = 0; i < MANY; i++)
+	for (int i = 0; i < PARKED; i++)
 		rt_go(park, NULL);
-	while (atomic_load(&parked) < MANY)
+	while (atomic_load(&parked) < PARKED)
 		rt_sleep(RT_MSEC);
 	rt_sleep(20 * RT_MSEC);
-	CHECK(snapshot_take(&s, "test") == 0 && s.n >= MANY, "a snapshot holds every coroutine");
+	CHECK(snapshot_take(&s, "test") == 0 && s.n >= PARKED, "a snapshot holds every coroutine");
 	snapshot_each_stack(&s, largest, &count);
-	CHECK(count >= MANY * 9 / 10, "and keeps the stack that many share once");
+	CHECK(count >= PARKED * 9 / 10, "and keeps the stack that many share once");
 	CHECK(s.n_words < 10000, "in little room");
 	snapshot_done(&s);
 }

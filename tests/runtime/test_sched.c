@@ -65,19 +65,19 @@ static struct rt_co *start_hog(void)
 
 static void test_many(void)
 {
-	enum { N = MANY(100000) };
+	const int n = MANY(100000);
 
 	atomic_store(&counter, 0);
-	for (int i = 0; i < N; i++)
+	for (int i = 0; i < n; i++)
 		rt_go(count, NULL);
-	while (atomic_load(&counter) < N)
+	while (atomic_load(&counter) < n)
 		rt_yield();
-	CHECK(atomic_load(&counter) == N, "%d coroutines run once each", N);
+	CHECK(atomic_load(&counter) == n, "%d coroutines run once each", n);
 }
 
 static void test_join(void)
 {
-	enum { N = MANY(1000) / 2 };
+	enum { N = 500 };
 	struct rt_co *co[N];
 	void *ret;
 	int wrong = 0;

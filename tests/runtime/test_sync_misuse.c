@@ -143,6 +143,23 @@ static void release_too_much(void *arg)
 	rt_sem_release(&s, 1);
 }
 
+static volatile int endless = 1;
+
+static __attribute__((noinline)) int deeper(volatile char *above)
+{
+	volatile char here[512];
+
+	here[0] = above[0];
+	return endless ? deeper(here) + here[0] : 0;
+}
+
+static void stack_overflow(void *arg)
+{
+	char first = 0;
+
+	deeper(&first);
+}
+
 static void wait_without_mutex(void *arg)
 {
 	struct rt_cond c = {0};
@@ -175,6 +192,7 @@ static const struct misuse {
 	{"select_of_65", select_of_65, "select of 65 cases: at most 64"},
 	{"select_send_on_closed", select_send_on_closed, "send on closed channel"},
 	{"send_on_closed", send_on_closed, "send on closed channel"},
+	{"stack_overflow", stack_overflow, "stack overflow"},
 	{"too_large", too_large, "more than there is memory"},
 	{"unlock_unlocked", unlock_unlocked, "which is not locked"},
 	{"wait_for_nobody", wait_for_nobody, "deadlock"},
