@@ -25,6 +25,7 @@ static const char usage[] =
 	"  --window N             seconds of the past that a room keeps (default 120)\n"
 	"  --threads N            requests under way at one time, at most 65536; beyond them the\n"
 	"                         answer is 503 (default 1024)\n"
+	"  --control PATH         a socket through which experiments disturb the scheduler\n"
 	"  --per-client N         connections from one address; beyond them 429 (default: no bound)\n"
 	"\n"
 	"load: viewers as an open loop; prints what they saw\n"
@@ -81,6 +82,9 @@ static int serve_option(int opt, struct upstream *room, struct upstream *store)
 			return usage_error("not an http URL:", optarg);
 		*(opt == 'R' ? &config.room : &config.store) = opt == 'R' ? room : store;
 		return 0;
+	case 'x':
+		config.control = optarg;
+		return 0;
 	}
 	if (n < 0)
 		return usage_error("not a number above 0:", optarg);
@@ -126,6 +130,7 @@ static int serve_main(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{"cache-bytes", required_argument, NULL, 'c'},
+		{"control", required_argument, NULL, 'x'},
 		{"listen", required_argument, NULL, 'l'},
 		{"per-client", required_argument, NULL, 'C'},
 		{"role", required_argument, NULL, 'r'},

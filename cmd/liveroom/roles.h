@@ -23,6 +23,7 @@ struct config {
 	int64_t window;         /* segments of the past that a room keeps ready */
 	unsigned max_requests;  /* under way at one time */
 	unsigned max_per_client; /* connections from one address; 0: no bound */
+	const char *control;    /* path of the control socket; NULL: none */
 };
 extern struct config config;
 
