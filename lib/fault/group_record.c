@@ -5,7 +5,8 @@
 #include <sys/stat.h>
 
 static int each_of_target(struct fault *f, struct target *t, const char *what,
-			  int (*fn)(struct fault *f, struct target *t, pid_t pid, void *data, struct err *e),
+			  int (*fn)(struct fault *f, struct target *t, pid_t pid, void *data,
+				    struct err *e),
 			  void *data, struct err *e)
 {
 	const struct fault_common *common = f->params;
@@ -14,7 +15,8 @@ static int each_of_target(struct fault *f, struct target *t, const char *what,
 	int r = 0;
 
 	for (size_t k = 0; r == 0 && k < t->n_containers; k++)
-		if (t->containers[k].pid > 0 && (!names->n || strlist_has(names, t->containers[k].name))) {
+		if (t->containers[k].pid > 0 &&
+		    (!names->n || strlist_has(names, t->containers[k].name))) {
 			r = fn(f, t, t->containers[k].pid, data, e);
 			n++;
 		}

@@ -15,6 +15,7 @@
 #include "../base/units.h"
 #include "../kernel/pidfd.h"
 #include "runtime_control.h"
+#include "runtime_doctor.h"
 #include "runtime_lease.h"
 #include "runtime_undo.h"
 
@@ -574,4 +575,5 @@ const struct fault_driver runtime_chaos = {
 	.lease_left = runtime_lease_left,
 	.report = runtime_report,
 	.release = runtime_release,
+	.doctor = runtime_doctor,
 };

@@ -179,7 +179,8 @@ static void ps_are_parked(void)
 
 	CHECK(says(fd, "park-p tag=a lease_ms=60000 count=3", "error park-p: cannot park 3 of 3 Ps"),
 	      "one P stays");
-	CHECK(says(fd, "park-p tag=a lease_ms=60000 count=2", "ok id=") && comes_to(other, "live=1 parked=2"),
+	CHECK(says(fd, "park-p tag=a lease_ms=60000 count=2", "ok id=") &&
+	      comes_to(other, "live=1 parked=2"),
 	      "two of three Ps go out of service");
 	CHECK(says(other, "park-p tag=b lease_ms=60000", "error park-p: cannot park 1 of 1"),
 	      "and the last one stays then too");
