@@ -25,7 +25,8 @@ static int each_of_target(struct fault *f, struct target *t, const char *what,
 	if (n)
 		return 0;
 	if (names->n)
-		return err_set(e, ESRCH, "%s/%s runs none of the containers in containerNames", t->ns, t->name);
+		return err_set(e, ESRCH, "%s/%s runs none of the containers in containerNames", t->ns,
+			       t->name);
 	return err_set(e, ESRCH, "%s/%s has no process, so no %s to limit", t->ns, t->name, what);
 }
 

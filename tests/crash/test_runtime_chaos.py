@@ -174,6 +174,20 @@ class Gone(ServiceCase):
         self.assertIn("recovered, 1 change undone", self.recover())
         self.assertTrue(self.is_clean())
 
+    def test_recover_does_not_believe_what_it_could_not_ask(self):
+        p = self.injected()
+        self.kill_both(p)
+        os.kill(self.pid, signal.SIGSTOP)
+        try:
+            out = self.brunt("recover")
+        finally:
+            os.kill(self.pid, signal.SIGCONT)
+        self.assertEqual(out.returncode, 4, out.stdout + out.stderr)
+        self.assertIn("no answer within 2 s", out.stdout + out.stderr)
+        self.assertGreater(self.pending(), 0)
+        self.recover()
+        self.assert_clean()
+
     def test_both_stand_still_and_the_lease_ends_it(self):
         p = self.injected()
         guard = self.guard_pid()

@@ -186,7 +186,8 @@ static void ps_are_parked(void)
 	      "and the last one stays then too");
 	CHECK(says(other, "end tag=c", "ok 0") && says(other, "end tag=a", "ok 1") &&
 	      comes_to(other, "live=3 parked=0"), "another connection ends it by its tag");
-	CHECK(says(fd, "park-p tag=a lease_ms=60000", "ok id=") && comes_to(other, "live=2"), "it begins again");
+	CHECK(says(fd, "park-p tag=a lease_ms=60000", "ok id=") && comes_to(other, "live=2"),
+	      "it begins again");
 	close(fd);
 	CHECK(comes_to(other, "live=3 parked=0 ") && status_has(other, "actions=-"),
 	      "closing the connection ends it");
