@@ -20,5 +20,6 @@ struct rt_control_options {
 /* One at a time. For coroutines; no safepoint. Errors: -EALREADY; -EADDRINUSE somebody answers there;
  * -EEXIST something else than a socket is there; -ENAMETOOLONG; the kernel's own */
 int rt_control_serve(const struct rt_control_options *o);
-/* Ends what is under way. Does nothing without a serve. For coroutines. */
+/* Ends what is under way; to be called before the first coroutine returns. Does nothing without a
+ * serve. For coroutines. */
 void rt_control_stop(void);
