@@ -167,9 +167,9 @@ class Gone(ServiceCase):
                 self.kill_at(point, fault="1s")
 
     def test_both_killed_and_the_action_ends_by_itself(self):
-        p = self.injected()
+        p = self.injected(self.start("--lease", "60s", self.manifest()))
         self.kill_both(p)
-        wait_for(lambda: self.state_of() == self.before, "the action to end with its connection")
+        wait_for(lambda: self.state_of() == self.before, "the action to end with its connection", 30)
         self.assertGreater(self.pending(), 0)
         self.assertIn("recovered, 1 change undone", self.recover())
         self.assertTrue(self.is_clean())

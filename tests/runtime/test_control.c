@@ -122,14 +122,12 @@ static bool status_has(int fd, const char *word)
 	return strstr(ask(fd, "status"), word);
 }
 
-/* Until the status says so, at most a minute. */
+/* Until the status says so, at most half a minute: less than the leases that are not to run out. */
 static bool comes_to(int fd, const char *word)
 {
-	for (int i = 0; i < 60000; i++) {
+	for (int64_t end = rt_now() + 30 * RT_SEC; rt_now() < end; usleep(1000))
 		if (status_has(fd, word))
 			return true;
-		usleep(1000);
-	}
 	printf("# in vain for %s: %s\n", word, ask(fd, "status"));
 	return false;
 }
