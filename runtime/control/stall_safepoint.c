@@ -58,6 +58,6 @@ const struct control_action action_stall_safepoint = {
 	.name = "stall-safepoint",
 	.params = {[COUNT] = {"count", 1, 64, 1},
 		   [INTERVAL] = {"interval_us", 1000, 3600000000, 1000000},
-		   [STALL] = {"stall_us", 100, 5000000, -1}},
+		   [STALL] = {"stall_us", 100, 60000000, -1}},
 	.begin = begin,
 };

@@ -108,13 +108,15 @@ class Felt(ServiceCase):
         slo = """slos:
     - name: safepoint
       indicator: {runtime: {metric: ttsp, interval: 100ms}}
-      objectives: [p90 <= 9ms]"""
-        record, out = self.run_it(STALL, 1, seconds=8, more=slo, baseline="3s")
+      objectives: [max <= 300ms]"""
+        # Stalls that are longer than what a busy machine adds.
+        record, out = self.run_it(STALL.replace("40ms", "800ms").replace("100ms", "1200ms"), 1, seconds=8,
+                                  more=slo, baseline="3s")
         fault = record["faults"][0]
         self.assertIn("time to safepoint up to", json.dumps(fault))
-        self.assertGreater(fault["detail"]["targets"][0]["worst_ttsp_ns"], 20e6)
+        self.assertGreater(fault["detail"]["targets"][0]["worst_ttsp_ns"], 400e6)
         self.assertEqual(fault["detail"]["targets"][0]["lost"], "")
-        self.assertIn("p90 <= 9ms is not kept", out)
+        self.assertIn("max <= 300ms is not kept", out)
         self.assertEqual(self.state_of(), {"parked": "0", "actions": "-"})
 
     def test_parked_ps_are_missing_and_come_back(self):
@@ -273,9 +275,9 @@ class Refused(ServiceCase):
     def test_a_peer_that_is_not_the_target(self):
         """Somebody outside the pod listens in the pod's folder."""
         self.up(LIVEROOM[:-2])
-        code = ("import os, socket, sys, time\nos.chdir(sys.argv[1])\ns = socket.socket(socket.AF_UNIX)\n"
+        code = ("import os, socket, sys\nos.chdir(sys.argv[1])\ns = socket.socket(socket.AF_UNIX)\n"
                 "s.bind('live.control')\ns.listen(9)\nprint('up', flush=True)\n"
-                "while 1: s.accept()[0].sendall(b'rt-control 1 pid=1\\n')")
+                "held = []\nwhile 1: held.append(s.accept()[0])")
         stranger = subprocess.Popen(["/usr/bin/python3", "-c", code, f"/proc/{self.pid}/root/dev/shm"],
                                     stdout=subprocess.PIPE, text=True)
         self.addCleanup(stranger.wait)

@@ -199,9 +199,9 @@ static void leases_end(void)
 
 	ask(fd, "park-p tag=a lease_ms=300");
 	CHECK(comes_to(other, "live=2") && comes_to(other, "live=3"), "a lease that is not renewed ends it");
-	ask(fd, "park-p tag=a lease_ms=1000");
+	ask(fd, "park-p tag=a lease_ms=3000");
 	comes_to(other, "live=2");
-	for (int i = 0; i < 15; i++) {
+	for (int64_t end = rt_now() + 4 * RT_SEC; rt_now() < end;) {
 		held = held && says(fd, "renew", "ok 1") && status_has(other, "park-p:a:");
 		usleep(100000);
 	}
@@ -241,14 +241,15 @@ static void safepoints_are_stalled(void)
 	int fd = greeted(), other = greeted(), before;
 	int64_t worst = 0;
 
-	ask(fd, "stall-safepoint tag=s lease_ms=60000 stall_us=40000 interval_us=60000");
-	for (int i = 0; i < 6000 && worst < 20000; i++, usleep(10000))
+	ask(fd, "stall-safepoint tag=s lease_ms=60000 stall_us=1000000 interval_us=1200000");
+	for (int i = 0; i < 3000 && worst < 500000; i++, usleep(10000))
 		worst = worst_us(other);
 	printf("# the worst time to safepoint was %lld us\n", (long long)worst);
-	CHECK(worst >= 20000, "a stop of the world waits for a stall of 40 ms");
+	/* Far more than a busy machine adds. */
+	CHECK(worst >= 500000, "a stop of the world waits for a stall of a second");
 	ask(other, "end tag=s");
 	CHECK(comes_to(other, "actions=-"), "its coroutine leaves");
-	ask(fd, "stall-safepoint tag=s lease_ms=60000 count=3 stall_us=2000000 interval_us=60000000");
+	ask(fd, "stall-safepoint tag=s lease_ms=60000 count=3 stall_us=60000000 interval_us=70000000");
 	CHECK(ticker_stands_still(), "stalls on every P hold everything up");
 	before = atomic_load(&ticks);
 	CHECK(status_has(other, "stall-safepoint:s:") && atomic_load(&ticks) == before,
