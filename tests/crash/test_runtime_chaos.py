@@ -108,15 +108,14 @@ class Felt(ServiceCase):
         slo = """slos:
     - name: safepoint
       indicator: {runtime: {metric: ttsp, interval: 100ms}}
-      objectives: [max <= 300ms]"""
-        # Stalls that are longer than what a busy machine adds.
-        record, out = self.run_it(STALL.replace("40ms", "800ms").replace("100ms", "1200ms"), 1, seconds=8,
-                                  more=slo, baseline="3s")
+      objectives: [p50 <= 9ms]"""
+        # Most stops of the world meet a stall: a busy machine makes some of them wait as long.
+        record, out = self.run_it(STALL.replace("40ms", "95ms"), 1, seconds=8, more=slo, baseline="3s")
         fault = record["faults"][0]
         self.assertIn("time to safepoint up to", json.dumps(fault))
-        self.assertGreater(fault["detail"]["targets"][0]["worst_ttsp_ns"], 400e6)
+        self.assertGreater(fault["detail"]["targets"][0]["worst_ttsp_ns"], 40e6)
         self.assertEqual(fault["detail"]["targets"][0]["lost"], "")
-        self.assertIn("max <= 300ms is not kept", out)
+        self.assertIn("p50 <= 9ms is not kept", out)
         self.assertEqual(self.state_of(), {"parked": "0", "actions": "-"})
 
     def test_parked_ps_are_missing_and_come_back(self):
