@@ -5,8 +5,8 @@
  * Owns:    an experiment_set owns its experiments, their specs and the parsed files
  * Errors:  all errors of all files are collected in diags; nothing is partly accepted
  *
- * NetworkChaos, PodChaos and MemoryChaos standing alone become an experiment with one fault and no
- * SLOs (name from metadata, fault window = its duration, else EXPERIMENT_FAULT_NS).
+ * A fault's kind standing alone becomes an experiment with one fault and no SLOs
+ * (name from metadata, fault window = its duration, else EXPERIMENT_FAULT_NS).
  */
 #pragma once
 

@@ -29,6 +29,7 @@ static const char usage[] =
 	"                         answer is 503 (default 1024)\n"
 	"  --debug [HOST:]PORT    where to show profiles, traces and stacks, of 127.0.0.1 unless a host is\n"
 	"                         named: /debug/pprof/ lists them (default: nowhere)\n"
+	"  --control PATH         a socket through which experiments disturb the scheduler\n"
 	"  --per-client N         connections from one address; beyond them 429 (default: no bound)\n"
 	"\n"
 	"load: viewers as an open loop; prints what they saw\n"
@@ -90,6 +91,9 @@ static int serve_option(int opt, struct upstream *room, struct upstream *store)
 	case 'd':
 		config.debug = optarg;
 		return 0;
+	case 'x':
+		config.control = optarg;
+		return 0;
 	}
 	if (n < 0)
 		return usage_error("not a number above 0:", optarg);
@@ -136,6 +140,7 @@ static int serve_main(int argc, char **argv)
 	static const struct option options[] = {
 		{"cache-bytes", required_argument, NULL, 'c'},
 		{"debug", required_argument, NULL, 'd'},
+		{"control", required_argument, NULL, 'x'},
 		{"listen", required_argument, NULL, 'l'},
 		{"per-client", required_argument, NULL, 'C'},
 		{"role", required_argument, NULL, 'r'},

@@ -24,6 +24,7 @@ struct config {
 	unsigned max_requests;  /* under way at one time */
 	unsigned max_per_client; /* connections from one address; 0: no bound */
 	const char *debug;       /* [HOST:]PORT of the pages below /debug/; NULL: nowhere */
+	const char *control;    /* path of the control socket; NULL: none */
 };
 extern struct config config;
 

@@ -6,6 +6,8 @@
 #include "metrics.h"
 #include "roles.h"
 
+#include "../../runtime/rt_control.h"
+
 #include <ctype.h>
 #include <errno.h>
 #include <signal.h>
@@ -133,6 +135,18 @@ int wait_for_signal(void)
 	return info.ssi_signo;
 }
 
+/* Without --control there is no such socket. */
+static bool open_control(void)
+{
+	struct rt_control_options o = {.path = config.control};
+	int r = o.path ? rt_control_serve(&o) : 0;
+
+	if (r < 0)
+		fprintf(stderr, "liveroom: control socket %s: %s\n", o.path,
+			r == -EEXIST ? "something else than a socket is there" : strerror(-r));
+	return r == 0;
+}
+
 int serve(const char *listen)
 {
 	struct http_options o = {.routes = routes_of(config.roles),
@@ -142,7 +156,7 @@ int serve(const char *listen)
 	struct http_server *server = serve_at(listen, &o), *debug;
 	bool drained;
 
-	if (!server || debug_open(config.debug, &debug) < 0)
+	if (!server || debug_open(config.debug, &debug) < 0 || !open_control())
 		return 1;
 	if (config.roles & ROLE_ROOM)
 		room_start();
@@ -152,6 +166,7 @@ int serve(const char *listen)
 	fprintf(stderr, "liveroom: %s, draining\n",
 		wait_for_signal() == SIGTERM ? "SIGTERM" : "SIGINT");
 	atomic_store(&draining, true);
+	rt_control_stop();
 	chat_stop();
 	drained = http_drain(server, DRAIN_SECONDS * RT_SEC);
 	if (config.roles & ROLE_ROOM)

@@ -8,7 +8,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <sys/stat.h>
+#include <unistd.h>
 
 #define V1_UNLIMITED 9223372036854771712ULL
 #define V1_LIMIT "memory.limit_in_bytes"
@@ -21,43 +21,30 @@ static const char *const v1_shown[] = {V1_LIMIT, V1_MEMSW, "memory.soft_limit_in
 				       "memory.swappiness", NULL};
 static const char *const v2_shown[] = {"memory.high", "memory.max", "memory.swap.max", NULL};
 
-static int learn(struct memory_group *g, struct err *e)
+int memory_group_of(struct cgroup *cg, struct memory_group *ret)
 {
+	struct memory_group g = {.cg = *cg};
 	autostr memsw = {0};
-	struct stat st;
 
-	if (stat(g->cg.path, &st) < 0)
-		return err_errno(e, errno, "control group %s", g->cg.path);
-	g->ino = st.st_ino;
-	g->has_memsw = g->cg.version == 1 && cgroup_read(&g->cg, V1_MEMSW, &memsw, NULL) == 0;
+	*cg = (struct cgroup){0};
+	if (access(g.cg.path, F_OK) < 0) {
+		memory_group_done(&g);
+		return -ENOENT;
+	}
+	g.has_memsw = g.cg.version == 1 && cgroup_read(&g.cg, V1_MEMSW, &memsw, NULL) == 0;
+	*ret = g;
 	return 0;
 }
 
 int memory_group_of_pid(pid_t pid, struct memory_group *ret, struct err *e)
 {
-	struct memory_group g = {0};
-	int r = cgroup_of_pid(pid, "memory", &g.cg, e);
+	struct cgroup cg;
+	int r = cgroup_of_pid(pid, "memory", &cg, e);
 
-	if (r == 0)
-		r = learn(&g, e);
-	if (r < 0) {
-		memory_group_done(&g);
+	if (r < 0)
 		return r;
-	}
-	*ret = g;
-	return 0;
-}
-
-int memory_group_find(const char *path, int version, uint64_t ino, struct memory_group *ret)
-{
-	struct memory_group g = {.cg = {.path = xstrdup(path), .version = version}};
-
-	if (learn(&g, NULL) == 0 && g.ino == ino) {
-		*ret = g;
-		return 0;
-	}
-	memory_group_done(&g);
-	return -ENOENT;
+	r = memory_group_of(&cg, ret);
+	return r < 0 ? err_set(e, ENOENT, "the control group of process %d is gone", pid) : 0;
 }
 
 void memory_group_done(struct memory_group *g)
@@ -206,18 +193,4 @@ int memory_group_snapshot(const struct memory_group *g, struct str *ret, struct 
 		str_addf(ret, "%s %s: %s\n", g->cg.path, *file, value.s);
 	}
 	return 0;
-}
-
-void memory_group_lines(const char *snapshot, const char *path, struct str *ret)
-{
-	size_t n = path ? strlen(path) : 0;
-
-	for (const char *p = snapshot; n && p && *p;) {
-		size_t len = strcspn(p, "\n");
-
-		len += p[len] == '\n';
-		if (strncmp(p, path, n) == 0 && p[n] == ' ')
-			str_addn(ret, p, len);
-		p += len;
-	}
 }

@@ -14,7 +14,6 @@
 
 struct memory_group {
 	struct cgroup cg;
-	uint64_t ino;    /* of its folder: a group made anew under the same path is another */
 	bool has_memsw;  /* v1 with swap accounting */
 };
 
@@ -26,6 +25,7 @@ struct memory_counts {
 };
 
 int memory_group_of_pid(pid_t pid, struct memory_group *ret, struct err *e);
+int memory_group_of(struct cgroup *cg, struct memory_group *ret); /* takes cg; -ENOENT: gone */
 void memory_group_done(struct memory_group *g);
 
 int memory_group_limit(const struct memory_group *g, bool high, uint64_t *ret, struct err *e);
@@ -47,9 +47,3 @@ int memory_group_restore_memsw(const struct memory_group *g, const json_t *saved
 
 /* Every file that a fault may touch, "path file: value" a line. */
 int memory_group_snapshot(const struct memory_group *g, struct str *ret, struct err *e);
-
-/* The lines of a snapshot that are about the group of this path. */
-void memory_group_lines(const char *snapshot, const char *path, struct str *ret);
-
-/* The group of a saved path; -ENOENT when it is gone or was made anew. */
-int memory_group_find(const char *path, int version, uint64_t ino, struct memory_group *ret);

@@ -12,6 +12,7 @@
 
 #include "../base/clock.h"
 #include "../base/units.h"
+#include "group_record.h"
 #include "memory_group.h"
 #include "memory_undo.h"
 
@@ -190,17 +191,6 @@ static void build_ladder(const struct memory_params *p, struct squeeze *s)
 	s->rungs[n - 1] = s->goal_bytes;
 }
 
-/* True when brunt itself is in the group or below it. */
-static bool holds_brunt(const struct cgroup *cg)
-{
-	autocgroup own = {0};
-	size_t n = strlen(cg->path);
-
-	if (cgroup_of_pid(getpid(), "memory", &own, NULL) < 0)
-		return false;
-	return !strncmp(own.path, cg->path, n) && (!own.path[n] || own.path[n] == '/');
-}
-
 static bool known_group(const struct memory_state *st, const char *path)
 {
 	for (size_t i = 0; i < st->n; i++)
@@ -209,8 +199,7 @@ static bool known_group(const struct memory_state *st, const char *path)
 	return false;
 }
 
-static int plan_container(struct fault *f, struct target *t, pid_t pid, struct strlist *ops,
-			  struct err *e)
+static int plan_container(struct fault *f, struct target *t, pid_t pid, void *ops, struct err *e)
 {
 	struct memory_state *st = f->state;
 	struct memory_group group;
@@ -228,7 +217,7 @@ static int plan_container(struct fault *f, struct target *t, pid_t pid, struct s
 	s = array_push(st->items, st->n);
 	s->group = group;
 	s->target = target_ref(t);
-	if (holds_brunt(&group.cg))
+	if (group_holds_brunt(&group.cg, "memory"))
 		return err_set(e, EPERM, "%s holds brunt itself: its limit is left alone",
 			       group.cg.path);
 	if (is_high(f) && group.cg.version == 1)
@@ -250,32 +239,14 @@ static int plan_container(struct fault *f, struct target *t, pid_t pid, struct s
 
 static int memory_plan(struct fault *f, struct strlist *ops, struct err *e)
 {
-	const struct strlist *names = &params_of(f)->common.selection.container_names;
-	struct memory_state *st;
-	size_t before = 0;
-	int r = 0;
+	struct memory_state *st = xcalloc(1, sizeof *st);
+	int r;
 
-	f->state = xcalloc(1, sizeof(struct memory_state));
-	for (size_t i = 0; i < f->targets.n; i++) {
-		struct target *t = f->targets.items[i];
-
-		before = ops->n;
-		for (size_t k = 0; r == 0 && k < t->n_containers; k++)
-			if (t->containers[k].pid > 0 &&
-			    (!names->n || strlist_has(names, t->containers[k].name)))
-				r = plan_container(f, t, t->containers[k].pid, ops, e);
-		if (r < 0)
-			return err_wrap(e, "%s/%s", t->ns, t->name);
-		if (ops->n == before)
-			return err_set(e, ESRCH, names->n
-						       ? "%s/%s runs none of the containers in containerNames"
-						       : "%s/%s has no process, so no memory to limit",
-				       t->ns, t->name);
-	}
-	st = f->state;
+	f->state = st;
+	r = group_each_process(f, "memory", plan_container, ops, e);
 	if (st->n)
 		f->backend = st->items[0].group.cg.version == 1 ? "cgroup v1" : "cgroup v2";
-	return 0;
+	return r;
 }
 
 /* ---- prepare, inject, tick ------------------------------------------------------------------- */
@@ -291,15 +262,17 @@ static json_t *ladder_json(const struct squeeze *s)
 
 static int record_group(const struct fault *f, const struct squeeze *s, json_t *groups, struct err *e)
 {
-	json_t *saved;
-	int r = memory_group_save(&s->group, &saved, e);
+	json_t *record = group_record_new(&s->group.cg, e), *saved;
+	int r = record ? memory_group_save(&s->group, &saved, e) : -ENOENT;
 
-	if (r < 0)
+	if (r < 0) {
+		json_decref(record);
 		return r;
-	json_array_append_new(
-		groups, json_pack("{s:s, s:i, s:I, s:b, s:o, s:o}", "path", s->group.cg.path, "version",
-				  s->group.cg.version, "ino", (json_int_t)s->group.ino, "high",
-				  is_high(f), "saved", saved, "wrote", ladder_json(s)));
+	}
+	json_object_set_new(record, "high", json_boolean(is_high(f)));
+	json_object_set_new(record, "saved", saved);
+	json_object_set_new(record, "wrote", ladder_json(s));
+	json_array_append_new(groups, record);
 	return 0;
 }
 

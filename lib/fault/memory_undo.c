@@ -5,6 +5,7 @@
  */
 #include "memory_undo.h"
 
+#include "group_record.h"
 #include "memory_group.h"
 
 #include <errno.h>
@@ -25,9 +26,9 @@ static bool wrote(const json_t *record, uint64_t value)
 
 static int find_group(const json_t *record, struct memory_group *ret)
 {
-	return memory_group_find(json_string_value(json_object_get(record, "path")),
-				 (int)json_integer_value(json_object_get(record, "version")),
-				 (uint64_t)json_integer_value(json_object_get(record, "ino")), ret);
+	struct cgroup cg;
+
+	return group_record_find(record, &cg) < 0 ? -ENOENT : memory_group_of(&cg, ret);
 }
 
 /* What the saved files say the limit was; UINT64_MAX for none. */
@@ -86,56 +87,26 @@ static enum undo_outcome revert_group(const json_t *record, char *text, size_t s
 	return outcome;
 }
 
-static void revert_record(const struct undo *u, struct undo_result *ret)
-{
-	/* The worse outcome of several groups stands for all; gone only when all are. */
-	static const int rank[] = {[UNDO_GONE] = 0, [UNDO_REVERTED] = 1, [UNDO_FOREIGN] = 2,
-				   [UNDO_FAILED] = 3};
-	json_auto_t *data = undo_json(u);
-	const json_t *group;
-	size_t i;
-
-	*ret = (struct undo_result){.outcome = data ? UNDO_GONE : UNDO_FAILED};
-	if (!data)
-		snprintf(ret->text, sizeof ret->text, "undo record of MemoryChaos is damaged");
-	json_array_foreach(json_object_get(data, "groups"), i, group) {
-		enum undo_outcome o = revert_group(group, ret->text, sizeof ret->text);
-
-		ret->outcome = rank[o] > rank[ret->outcome] ? o : ret->outcome;
-	}
-}
-
 int memory_revert(const struct undo *undo, size_t n, struct broker *broker,
 		  struct undo_result *results, struct err *e)
 {
-	for (size_t i = 0; i < n; i++)
-		revert_record(&undo[i], &results[i]);
-	return 0;
+	return group_revert(undo, n, results, revert_group);
+}
+
+static int snapshot_record(const json_t *record, struct str *ret, struct err *e)
+{
+	struct memory_group g;
+	int r = find_group(record, &g);
+
+	if (r < 0)
+		return r;
+	r = memory_group_snapshot(&g, ret, e);
+	memory_group_done(&g);
+	return r;
 }
 
 /* A group that went with its container differs in nothing; the target is gone when all are. */
 int memory_resnapshot(const struct undo *u, struct broker *broker, struct str *ret, struct err *e)
 {
-	json_auto_t *data = undo_json(u);
-	const json_t *groups = json_object_get(data, "groups"), *record;
-	size_t i, gone = 0;
-
-	json_array_foreach(groups, i, record) {
-		struct memory_group g;
-		int r = find_group(record, &g);
-
-		if (r < 0) {
-			gone++;
-			memory_group_lines(u->before, json_string_value(json_object_get(record, "path")),
-					   ret);
-			continue;
-		}
-		r = memory_group_snapshot(&g, ret, e);
-		memory_group_done(&g);
-		if (r < 0)
-			return r;
-	}
-	return gone && gone == json_array_size(groups)
-		       ? err_set(e, ENOENT, "the control group is gone")
-		       : 0;
+	return group_resnapshot(u, ret, snapshot_record, e);
 }

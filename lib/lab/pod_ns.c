@@ -75,6 +75,10 @@ static int set_up_mounts(const char *hosts, struct err *e)
 		return err_errno(e, errno, "mount /proc");
 	if (mount(hosts, "/etc/hosts", NULL, MS_BIND, NULL) < 0)
 		return err_errno(e, errno, "bind %s on /etc/hosts", hosts);
+	/* A pod's own, as in Kubernetes: replicas may have a socket of the same name there. */
+	if (mount("shm", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
+		  "mode=1777,size=64M") < 0 && errno != ENOENT)
+		return err_errno(e, errno, "mount /dev/shm");
 	return 0;
 }
 

@@ -41,14 +41,25 @@ static int64_t middle_of(unsigned bucket)
 
 void histogram_add(struct histogram *h, int64_t ns)
 {
+	histogram_add_many(h, ns, 1);
+}
+
+void histogram_add_many(struct histogram *h, int64_t ns, uint64_t n)
+{
+	uint32_t *count;
+
+	if (!n)
+		return;
 	ns = MAX_OF(ns, (int64_t)0);
 	if (!h->counts)
 		h->counts = xcalloc(BUCKETS, sizeof *h->counts);
-	h->counts[bucket_of(ns)]++;
+	count = &h->counts[bucket_of(ns)];
+	n = MIN_OF(n, (uint64_t)(UINT32_MAX - *count)); /* full: it loses weight, and n stays their sum */
+	*count += (uint32_t)n;
 	h->min = h->n ? MIN_OF(h->min, ns) : ns;
 	h->max = h->n ? MAX_OF(h->max, ns) : ns;
-	h->sum += (double)ns;
-	h->n++;
+	h->sum += (double)ns * (double)n;
+	h->n += n;
 }
 
 void histogram_merge(struct histogram *h, const struct histogram *other)

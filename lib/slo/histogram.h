@@ -25,6 +25,7 @@ struct histogram {
 };
 
 void histogram_add(struct histogram *h, int64_t ns); /* negative counts as 0 */
+void histogram_add_many(struct histogram *h, int64_t ns, uint64_t n);
 void histogram_merge(struct histogram *h, const struct histogram *other);
 void histogram_reset(struct histogram *h); /* keeps the memory */
 void histogram_done(struct histogram *h);

@@ -67,6 +67,7 @@ struct slo_env {
  *   SAMPLE_VALUE    a reading: ok, and value in base units (seconds, bytes, 1); a counter's value
  *                   never falls, resets are the indicator's business
  *   SAMPLE_RATIO    bad and total: increments since the last sample
+ * n samples that are alike (of one bucket of somebody's histogram) may come as one; 0 means 1.
  */
 enum sample_type { SAMPLE_LATENCY, SAMPLE_VALUE, SAMPLE_RATIO };
 struct sample {
@@ -77,6 +78,7 @@ struct sample {
 	int64_t done_ns; /* when it was known; 0: at_ns plus latency */
 	double value;
 	double bad, total;
+	uint64_t n; /* SAMPLE_LATENCY only */
 };
 
 struct indicator {

@@ -66,7 +66,7 @@ static bool indicator_variant(size_t i, struct variant *ret)
 /* Indicators of the design that have no file in this folder yet. */
 static char *unknown_indicator(const char *name)
 {
-	static const char *const planned[] = {"loki", "prometheus", "runtime"};
+	static const char *const planned[] = {"loki", "prometheus"};
 
 	for (size_t i = 0; i < ARRAY_SIZE(planned); i++)
 		if (streq(planned[i], name))
@@ -264,7 +264,7 @@ static const struct field fields[] = {
 	 .example = "join", .doc = "Name of the SLO in reports and in abort conditions."},
 	{.name = "indicator", .type = FIELD_VARIANT, .offset = O(type), .required = true,
 	 .variant = indicator_variant, .unknown = unknown_indicator, .example = "http",
-	 .doc = "What is measured: exactly one of command, http, metrics, target and tcp."},
+	 .doc = "What is measured: exactly one of command, http, metrics, runtime, target and tcp."},
 	{.name = "objectives", .type = FIELD_CUSTOM, .offset = O(objectives), .required = true,
 	 .parse = parse_objectives, .free = free_objectives, .example = "[\"p99 <= 1.2s\"]",
 	 .doc = "What is promised: a statistic (p50 to p99.99, mean, max, rate, ratio, success, count, "

@@ -20,10 +20,9 @@ void stats_add(struct stats *st, const struct sample *s, double before)
 		st->total += s->total;
 		return;
 	}
-	st->ok += s->ok;
-	st->failed += !s->ok;
+	*(s->ok ? &st->ok : &st->failed) += MAX_OF(s->n, (uint64_t)1);
 	if (s->type == SAMPLE_LATENCY && s->latency_ns >= 0)
-		histogram_add(&st->latency, s->latency_ns);
+		histogram_add_many(&st->latency, s->latency_ns, MAX_OF(s->n, (uint64_t)1));
 	if (s->type != SAMPLE_VALUE || !s->ok)
 		return;
 	*array_push(st->values, st->n_values) = s->value;

@@ -200,10 +200,45 @@ void procs_set(unsigned n)
 	schedule_wake_one();
 }
 
+/* Besides what is allowed or fixed: how many are out of service. */
+static struct {
+	_Atomic uint32_t fixed, parked;
+} asked;
+
+static unsigned wanted(void)
+{
+	unsigned n = sched.procs_fixed ? atomic_load(&asked.fixed) : allowed();
+	unsigned parked = atomic_load(&asked.parked);
+
+	return n > parked ? n - parked : 1;
+}
+
 void procs_follow(void)
 {
-	if (!sched.procs_fixed && allowed() != atomic_load(&sched.n_procs))
-		procs_set(allowed());
+	unsigned n = wanted();
+
+	if (n != atomic_load(&sched.n_procs))
+		procs_set(n);
+}
+
+void procs_park(unsigned n)
+{
+	atomic_store(&asked.parked, n);
+	procs_follow();
+}
+
+unsigned procs_parked(void)
+{
+	return atomic_load(&asked.parked);
+}
+
+unsigned procs_live(void)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < atomic_load(&sched.n_made); i++)
+		n += atomic_load(&sched.ps[i]->state) != P_DEAD;
+	return n;
 }
 
 void procs_init(unsigned n)
@@ -217,6 +252,8 @@ void procs_init(unsigned n)
 		n = allowed();
 	if (n > PROCS_MAX)
 		n = PROCS_MAX;
+	atomic_store(&asked.fixed, n);
+	atomic_store(&asked.parked, 0);
 	sched.idle_ps = NULL;
 	atomic_store(&sched.n_idle_ps, 0);
 	for (unsigned i = 0; i < atomic_load(&sched.n_made); i++) {
@@ -250,8 +287,9 @@ int rt_set_procs(unsigned n)
 {
 	if (n > PROCS_MAX)
 		return -EINVAL;
+	atomic_store(&asked.fixed, n);
 	sched.procs_fixed = n != 0;
-	procs_set(n ? n : allowed());
+	procs_set(wanted());
 	poll_here();
 	return 0;
 }

@@ -375,6 +375,10 @@ void threads_end(void);           /* the runtime ends: waits for those that can 
 void procs_init(unsigned n);
 void procs_set(unsigned n);
 void procs_follow(void);     /* affinity and quota may have changed */
+/* n fewer than they or rt_set_procs say, until it is called again; at least one stays. any thread */
+void procs_park(unsigned n);
+unsigned procs_parked(void);
+unsigned procs_live(void);   /* that are not dead: more than rt_procs() while some still retire */
 void procs_bury(struct p *p); /* released, retiring, its queue empty */
 void p_acquire(struct m *m, struct p *p); /* running */
 struct p *p_release(struct m *m);

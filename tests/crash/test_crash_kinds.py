@@ -1,7 +1,7 @@
 #!/usr/bin/python3
-"""Memory and pod faults on a lab's pods, killed at every point; on v1, v2 and with real netem
+"""Memory, CPU and pod faults on a lab's pods, killed at every point; on v1, v2 and with real netem
 
-The memory limit has no kernel lease: what the owner's death leaves is the guard's to revert, and
+Limits have no kernel lease: what the owner's death leaves is the guard's to revert, and
 both deaths' is recover's. A killed pod has nothing to put back; what is asked is that nobody is left
 frozen or half-ended, and that the journal holds nothing.
 """
@@ -131,6 +131,48 @@ class Memory(LabCase):
 
     def test_somebody_elses_max_is_left(self):
         self.change_meanwhile("high", "memory.max", str(200 << 20))
+
+
+class Cpu(LabCase):
+    FILES = ("cpu.cfs_quota_us", "cpu.cfs_period_us", "cpu.max")
+
+    def state_of(self):
+        return {file: self.read(file) for file in self.FILES if self.group(file)}
+
+    def manifest(self, fault="300ms", cpu="100m"):
+        return self.experiment(f"cpuChaos: {{mode: one, selector: {{pods: {{default: [p0]}}}}, "
+                               f"action: quota, cpu: {cpu}}}", fault)
+
+    def test_owner_killed(self):
+        for point in POINTS:
+            with self.subTest(point=point):
+                self.kill_at(point)
+
+    def test_both_killed_then_recover(self):
+        for point in BOTH_POINTS:
+            with self.subTest(point=point):
+                self.kill_both_at(point)
+
+    def test_both_killed_stays_until_recover(self):
+        p = self.injected(fault="60s")
+        during = self.state_of()
+        self.assertIn(during.get("cpu.cfs_quota_us", during.get("cpu.max")), ("10000", "10000 100000"))
+        self.kill_both(p)
+        self.assertEqual(self.state_of(), during)
+        self.recover()
+        self.assertTrue(self.is_clean(), self.state_of())
+
+    def test_somebody_elses_quota_is_left(self):
+        p = self.injected(fault="60s")
+        file = next(f for f in ("cpu.max", "cpu.cfs_quota_us") if self.group(f))
+        theirs = "70000 100000" if file == "cpu.max" else "70000"
+        with open(f"{self.group(file)}/{file}", "w", encoding="ascii") as f:
+            f.write(theirs)
+        p.send_signal(signal.SIGINT)
+        out, _ = p.communicate(timeout=60)
+        self.assertEqual(p.returncode, 130, out)
+        self.assertEqual(self.state_of(), dict(self.before, **{file: theirs}))
+        self.assertEqual(self.pending(), 0)
 
 
 @harness.unittest.skipIf(harness.IN_LAB, "nothing of it is this kernel's own; the host leg covers it")

@@ -200,7 +200,7 @@ ask brunt lab port; ask brunt help valid; ask brunt run """ + self.dir + """/on
             text = f.read()
         for verb in self.verbs():
             self.assertIn(f"brunt {verb} ", text)
-        for kind in ("Experiment", "MemoryChaos", "NetworkChaos", "PodChaos"):
+        for kind in ("CPUChaos", "Experiment", "MemoryChaos", "NetworkChaos", "PodChaos", "RuntimeChaos"):
             self.assertIn(f".SS {kind}\n", text)
 
     def test_startup_loads_few_libraries(self):

@@ -33,7 +33,7 @@ class Doctor(harness.Case):
         rows = self.rows()
         self.assertEqual({name for area, name in rows if area == "NetworkChaos"}, ACTIONS)
         self.assertEqual({area for area, _ in rows},
-                         {"house", "NetworkChaos", "PodChaos", "MemoryChaos"})
+                         {"house", "CPUChaos", "MemoryChaos", "NetworkChaos", "PodChaos", "RuntimeChaos"})
         for name in ACTIONS - {"delay by netem"}:
             self.assertIn("read back and removed", rows["NetworkChaos", name]["detail"])
         self.assertEqual(left_over(), before)

@@ -270,6 +270,14 @@ class Lab(harness.Case):
         self.assertIn("default.p/app", cgroups[0])
         self.assertIn("default.p/side", cgroups[1])
 
+    def test_the_shared_memory_folder_is_the_pods_own(self):
+        self.up(pod("p", SLEEP), pod("q", SLEEP))
+        mark = f"/dev/shm/bt-lab-{os.getpid()}"
+        self.assertEqual(self.exec("p", "/bin/touch", mark).returncode, 0)
+        self.assertEqual(self.exec("p", "/bin/ls", mark).returncode, 0)
+        self.assertNotEqual(self.exec("q", "/bin/ls", mark).returncode, 0)
+        self.assertFalse(os.path.exists(mark))
+
     def test_back_off_doubles(self):
         path = self.write("starts", "")
         self.up(pod("p", ["/bin/sh", "-c", f"cat /proc/uptime >> {path}; sleep 0.2; exit 3"]))

@@ -138,6 +138,12 @@ class Serve(harness.Case):
         self.assertEqual(r.returncode, 1)
         self.assertEqual(r.stderr, f"liveroom: listen on {s.address}: Address already in use\n")
 
+    def test_a_control_socket_that_cannot_be_is_said(self):
+        for path, why in (("/etc/hosts", "something else than a socket is there"),
+                          ("/nowhere/x", "No such file or directory"),
+                          ("/tmp/" + "x" * 200, "File name too long")):
+            r = harness.run(LIVEROOM, "serve", "--listen", "127.0.0.1:0", "--control", path)
+            self.assertEqual((r.returncode, r.stderr), (1, f"liveroom: control socket {path}: {why}\n"))
 
     def post(self, server, path, body):
         request = urllib.request.Request(server.url + path, data=body, method="POST")

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""MemoryChaos and PodChaos on pods of the lab: cgroup v1 on this machine, v2 in the UML lab
+"""MemoryChaos, CPUChaos and PodChaos on pods of the lab: cgroup v1 on this machine, v2 in the UML lab
 
 What the kernel holds is read from the pod's own control group while the fault is on and after it.
 """
@@ -173,6 +173,60 @@ class Memory(PodCase):
         self.assertEqual(fault["detail"]["groups"][0]["oom_kills"], 0)
         self.assertEqual(fault["effect"], "measured", fault["measured"])
         self.assertEqual(self.limits(), self.before)
+
+
+class Cpu(PodCase):
+    """The quota of a pod that wants all it can get, and of one that wants nothing."""
+
+    def pod(self, code, limit="128Mi"):
+        super().pod(code, limit)
+        record = self.json(f"{self.env['BRUNT_STATE_DIR']}/lab/default/record.json")
+        folders = [f"{g['path']}/default.p/app" for g in record["groups"]]
+        self.group, self.file = next((g, f) for g in folders for f in ("cpu.max", "cpu.cfs_quota_us")
+                                     if os.path.exists(f"{g}/{f}"))
+        self.before = self.read(self.file)
+
+    def quota(self, spec, want):
+        self.start(f"cpuChaos: {{mode: all, selector: {{labelSelectors: {{app: p}}}}, action: quota, {spec}}}",
+                   seconds=4)
+        wait_for(lambda: self.read(self.file).split()[0] == want or self.proc.poll() is not None,
+                 f"a quota of {want}")
+        fault = self.finish()
+        self.assertEqual(self.read(self.file), self.before)
+        return fault
+
+    def test_a_busy_pod_is_throttled_and_gets_back_what_it_had(self):
+        self.pod("while 1: pass")
+        fault = self.quota("cpu: 200m", "20000")
+        self.assertEqual(fault["effect"], "measured", fault["measured"])
+        group = fault["detail"]["groups"][0]
+        self.assertGreater(group["throttled"], 0)
+        self.assertEqual((group["quota_us"], group["period_us"]), (20000, 100000))
+
+    def test_a_quota_that_nobody_uses_up_is_ineffective(self):
+        self.pod(HOLD % 1)
+        wait_for(lambda: self.read("cgroup.procs"), "the pod's process")
+        self.start("at: 1s, cpuChaos: {mode: all, selector: {labelSelectors: {app: p}}, action: quota, "
+                   "cpu: 500m}", seconds=3)
+        fault = self.finish()
+        self.assertEqual((self.proc.returncode, fault["effect"]), (5, "none"), fault["measured"])
+
+    def refused(self, spec, text):
+        self.start(f"cpuChaos: {{mode: all, selector: {{labelSelectors: {{app: p}}}}, action: quota, {spec}}}")
+        out = self.proc.communicate(timeout=60)[0]
+        self.assertEqual(self.proc.returncode, 3, out)
+        self.assertIn(text, out)
+        self.assertEqual(self.read(self.file), self.before)
+
+    def test_what_would_not_throttle_is_refused(self):
+        self.pod(HOLD % 1)
+        self.refused(f"cpu: {os.cpu_count()}", "would not throttle it")
+        self.refused("cpu: 5m", "the kernel's least is 1000 us")
+        with open(f"{self.group}/{self.file}", "w", encoding="ascii") as f:
+            f.write("30000 100000" if self.file == "cpu.max" else "30000")
+        self.before = self.read(self.file)
+        self.refused("cpu: 300m", "may use 300m already")
+        self.quota("cpu: 50%", "15000")
 
 
 class Kill(PodCase):

@@ -79,7 +79,8 @@ class Words(Watched):
 
     def test_explain_and_new(self):
         self.watch("explain")
-        self.watch("explain", "Experiment", "NetworkChaos", "MemoryChaos", "PodChaos")
+        self.watch("explain", "Experiment", "NetworkChaos", "MemoryChaos", "PodChaos", "CPUChaos",
+                   "RuntimeChaos")
         self.watch("new", "Experiment")
         self.watch("explain", "Experiment.timline", code=2)
         self.watch("new", "Experimant", code=2)

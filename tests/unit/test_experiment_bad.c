@@ -37,6 +37,10 @@ static const struct {
 	 "{apiVersion: chaos-mesh.org/v1alpha1, kind: PodChaos, metadata: {name: p}, spec:\n"},
 	{"$MEMORY\n",
 	 "{apiVersion: brunt.dev/v1alpha1, kind: MemoryChaos, metadata: {name: m}, spec:\n"},
+	{"$RUNTIME\n",
+	 "{apiVersion: brunt.dev/v1alpha1, kind: RuntimeChaos, metadata: {name: r}, spec:\n"},
+	{"$CPU\n",
+	 "{apiVersion: brunt.dev/v1alpha1, kind: CPUChaos, metadata: {name: c}, spec:\n"},
 };
 
 static char *read_file(const char *path)

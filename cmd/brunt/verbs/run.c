@@ -28,7 +28,7 @@ static const struct option_row options[] = {
 	 OPT_STRINGS, OPTION(files)},
 	{"--jitter", 0, "D", "start at a random moment within this time", OPT_DURATION, OPTION(jitter_ns)},
 	{"--lab", 0, "NAME", "take targets from this running lab", OPT_STRING, OPTION(lab)},
-	{"--lease", 0, "D", "how long a network fault may outlive its owner (2s; at least 200ms)",
+	{"--lease", 0, "D", "how long a network or runtime fault may outlive its owner (2s; at least 200ms)",
 	 OPT_DURATION, OPTION(lease_ns)},
 	{"--net-backend", 0, "B", "auto, netem or engine: what carries delays", OPT_STRING,
 	 OPTION(net_backend)},

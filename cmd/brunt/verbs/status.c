@@ -262,10 +262,10 @@ const struct verb verb_status = {
 	.summary = "what is injected now, and by whom",
 	.usage = "[OPTIONS] [RUN...]",
 	.doc = "Lists the runs that hold targets, with the faults that the journal has not seen undone,\n"
-	       "since when, and how long the kernel would keep a network fault in force if every process\n"
-	       "of the run died now. Other faults have no such lease: they last until the run, its guard\n"
-	       "or brunt recover puts them back. Runs of this machine's other state directories are listed\n"
-	       "with their directory.",
+	       "since when, and how long the kernel would keep a network fault in force, or a service a\n"
+	       "fault of its own runtime, if every process of the run died now. Other faults have no such\n"
+	       "lease: they last until the run, its guard or brunt recover puts them back. Runs of this\n"
+	       "machine's other state directories are listed with their directory.",
 	.options = options,
 	.n_options = ARRAY_SIZE(options),
 	.options_size = sizeof(struct status_options),

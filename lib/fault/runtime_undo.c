@@ -1,0 +1,164 @@
+/*
+ * The lease is the undo: an action ends when its owner's connection does. What is left for a revert is
+ * to say so at once where the owner lives and cannot be heard, and to ask the service until it no
+ * longer lists the action. A service that cannot be asked is a failure and not a success: until
+ * somebody looked, nobody knows.
+ */
+#include "runtime_undo.h"
+
+#include "../base/clock.h"
+#include "../kernel/pidfd.h"
+#include "runtime_control.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <time.h>
+
+enum { PAUSE_MS = 5, AGAIN_MS = 100, PATIENCE_MS = 10000 };
+
+/* Of the process in the record, and no other that has its number by now. -ESRCH: it has gone. */
+static int open_recorded(const json_t *record, struct runtime_control **ret, struct err *e)
+{
+	pid_t pid = (pid_t)json_integer_value(json_object_get(record, "pid"));
+	unsigned long long start;
+
+	if (pidfd_start_time(pid, &start) < 0 ||
+	    start != (unsigned long long)json_integer_value(json_object_get(record, "start")))
+		return err_set(e, ESRCH, "process %d has ended", pid);
+	return runtime_control_open(pid, json_string_value(json_object_get(record, "control")), ret, e);
+}
+
+static const char *tag_of(const json_t *record)
+{
+	return json_string_value(json_object_get(record, "tag"));
+}
+
+static int ask_status(struct runtime_control *c, struct runtime_status *ret, struct err *e)
+{
+	char line[RUNTIME_LINE_MAX];
+	int r = runtime_control_ask(c, "status", line, e);
+
+	return r < 0 ? r : runtime_status_parse(line, ret, e);
+}
+
+/* Until the service lists the action no more: a stall in flight ends within milliseconds. */
+static int wait_until_over(struct runtime_control *c, const char *tag, struct err *e)
+{
+	int64_t deadline = clock_now_ns() + PATIENCE_MS * NSEC_PER_MSEC;
+	struct runtime_status s;
+	struct runtime_action a;
+
+	for (;;) {
+		int r = ask_status(c, &s, e);
+
+		if (r < 0 || !runtime_status_find(&s, tag, &a))
+			return r;
+		if (clock_now_ns() > deadline)
+			return err_set(e, ETIMEDOUT, "the service still runs %s %s", a.name, tag);
+		nanosleep(&(struct timespec){.tv_nsec = PAUSE_MS * NSEC_PER_MSEC}, NULL);
+	}
+}
+
+static int end(const json_t *record, struct err *e)
+{
+	autofree char *command = xasprintf("end tag=%s", tag_of(record));
+	autoptr(runtime_control) c = NULL;
+	char answer[RUNTIME_LINE_MAX];
+	int r = open_recorded(record, &c, e);
+
+	if (r == 0)
+		r = runtime_control_ask(c, command, answer, e);
+	return r < 0 ? r : wait_until_over(c, tag_of(record), e);
+}
+
+/* A service that is about to end closes its socket first: it is asked again until it has gone. */
+static int end_patiently(const json_t *record, struct err *e)
+{
+	int64_t deadline = clock_now_ns() + PATIENCE_MS * NSEC_PER_MSEC;
+	int r;
+
+	for (;;) {
+		err_clear(e);
+		r = end(record, e);
+		if (r == 0 || r == -ESRCH || clock_now_ns() > deadline)
+			return r;
+		nanosleep(&(struct timespec){.tv_nsec = AGAIN_MS * NSEC_PER_MSEC}, NULL);
+	}
+}
+
+static void revert_record(const struct undo *u, struct undo_result *ret)
+{
+	json_auto_t *record = undo_json(u);
+	struct err e = {0};
+	int r;
+
+	*ret = (struct undo_result){.outcome = UNDO_REVERTED};
+	if (!tag_of(record)) {
+		ret->outcome = UNDO_FAILED;
+		snprintf(ret->text, sizeof ret->text, "undo record of RuntimeChaos is damaged");
+		return;
+	}
+	r = end_patiently(record, &e);
+	if (r < 0) {
+		ret->outcome = r == -ESRCH ? UNDO_GONE : UNDO_FAILED;
+		snprintf(ret->text, sizeof ret->text, "%s", e.text);
+	}
+}
+
+int runtime_revert(const struct undo *undo, size_t n, struct broker *broker,
+		   struct undo_result *results, struct err *e)
+{
+	for (size_t i = 0; i < n; i++)
+		revert_record(&undo[i], &results[i]);
+	return 0;
+}
+
+/* Faults that overlap on a target share the earliest one's snapshot, so it is about the run. */
+int runtime_snapshot(struct runtime_control *c, const char *tag, struct str *ret, struct err *e)
+{
+	size_t run = tag ? strcspn(tag, "/") : 0;
+	struct runtime_status s;
+	struct runtime_action a;
+	const char *at = s.actions;
+	int r = ask_status(c, &s, e);
+
+	if (r < 0)
+		return r;
+	str_add(ret, "actions of this run:");
+	while (runtime_action_next(&at, &a))
+		if (strncmp(a.tag, tag, run) == 0 && a.tag[run] == '/')
+			str_addf(ret, " %s (%s)", a.name, a.tag);
+	str_add(ret, "\n");
+	return 0;
+}
+
+int runtime_resnapshot(const struct undo *u, struct broker *broker, struct str *ret, struct err *e)
+{
+	json_auto_t *record = undo_json(u);
+	autoptr(runtime_control) c = NULL;
+	int r = open_recorded(record, &c, e);
+
+	if (r == -ESRCH)
+		return err_set(e, ENOENT, "the service has ended");
+	if (r == -ENOENT) /* that the socket is missing says nothing about the service */
+		return err_set(e, EREMOTEIO, "the service has no control socket any more");
+	return r < 0 ? r : runtime_snapshot(c, tag_of(record), ret, e);
+}
+
+int runtime_lease_left(const struct undo *u, struct broker *broker, int64_t *ret_ns, struct err *e)
+{
+	json_auto_t *record = undo_json(u);
+	autoptr(runtime_control) c = NULL;
+	struct runtime_status s;
+	struct runtime_action a;
+	int r = open_recorded(record, &c, e);
+
+	*ret_ns = 0;
+	if (r == -ESRCH)
+		return err_set(e, ENOENT, "the service has ended");
+	if (r == 0)
+		r = ask_status(c, &s, e);
+	if (r == 0 && runtime_status_find(&s, tag_of(record), &a))
+		*ret_ns = a.lease_ms * NSEC_PER_MSEC;
+	return r;
+}

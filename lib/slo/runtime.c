@@ -1,0 +1,287 @@
+/*
+ * runtime - what the targets' own scheduler says of itself: liveroom, and whatever runs on its runtime
+ *
+ * Times come as the increments of the targets' histograms. A bucket says that a value was at most its
+ * bound, so each counts as that bound: a quantile is never better than it was, and at most one
+ * bucket's width worse. What is beyond the last bound is not known to be below anything, and counts
+ * as an hour. Buckets of all causes and targets are added up.
+ *
+ * The first page of a process that is older than the indicator only says where to count from.
+ */
+#include "histogram.h"
+#include "scrape.h"
+#include "tally.h"
+
+#include "../base/clock.h"
+
+#include <errno.h>
+#include <math.h>
+
+/* One row a metric; sorted by name. */
+static const struct metric {
+	const char *name, *family;
+	bool times; /* a histogram of seconds; else a gauge */
+} metrics[] = {
+	{"coroutines", "rt_coroutines", false},
+	{"procs", "rt_procs", false},
+	{"schedLatency", "rt_sched_latency_seconds", true},
+	{"threads", "rt_threads", false},
+	{"ttsp", "rt_ttsp_seconds", true},
+};
+static const char *const metric_names[] = {"coroutines", "procs", "schedLatency", "threads", "ttsp",
+					   NULL};
+_Static_assert(ARRAY_SIZE(metric_names) == ARRAY_SIZE(metrics) + 1, "each metric has its name");
+
+enum { BOUNDS_MAX = 256 };
+
+struct runtime_params {
+	struct scrape_params scrape;
+	int metric;
+};
+
+struct bucket {
+	double bound_s; /* INFINITY: the last */
+	struct tally tally;
+	double page; /* cumulative, of this page */
+	double more; /* cumulative increments of this round */
+};
+
+struct runtime {
+	struct indicator *indicator;
+	const struct metric *metric;
+	char *bucket_name; /* "rt_ttsp_seconds_bucket" */
+	struct scrape *scrape;
+	struct bucket buckets[BOUNDS_MAX]; /* by bound */
+	size_t n_buckets;
+	bool found;   /* in this page */
+	double gauge; /* of this page */
+	double sum;   /* of this round */
+};
+
+static const struct metric *metric_of(const void *params)
+{
+	return &metrics[((const struct runtime_params *)params)->metric];
+}
+
+static enum sample_type runtime_yields(const void *params)
+{
+	return metric_of(params)->times ? SAMPLE_LATENCY : SAMPLE_VALUE;
+}
+
+static enum objective_dim runtime_measures(const void *params)
+{
+	return metric_of(params)->times ? DIM_TIME : DIM_PLAIN;
+}
+
+/* The place of a bound, made where there is none; NULL: more bounds than anybody needs. */
+static struct bucket *bucket_at(struct runtime *m, double bound_s)
+{
+	size_t i = 0;
+
+	while (i < m->n_buckets && m->buckets[i].bound_s < bound_s)
+		i++;
+	if (i < m->n_buckets && m->buckets[i].bound_s == bound_s)
+		return &m->buckets[i];
+	if (m->n_buckets == BOUNDS_MAX)
+		return NULL;
+	memmove(&m->buckets[i + 1], &m->buckets[i], (m->n_buckets - i) * sizeof m->buckets[0]);
+	m->n_buckets++;
+	m->buckets[i] = (struct bucket){.bound_s = bound_s,
+					.tally = {.born_ns = scrape_start_ns(m->scrape)}};
+	return &m->buckets[i];
+}
+
+static const char *label(const struct openmetrics_sample *s, const char *name)
+{
+	for (size_t i = 0; i < s->n_labels; i++)
+		if (streq(s->labels[i].name, name))
+			return s->labels[i].value;
+	return NULL;
+}
+
+static void read_bucket(struct runtime *m, const struct openmetrics_sample *s)
+{
+	const char *le = label(s, "le");
+	double bound_s = !le ? NAN : streq(le, "+Inf") ? INFINITY : strtod(le, NULL);
+	struct bucket *b = isnan(bound_s) ? NULL : bucket_at(m, bound_s);
+
+	if (!b)
+		return;
+	b->page += s->value;
+	m->found = true;
+}
+
+static void read_sample(void *data, const struct openmetrics_sample *s)
+{
+	struct runtime *m = data;
+
+	if (isnan(s->value))
+		return;
+	if (m->metric->times) {
+		if (streq(s->name, m->bucket_name))
+			read_bucket(m, s);
+	} else if (streq(s->name, m->metric->family)) {
+		m->gauge += s->value;
+		m->found = true;
+	}
+}
+
+static void begin_round(void *data)
+{
+	struct runtime *m = data;
+
+	m->sum = 0;
+}
+
+static void begin_page(void *data)
+{
+	struct runtime *m = data;
+
+	m->found = false;
+	m->gauge = 0;
+	for (size_t i = 0; i < m->n_buckets; i++)
+		m->buckets[i].page = 0;
+}
+
+static const char *end_page(void *data, const struct scrape_page *p)
+{
+	struct runtime *m = data;
+
+	if (!m->found)
+		return m->metric->family;
+	if (p->in_round)
+		m->sum += m->gauge;
+	for (size_t i = 0; i < m->n_buckets; i++)
+		m->buckets[i].more += tally_add(&m->buckets[i].tally, p->target, p->started_ns,
+						m->buckets[i].page);
+	return NULL;
+}
+
+/* Short of the bound by what the statistics' own buckets may add, so that "<= 1ms" holds at 1 ms. */
+static int64_t bound_ns(const struct bucket *b)
+{
+	int64_t ns = isinf(b->bound_s) ? HISTOGRAM_MAX_NS : (int64_t)(b->bound_s * NSEC_PER_SEC);
+
+	return isinf(b->bound_s) ? ns : ns - (int64_t)((double)ns * HISTOGRAM_ERROR);
+}
+
+/* One sample a bucket, as many as came into it since the last round. */
+static void yield_times(struct runtime *m)
+{
+	double below = 0;
+
+	for (size_t i = 0; i < m->n_buckets; i++) {
+		struct bucket *b = &m->buckets[i];
+		double n = b->more - below;
+
+		if (n >= 1)
+			slo_sample(m->indicator->slo,
+				   &(struct sample){.type = SAMPLE_LATENCY, .ok = true,
+						    .at_ns = clock_now_ns(), .done_ns = clock_now_ns(),
+						    .latency_ns = bound_ns(b), .n = (uint64_t)n});
+		below = fmax(below, b->more);
+		b->more = 0;
+	}
+}
+
+static void end_round(void *data, size_t answered)
+{
+	struct runtime *m = data;
+
+	if (m->metric->times)
+		yield_times(m);
+	else
+		slo_sample(m->indicator->slo,
+			   &(struct sample){.type = SAMPLE_VALUE, .ok = answered > 0, .value = m->sum,
+					    .at_ns = clock_now_ns()});
+}
+
+static const struct scrape_ops ops = {
+	.begin = begin_round,
+	.begin_page = begin_page,
+	.sample = read_sample,
+	.end_page = end_page,
+	.end = end_round,
+};
+
+static int runtime_start(struct indicator *i, struct err *e)
+{
+	const struct runtime_params *p = i->params;
+	struct runtime *m = xcalloc(1, sizeof *m);
+
+	i->state = m;
+	m->indicator = i;
+	m->metric = metric_of(p);
+	m->bucket_name = xasprintf("%s_bucket", m->metric->family);
+	return scrape_start(i, &p->scrape, &ops, m, &m->scrape, e);
+}
+
+static void runtime_stop(struct indicator *i)
+{
+	struct runtime *m = i->state;
+
+	scrape_stop(m->scrape);
+}
+
+static void runtime_free(struct indicator *i)
+{
+	struct runtime *m = take(i->state);
+
+	if (!m)
+		return;
+	scrape_free(m->scrape);
+	for (size_t k = 0; k < m->n_buckets; k++)
+		tally_done(&m->buckets[k].tally);
+	free(m->bucket_name);
+	free(m);
+}
+
+static int runtime_report(struct indicator *i, json_t **ret)
+{
+	const struct runtime *m = i->state;
+
+	if (!m || !m->scrape)
+		return 0;
+	*ret = scrape_report(m->scrape);
+	json_object_set_new(*ret, "metric", json_string(m->metric->family));
+	return 0;
+}
+
+static int check_runtime(const void *obj, const struct yaml_node *node, struct field_ctx *ctx)
+{
+	return scrape_check(&((const struct runtime_params *)obj)->scrape, node, ctx);
+}
+
+#define O(field) offsetof(struct runtime_params, field)
+static const struct field fields[] = {
+	{.name = "metric", .type = FIELD_ENUM, .names = metric_names, .offset = O(metric),
+	 .required = true, .example = "ttsp",
+	 .doc = "ttsp (time from a request to stop the world to the last thread's stop), schedLatency "
+		"(time from runnable to running): times, of which there are p50 to p99.99, mean and max, "
+		"to the width of the service's buckets and never better than they were. coroutines, procs "
+		"and threads: readings, summed over the targets."},
+	SCRAPE_FIELDS(O(scrape)),
+};
+#undef O
+
+static const struct schema runtime_schema = {
+	.name = "runtime",
+	.doc = "Reads from the targets' own metrics pages what their scheduler says of itself (liveroom, or "
+	       "any other service on its runtime).",
+	.size = sizeof(struct runtime_params),
+	.fields = fields,
+	.n_fields = ARRAY_SIZE(fields),
+	.check = check_runtime,
+};
+
+const struct indicator_type indicator_runtime = {
+	.name = "runtime",
+	.doc = "Time to safepoint, scheduling latency, Ps, coroutines or threads of the targets' runtime.",
+	.schema = &runtime_schema,
+	.yields = runtime_yields,
+	.measures = runtime_measures,
+	.start = runtime_start,
+	.stop = runtime_stop,
+	.report = runtime_report,
+	.free = runtime_free,
+};
