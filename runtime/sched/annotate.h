@@ -55,7 +55,7 @@ static inline void annotate_call(struct m *m, struct rt_co *co, bool back)
 	/* valgrind sees the stack and the return address below it in one step, which it takes for a switch
 	 * to what is there already. */
 	if (!back)
-		VALGRIND_MAKE_MEM_UNDEFINED((char *)m->sys_sp - SYSTEM_STACK_GAP - 64, 64);
+		VALGRIND_MAKE_MEM_UNDEFINED((char *)m->saved.sp - SYSTEM_STACK_GAP - 64, 64);
 #if defined(__SANITIZE_THREAD__)
 	__tsan_switch_to_fiber(back ? co->sanitizer : m->sys_sanitizer, 0);
 #elif defined(__SANITIZE_ADDRESS__)
