@@ -50,7 +50,9 @@ struct rt_type {
 	_Static_assert(__builtin_classify_type(((T *)0)->f) == 5, #T "." #f " is not a pointer");  \
 	_Static_assert(offsetof(T, f) % sizeof(void *) == 0, #T "." #f " is not aligned");
 
-#define RT_EACH_(m, T, ...) RT_EACH_PICK_(__VA_ARGS__, 16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1)(m, T, __VA_ARGS__)
+#define RT_EACH_(m, T, ...)                                                                        \
+	RT_EACH_PICK_(__VA_ARGS__, 16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1)          \
+	(m, T, __VA_ARGS__)
 #define RT_EACH_PICK_(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, N, ...) RT_EACH_##N##_
 #define RT_EACH_1_(m, T, f) m(T, f)
 #define RT_EACH_2_(m, T, f, ...) m(T, f) RT_EACH_1_(m, T, __VA_ARGS__)

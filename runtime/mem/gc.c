@@ -36,7 +36,7 @@ static struct {
 	_Atomic uint32_t asked; /* a cycle is wanted, and the controller knows */
 	_Atomic uint32_t markers; /* that hold work */
 	_Atomic int64_t mark_cpu_ns, idle_cpu_ns, assist_cpu_ns;
-	_Atomic int64_t credit; /* cost that was worked off beside the program, for who would have to assist */
+	_Atomic int64_t credit; /* cost that was worked off beside the program, in place of assists */
 	_Atomic uint32_t cycles; /* complete */
 	struct rt_mutex turn; /* guards the condition */
 	struct rt_cond done;

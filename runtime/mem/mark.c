@@ -180,7 +180,8 @@ void mark_word(struct marker *k, uintptr_t word)
 		push(k, word - 1);
 }
 
-__attribute__((no_sanitize("address", "thread"))) void mark_range(struct marker *k, uintptr_t lo, uintptr_t hi)
+__attribute__((no_sanitize("address", "thread")))
+void mark_range(struct marker *k, uintptr_t lo, uintptr_t hi)
 {
 	const volatile uintptr_t *w = (const uintptr_t *)((lo + 7) & ~(uintptr_t)7);
 	const volatile uintptr_t *end = (const uintptr_t *)(hi & ~(uintptr_t)7);

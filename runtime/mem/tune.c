@@ -41,7 +41,9 @@ void tune_init(void)
 
 static int clamp(int percent, const struct rt_gc_tuning *t)
 {
-	return percent < t->min_percent ? t->min_percent : percent > t->max_percent ? t->max_percent : percent;
+	if (percent < t->min_percent)
+		return t->min_percent;
+	return percent > t->max_percent ? t->max_percent : percent;
 }
 
 void tune_after(const struct gc_cycle *c, int64_t gc_ns, int64_t since_last_ns)

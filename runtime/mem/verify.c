@@ -31,7 +31,7 @@ static void check(uintptr_t value, const struct object *from)
 	if (from)
 		rt_fatal("the collector missed %p (%s), which %p (%s) names: was it stored without RT_SET?",
 			 (void *)o.addr, type_name(o.block), (void *)from->addr, type_name(from->block));
-	rt_fatal("the collector missed %p (%s), which a global, a pin, a channel or a coroutine's value names",
+	rt_fatal("the collector missed %p (%s), which a global, a pin, a channel or a coroutine names",
 		 (void *)o.addr, type_name(o.block));
 }
 

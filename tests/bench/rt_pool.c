@@ -1,5 +1,6 @@
 /*
- * rt_pool WAY SIZE N LIVE_MB - what N short-lived objects of SIZE bytes cost: the rows pool.*, arena.*, scoped.*
+ * rt_pool WAY SIZE N LIVE_MB - what N short-lived objects of SIZE bytes cost: the rows pool.*, arena.*,
+ * scoped.*
  *
  * WAY new     rt_new_bytes, and the collector
  *     pool    rt_pool_get and _put

@@ -344,7 +344,7 @@ static void test_rotation(void)
 	for (int i = 0; i < RING; i++)
 		good += length(ring[i]) == LENGTH;
 	rt_mem_stats(&s);
-	CHECK(good == RING, "lists that change places while they are marked are whole (%d, after %llu cycles)",
+	CHECK(good == RING, "lists that change places while marked are whole (%d, after %llu cycles)",
 	      good, (unsigned long long)s.cycles);
 	ring = NULL;
 	free(locks);
@@ -374,7 +374,8 @@ static void pass_on(void *arg, int who)
 static void test_hand_over(void)
 {
 	enum { ROUNDS = 20000 };
-	struct rt_chan *chans[4] = {rt_chan_new(8, 0), rt_chan_new(8, 3), rt_chan_new(8, 1), rt_chan_new(8, 2)};
+	struct rt_chan *chans[4] = {rt_chan_new(8, 0), rt_chan_new(8, 3), rt_chan_new(8, 1),
+				    rt_chan_new(8, 2)};
 	struct crew_member crew[3];
 	struct node *n = new_list(LENGTH);
 	int rounds = 0;
@@ -453,8 +454,8 @@ int main(void)
 
 	setenv("RT_DEBUG", "gcverify=1", 0);
 	for (unsigned mode = 0; mode < COUNT_OF(names); mode++) {
-		int r = rt_run(&(struct rt_options){.preempt = (enum rt_preempt_mode)mode, .procs = 2}, run, NULL,
-			       NULL);
+		struct rt_options o = {.preempt = (enum rt_preempt_mode)mode, .procs = 2};
+		int r = rt_run(&o, run, NULL, NULL);
 
 		CHECK(r == 0, "mode %s", names[mode]);
 	}

@@ -5,8 +5,9 @@
 
 #include <time.h>
 
-static const struct protocol *const protocols[] = {&protocol_idle, &protocol_mark, &protocol_mutex, &protocol_park,
-						   &protocol_runq};
+static const struct protocol *const protocols[] = {
+	&protocol_idle, &protocol_mark, &protocol_mutex, &protocol_park, &protocol_runq,
+};
 
 static double seconds(void)
 {

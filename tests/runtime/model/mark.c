@@ -306,7 +306,8 @@ static bool step_controller(struct world *w, unsigned t)
 		if (!all_stand(w))
 			return false;
 		if (mutant != BUFFERS_FORGOTTEN)
-			w->var[CANDIDATES] |= (w->var[SHADED] | w->var[SHADED + 1]) & (uint8_t)~w->var[MARKED];
+			w->var[CANDIDATES] |= (w->var[SHADED] | w->var[SHADED + 1]) &
+					      (uint8_t)~w->var[MARKED];
 		w->var[SHADED] = w->var[SHADED + 1] = 0;
 		if (w->var[CANDIDATES] || w->var[ACTIVE])
 			return go(w, t, BESIDE);
