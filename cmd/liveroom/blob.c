@@ -1,10 +1,13 @@
 #include "blob.h"
 
+RT_TYPE(blob_type, struct blob, data);
+
 struct blob *blob_new(size_t len)
 {
-	struct blob *b = rt_new_bytes(sizeof *b + len);
+	struct blob *b = rt_new(&blob_type);
 
 	b->len = len;
+	RT_SET(b->data, rt_new_bytes(len ? len : 1));
 	return b;
 }
 

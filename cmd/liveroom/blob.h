@@ -12,7 +12,7 @@
 
 struct blob {
 	size_t len;
-	char data[];
+	char *const data; /* an object of its own: 32 KiB and a header would fill the next size class */
 };
 
 struct blob *blob_new(size_t len);

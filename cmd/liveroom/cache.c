@@ -73,6 +73,11 @@ static void drop_oldest(void)
 		*slot_of(e->key) = e->chain;
 	unlink_use(e);
 	bytes -= e->blob->len;
+	/* A word left over on some stack may keep this entry: not all that were dropped after it, too. */
+	RT_SET(e->newer, NULL);
+	RT_SET(e->older, NULL);
+	RT_SET(e->chain, NULL);
+	RT_SET(e->blob, NULL);
 	metric_add(METRIC_live_cache_evictions, 1);
 }
 
