@@ -11,6 +11,7 @@
 
 #define SLICE_NS (100 * RT_USEC)     /* of the collector's coroutine */
 #define KEEP_NS (10 * RT_SEC)        /* in which memory that is needed no more is given back */
+#define REST_WITHIN_NS RT_MSEC       /* that coroutine rests at least once */
 #define IDLE_SLICE_NS (50 * RT_USEC) /* of a P that has nothing else to do */
 
 enum {
@@ -354,8 +355,16 @@ static int64_t rest_after(int64_t worked)
 	return worked * (SHARE - n) / n;
 }
 
+/* Others want the P, or may: descriptors and timers are looked at by a P that has nothing to run. */
+static bool should_rest(int64_t now, int64_t rested)
+{
+	return atomic_load(&sched.n_idle_ps) == 0 && (schedule_has_work() || now - rested > REST_WITHIN_NS);
+}
+
 static void mark_beside(void)
 {
+	int64_t rested = now_ns();
+
 	for (;;) {
 		int64_t began = now_ns();
 		bool more = mark_for(this_m(), SLICE_NS, &gc.mark_cpu_ns);
@@ -367,10 +376,12 @@ static void mark_beside(void)
 		pace_adjust(searched + objects * CELL_MIN);
 		if (mark_has_work())
 			schedule_wake_one(); /* a P with nothing to do may help */
-		if (!more)
+		if (!more) {
 			rt_sleep(20 * RT_USEC); /* others are about to finish */
-		else if (atomic_load(&sched.n_idle_ps) == 0)
+		} else if (should_rest(now_ns(), rested)) {
 			rt_sleep(rest_after(now_ns() - began));
+			rested = now_ns();
+		}
 		RT_POLL();
 	}
 }

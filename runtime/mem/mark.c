@@ -16,6 +16,7 @@
 enum {
 	WORKS_AT_ONCE = 64,         /* buffers that are mapped at one time */
 	PIECE_BYTES = 128 << 10,    /* a larger object is searched in pieces */
+	ITEMS_AT_ONCE = 32,         /* between two looks at the budget */
 };
 /* An item that is no candidate: the rest of an object that was begun, an object that is marked. */
 #define PIECE (UINT64_C(1) << 63)
@@ -230,16 +231,48 @@ static void search_large(struct marker *k, const struct block *b, uintptr_t from
 		search_type(k, b->type, from, end);
 }
 
+/* true: it was not marked, and is to be searched. */
+static inline bool mark_object(struct marker *k, const struct object *o)
+{
+	uint64_t bit = UINT64_C(1) << o->cell % 64;
+	_Atomic uint64_t *word = &o->block->mark[o->cell / 64];
+
+	/* relaxed: only who sets it searches the object, and what it holds was written before it
+	 * could be found, or is new and marked */
+	if (atomic_load_explicit(word, memory_order_relaxed) & bit ||
+	    atomic_fetch_or_explicit(word, bit, memory_order_relaxed) & bit)
+		return false;
+	k->marked_objects++;
+	k->marked_bytes += o->block->cell_bytes ? o->block->cell_bytes : o->block->bytes;
+	return o->block->scan != SCAN_NONE;
+}
+
+/* A pointer found in an object of block b. One into the same block needs no look ahead: its line and, most
+ * likely, its mark word are here. Lists and trees that were made together are full of them. */
+static inline void mark_from(struct marker *k, struct block *b, uintptr_t base, uintptr_t value)
+{
+	struct object o;
+
+	if (value - base >= BLOCK_BYTES) {
+		mark_pointer(k, value);
+		return;
+	}
+	o.block = b;
+	o.cell = block_cell(b, value);
+	o.addr = base + (uintptr_t)o.cell * b->cell_bytes;
+	if (o.cell < b->n_cells && mark_object(k, &o))
+		push(k, o.addr | GREY);
+}
+
 static inline void search(struct marker *k, const struct object *o)
 {
-	const struct block *b = o->block;
-	uintptr_t a = o->addr;
-	uint64_t mask;
+	struct block *b = o->block;
+	uintptr_t a = o->addr, base = a & -(uintptr_t)BLOCK_BYTES;
 
 	if (b->scan == SCAN_MASK) {
 		k->searched_bytes += b->cell_bytes;
-		for (mask = b->mask; mask; mask &= mask - 1)
-			mark_pointer(k, field(a + 8 * (unsigned)__builtin_ctzll(mask)));
+		for (uint64_t mask = b->mask; mask; mask &= mask - 1)
+			mark_from(k, b, base, field(a + 8 * (unsigned)__builtin_ctzll(mask)));
 	} else if (!b->cell_bytes) {
 		search_large(k, b, a);
 	} else if (b->scan == SCAN_WORDS) {
@@ -260,22 +293,6 @@ static inline void search_later(struct marker *k, const struct object *o)
 	*place = *o;
 	if (old.block)
 		search(k, &old);
-}
-
-/* true: it was not marked, and is to be searched. */
-static inline bool mark_object(struct marker *k, const struct object *o)
-{
-	uint64_t bit = UINT64_C(1) << o->cell % 64;
-	_Atomic uint64_t *word = &o->block->mark[o->cell / 64];
-
-	/* relaxed: only who sets it searches the object, and what it holds was written before it
-	 * could be found, or is new and marked */
-	if (atomic_load_explicit(word, memory_order_relaxed) & bit ||
-	    atomic_fetch_or_explicit(word, bit, memory_order_relaxed) & bit)
-		return false;
-	k->marked_objects++;
-	k->marked_bytes += o->block->cell_bytes ? o->block->cell_bytes : o->block->bytes;
-	return o->block->scan != SCAN_NONE;
 }
 
 static inline void mark_later(struct marker *k, const struct object *o)
@@ -334,17 +351,27 @@ static bool drain_ahead(struct marker *k)
 	return any;
 }
 
-/* Of an item that is no candidate. */
-static void mark_tagged(struct marker *k, uintptr_t item)
+/* The rest of an object that was begun. */
+static void search_piece(struct marker *k, uintptr_t from)
 {
 	struct object o;
 
-	if (!object_find(item & ~(PIECE | GREY), &o))
-		return;
-	if (item & GREY)
-		search_later(k, &o);
-	else
-		search_large(k, o.block, item & ~PIECE);
+	if (object_find(from, &o))
+		search_large(k, o.block, from);
+}
+
+static inline void take_up_item(struct marker *k, uintptr_t item)
+{
+	if (item & GREY) {
+		uintptr_t addr = item & ~GREY;
+
+		/* Its start, so that the block is its first; which cell it is the search does not ask. */
+		search_later(k, &(struct object){block_of(addr), 0, addr});
+	} else if (__builtin_expect((item & PIECE) != 0, 0)) {
+		search_piece(k, item & ~PIECE);
+	} else {
+		find_later(k, item);
+	}
 }
 
 bool mark_some(struct marker *k, uint64_t budget)
@@ -353,15 +380,13 @@ bool mark_some(struct marker *k, uint64_t budget)
 
 	share(k);
 	while (marker_cost(k) < until) {
-		uintptr_t item = pop(k);
+		for (unsigned i = 0; i < ITEMS_AT_ONCE; i++) {
+			uintptr_t item = pop(k);
 
-		if (!item) {
-			if (!drain_ahead(k))
+			if (item)
+				take_up_item(k, item);
+			else if (!drain_ahead(k))
 				return false;
-		} else if (__builtin_expect(item & (PIECE | GREY), 0)) {
-			mark_tagged(k, item);
-		} else {
-			find_later(k, item);
 		}
 	}
 	return true;

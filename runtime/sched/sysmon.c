@@ -81,6 +81,8 @@ static bool look_at(struct p *p, int64_t now, bool timer_due)
 	slice = timer_due ? SLICE_TIMER_NS : someone_waits(p) ? SLICE_WAITED_NS : SLICE_NS;
 	if (now - p->seen_since < slice && !atomic_load(&p->retiring))
 		return false;
+	/* Not again at every look: the request stands, and the thread may itself be waiting for a CPU. */
+	p->seen_since = now;
 	preempt_ask(p);
 	return true;
 }

@@ -212,7 +212,7 @@ static void test_roots(void)
 static void test_inside(void)
 {
 	enum { N = 1000, WORDS = 37 };
-	uint64_t **inside = malloc(N * sizeof *inside), *p;
+	uint64_t **inside = calloc(N, sizeof *inside), *p;
 	bool good = true;
 
 	rt_root_add(inside, N * sizeof *inside);
