@@ -231,19 +231,48 @@ static void search_large(struct marker *k, const struct block *b, uintptr_t from
 		search_type(k, b->type, from, end);
 }
 
+/*
+ * Marks go into the heap a word at a time: objects that were made together are marked together, and an
+ * atomic operation for each would cost as much as all the rest. Until then another marker, or a barrier,
+ * takes them for unmarked; the object is searched twice then, which does no harm.
+ */
+static void flush_marks(struct marker *k)
+{
+	uint64_t twice;
+
+	if (!k->pending)
+		return;
+	/* relaxed: what an object holds was written before it could be found, or is new and marked */
+	twice = atomic_fetch_or_explicit(k->word, k->pending, memory_order_relaxed) & k->pending;
+	for (; twice; twice &= twice - 1) {
+		k->marked_objects--;
+		k->marked_bytes -= k->word_bytes;
+	}
+	k->pending = 0;
+}
+
+static inline void take_word(struct marker *k, const struct object *o, _Atomic uint64_t *word)
+{
+	flush_marks(k);
+	k->word = word;
+	k->word_bytes = o->block->cell_bytes ? o->block->cell_bytes : o->block->bytes;
+	k->known = atomic_load_explicit(word, memory_order_relaxed);
+}
+
 /* true: it was not marked, and is to be searched. */
 static inline bool mark_object(struct marker *k, const struct object *o)
 {
-	uint64_t bit = UINT64_C(1) << o->cell % 64;
 	_Atomic uint64_t *word = &o->block->mark[o->cell / 64];
+	uint64_t bit = UINT64_C(1) << o->cell % 64;
 
-	/* relaxed: only who sets it searches the object, and what it holds was written before it
-	 * could be found, or is new and marked */
-	if (atomic_load_explicit(word, memory_order_relaxed) & bit ||
-	    atomic_fetch_or_explicit(word, bit, memory_order_relaxed) & bit)
+	if (word != k->word)
+		take_word(k, o, word);
+	if (k->known & bit)
 		return false;
+	k->known |= bit;
+	k->pending |= bit;
 	k->marked_objects++;
-	k->marked_bytes += o->block->cell_bytes ? o->block->cell_bytes : o->block->bytes;
+	k->marked_bytes += k->word_bytes;
 	return o->block->scan != SCAN_NONE;
 }
 
@@ -409,6 +438,7 @@ void marker_end(struct marker *k)
 		if (k->candidates[i])
 			push(k, k->candidates[i]);
 	}
+	flush_marks(k);
 	if (k->work && k->work->n)
 		put_full(k->work);
 	else if (k->work)

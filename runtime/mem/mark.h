@@ -30,6 +30,10 @@ struct marker {
 	struct object found[MARK_AHEAD];   /* to be marked; block NULL: none */
 	struct object objects[MARK_AHEAD]; /* marked, to be searched */
 	unsigned at_candidate, at_found, at_object;
+	/* A word of marks: as it was or became, and what of it is not in the heap yet. */
+	_Atomic uint64_t *word;
+	uint64_t known, pending;
+	size_t word_bytes; /* of each of its objects */
 	uint64_t marked_bytes, searched_bytes;
 	uint64_t marked_objects;
 };
