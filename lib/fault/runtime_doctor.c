@@ -56,16 +56,29 @@ static bool try_in(const char *dir, struct err *why)
 	return ok;
 }
 
+/* A folder of our own where one can be made; NULL: nowhere, and why. */
+static char *make_folder(struct err *why)
+{
+	static const char *const parents[] = {"/tmp", "/run", "/dev/shm"};
+
+	for (size_t i = 0; i < sizeof parents / sizeof *parents; i++) {
+		autofree char *dir = xasprintf("%s/brunt-doctor-XXXXXX", parents[i]);
+
+		if (mkdtemp(dir))
+			return xstrdup(dir);
+		err_errno(why, errno, "make a folder in %s", parents[i]);
+	}
+	return NULL;
+}
+
 int runtime_doctor(struct broker *broker, struct capability_list *ret, struct err *e)
 {
-	char dir[] = "/tmp/brunt-doctor-XXXXXX";
 	struct err why = {0};
-	bool ok;
+	autofree char *dir = make_folder(&why);
+	bool ok = dir && try_in(dir, &why);
 
-	if (!mkdtemp(dir))
-		return err_errno(e, errno, "make a folder in /tmp");
-	ok = try_in(dir, &why);
-	rmdir(dir);
+	if (dir)
+		rmdir(dir);
 	capability_add(ret, "RuntimeChaos", "control socket of a target", true, ok,
 		       ok ? "a process of our own was found and answered" : why.text,
 		       "run as root on Linux 5.6 or later (openat2)");
