@@ -63,7 +63,7 @@ static bool take_back(struct p *p, int64_t now)
 	return true;
 }
 
-/* True when it asked, or took a P. */
+/* True when it took a P: more system calls may last. Who was asked to leave needs no closer look. */
 static bool look_at(struct p *p, int64_t now, bool timer_due)
 {
 	uint32_t state = atomic_load(&p->state);
@@ -84,7 +84,7 @@ static bool look_at(struct p *p, int64_t now, bool timer_due)
 	/* Not again at every look: the request stands, and the thread may itself be waiting for a CPU. */
 	p->seen_since = now;
 	preempt_ask(p);
-	return true;
+	return false;
 }
 
 /* Work that cheap paths left beside an idle P without a call: it lay there at the last look already,
