@@ -32,6 +32,8 @@ struct marker {
 	unsigned at_candidate, at_found, at_object;
 	uint64_t marked_bytes, searched_bytes;
 	uint64_t marked_objects;
+	/* Set: takes the words that mark_word() and its like were given, and nothing is marked. */
+	void (*instead)(struct marker *k, uintptr_t lo, uintptr_t hi);
 };
 
 /* What a marker did, in bytes: of what it searched, and a little for each object. */
