@@ -1,19 +1,18 @@
 /*
- * Runtime chaos: a service's own scheduler is disturbed, through the control socket that it opened for
- * that. stall-safepoint keeps a coroutine's P through regions that no stop gets into, so that the
- * time to safepoint rises; park-p takes Ps out of service.
+ * Runtime chaos: a service's own scheduler or memory is disturbed, through the control socket that it
+ * opened for that. What can be asked for stands in runtime_actions.c, one row each.
  *
  * One connection a target, from prepare to off. The service ends what was asked for when the connection
  * closes or is not renewed: that is the kernel lease of this kind, and off is one close().
  *
- * What was felt is told by the service: the worst time to safepoint that its probe met while the action
- * was on, and the number of Ps that live.
+ * What was felt is told by the service, in its answers to "status".
  */
 #include "driver.h"
 
 #include "../base/clock.h"
 #include "../base/units.h"
 #include "../kernel/pidfd.h"
+#include "runtime_actions.h"
 #include "runtime_control.h"
 #include "runtime_doctor.h"
 #include "runtime_lease.h"
@@ -24,76 +23,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-enum runtime_action_kind { PARK_P, STALL_SAFEPOINT };
-
-static const char *const action_names[] = {
-	[PARK_P] = "park-p",
-	[STALL_SAFEPOINT] = "stall-safepoint",
-	NULL,
-};
-
 #define LEASE_DEFAULT_NS (2 * NSEC_PER_SEC)
 #define LEASE_MAX_NS (60 * NSEC_PER_SEC)
-
-struct runtime_params {
-	struct fault_common common;
-	int action;
-	char *control;
-	int64_t count, stall_ns, interval_ns;
-};
-
-static int check_params(const void *obj, const struct yaml_node *node, struct field_ctx *ctx)
-{
-	const struct runtime_params *p = obj;
-	int r = 0;
-
-	if (p->control[0] != '/')
-		r = field_error(ctx, node, "control", "\"%s\" is not an absolute path", p->control);
-	if (p->action != STALL_SAFEPOINT) {
-		if (yaml_get(node, "stall"))
-			r = field_error(ctx, node, "stall", "only goes with action stall-safepoint");
-		if (yaml_get(node, "interval"))
-			r = field_error(ctx, node, "interval", "only goes with action stall-safepoint");
-	} else if (p->stall_ns >= p->interval_ns) {
-		r = field_error(ctx, node, yaml_get(node, "stall") ? "stall" : "interval",
-				"a stall must be shorter than the interval from one to the next");
-	}
-	return r;
-}
-
-#define OFFSET(f) offsetof(struct runtime_params, f)
-
-static const struct field fields[] = {
-	FAULT_COMMON_FIELDS,
-	{.name = "action", .type = FIELD_ENUM, .names = action_names, .required = true,
-	 .offset = OFFSET(action), .example = "stall-safepoint",
-	 .doc = "stall-safepoint: again and again a coroutine goes through a region in which it cannot be "
-		"stopped, so that stopping the world takes longer. park-p: Ps (what runs coroutines, one "
-		"for each CPU) go out of service; at least one stays."},
-	{.name = "control", .type = FIELD_STRING, .required = true, .offset = OFFSET(control),
-	 .example = "/dev/shm/liveroom.control",
-	 .doc = "The service's control socket (liveroom serve --control PATH), as the target itself sees "
-		"its files. Who answers there must be of the target."},
-	{.name = "count", .type = FIELD_INT, .deflt = "1", .offset = OFFSET(count), .has_range = true,
-	 .min = 1, .max = 64,
-	 .doc = "How many coroutines stall, or how many Ps are parked, at one time."},
-	{.name = "stall", .type = FIELD_DURATION, .deflt = "30ms", .offset = OFFSET(stall_ns),
-	 .has_range = true, .min = 100 * NSEC_PER_USEC, .max = 5 * NSEC_PER_SEC,
-	 .doc = "How long each stall of stall-safepoint lasts."},
-	{.name = "interval", .type = FIELD_DURATION, .deflt = "500ms", .offset = OFFSET(interval_ns),
-	 .has_range = true, .min = NSEC_PER_MSEC, .max = 3600 * NSEC_PER_SEC,
-	 .doc = "The time from one stall to the next."},
-};
-
-static const struct schema runtime_schema = {
-	.name = "RuntimeChaos",
-	.doc = "Disturbs the scheduler inside a service that has a control socket (liveroom, or any other "
-	       "on its runtime).",
-	.size = sizeof(struct runtime_params),
-	.fields = fields,
-	.n_fields = ARRAY_SIZE(fields),
-	.check = check_params,
-};
 
 /* One target's connection. */
 struct link {
@@ -101,9 +32,7 @@ struct link {
 	pid_t pid;
 	unsigned long long start;
 	struct runtime_control *control; /* NULL: closed */
-	struct runtime_status before, now;
-	int64_t worst_us;
-	unsigned fewest_live;
+	struct runtime_seen seen;
 	char lost[160]; /* why it ended before its time */
 };
 
@@ -136,21 +65,6 @@ static char *make_tag(const struct fault *f)
 		if (!isalnum((unsigned char)*p) && !strchr("._/-", *p))
 			*p = '-';
 	return tag;
-}
-
-static void describe(const struct fault *f, char *buf, size_t size)
-{
-	const struct runtime_params *p = params_of(f);
-	char stall[UNITS_TEXT_MAX], interval[UNITS_TEXT_MAX];
-
-	if (p->action == PARK_P)
-		snprintf(buf, size, "park-p %" PRId64, p->count);
-	else if (p->count == 1)
-		snprintf(buf, size, "stall-safepoint %s every %s", units_duration(p->stall_ns, stall),
-			 units_duration(p->interval_ns, interval));
-	else
-		snprintf(buf, size, "stall-safepoint %" PRId64 " x %s every %s", p->count,
-			 units_duration(p->stall_ns, stall), units_duration(p->interval_ns, interval));
 }
 
 /* ---- connections ----------------------------------------------------------------------------- */
@@ -223,17 +137,12 @@ static int check_service(const struct fault *f, struct link *l, struct err *e)
 	char help[RUNTIME_LINE_MAX];
 	int r = runtime_control_ask(l->control, "help", help, e);
 
-	if (r == 0 && !strstr(help, action_names[p->action]))
+	if (r == 0 && !strstr(help, runtime_action_names[p->action]))
 		r = err_set(e, EOPNOTSUPP, "the service does not know %s (it knows: %.200s)",
-			    action_names[p->action], help);
+			    runtime_action_names[p->action], help);
 	if (r == 0)
-		r = ask_status(l->control, &l->before, e);
-	if (r == 0 && p->action == PARK_P && p->count >= l->before.procs) {
-		r = err_set(e, ERANGE, "it has %u Ps, and parking %" PRId64 " would leave none",
-			    l->before.procs, p->count);
-		err_hint(e, "ask for a smaller count, or give the target more CPUs");
-	}
-	return r;
+		r = ask_status(l->control, &l->seen.before, e);
+	return r < 0 ? r : runtime_check_service(p, &l->seen.before, e);
 }
 
 static int plan_target(struct fault *f, struct target *t, struct strlist *ops, struct err *e)
@@ -248,10 +157,10 @@ static int plan_target(struct fault *f, struct target *t, struct strlist *ops, s
 	r = check_service(f, &l, e);
 	if (r < 0)
 		err_wrap(e, "%s/%s: %s", t->ns, t->name, params_of(f)->control);
-	describe(f, what, sizeof what);
+	runtime_describe(params_of(f), what, sizeof what);
 	op = xasprintf("process %d (%s/%s) by %s: %s, %u Ps, lease %s",
 		       runtime_control_peer(l.control), t->ns, t->name, params_of(f)->control, what,
-		       l.before.procs, units_duration(lease_of(f), lease));
+		       l.seen.before.procs, units_duration(lease_of(f), lease));
 	if (r == 0)
 		strlist_add(ops, op);
 	drop_link(&l);
@@ -323,12 +232,9 @@ static char *command_of(const struct fault *f)
 	int64_t left = f->env->hard_end_ns ? f->env->hard_end_ns - clock_now_ns() : 0;
 	autostr s = {0};
 
-	str_addf(&s, "%s tag=%s lease_ms=%" PRId64 " count=%" PRId64, action_names[p->action], st->tag,
-		 (int64_t)(lease_of(f) / NSEC_PER_MSEC), p->count);
-	if (p->action == STALL_SAFEPOINT)
-		str_addf(&s, " stall_us=%" PRId64 " interval_us=%" PRId64,
-			 (int64_t)(p->stall_ns / NSEC_PER_USEC),
-			 (int64_t)(p->interval_ns / NSEC_PER_USEC));
+	str_addf(&s, "%s tag=%s lease_ms=%" PRId64, runtime_action_names[p->action], st->tag,
+		 (int64_t)(lease_of(f) / NSEC_PER_MSEC));
+	runtime_add_values(p, &s);
 	if (f->env->hard_end_ns)
 		str_addf(&s, " for_ms=%" PRId64, MAX_OF((int64_t)(left / NSEC_PER_MSEC), (int64_t)1));
 	return str_take(&s);
@@ -340,15 +246,15 @@ static int inject_link(const struct fault *f, struct link *l, const char *comman
 	const struct runtime_state *st = f->state;
 	char answer[RUNTIME_LINE_MAX];
 	struct runtime_action a;
-	int r = ask_status(l->control, &l->before, e);
+	int r = ask_status(l->control, &l->seen.before, e);
 
+	runtime_seen_begin(&l->seen);
 	if (r == 0)
 		r = runtime_control_ask(l->control, command, answer, e);
 	if (r == 0)
-		r = ask_status(l->control, &l->now, e);
-	if (r == 0 && !runtime_status_find(&l->now, st->tag, &a))
+		r = ask_status(l->control, &l->seen.now, e);
+	if (r == 0 && !runtime_status_find(&l->seen.now, st->tag, &a))
 		r = err_set(e, EIO, "the service does not list the action that it just took");
-	l->fewest_live = l->before.live;
 	return r < 0 ? err_wrap(e, "%s/%s", l->target->ns, l->target->name) : 0;
 }
 
@@ -388,11 +294,11 @@ static void take_status(const struct runtime_state *st, struct link *l, const ch
 {
 	struct runtime_action a;
 
-	if (runtime_status_parse(text, &l->now, NULL) < 0)
+	if (runtime_status_parse(text, &l->seen.now, NULL) < 0)
 		return;
-	l->fewest_live = MIN_OF(l->fewest_live, l->now.live);
-	if (runtime_status_find(&l->now, st->tag, &a))
-		l->worst_us = MAX_OF(l->worst_us, a.worst_us);
+	runtime_seen_take(&l->seen);
+	if (runtime_status_find(&l->seen.now, st->tag, &a))
+		l->seen.worst_us = MAX_OF(l->seen.worst_us, a.worst_us);
 	else
 		lose(l, "the service ended it: its lease was not renewed in time");
 }
@@ -477,39 +383,26 @@ static void runtime_off(struct fault *f)
 
 /* ---- effect, report -------------------------------------------------------------------------- */
 
-/* Half a stall is what a probe that comes at any time inside one meets on average. */
-static bool felt(const struct runtime_params *p, const struct link *l)
-{
-	if (p->action == PARK_P)
-		return l->fewest_live < l->before.live;
-	return l->worst_us * NSEC_PER_USEC >= p->stall_ns / 2;
-}
-
 static int runtime_effect(struct fault *f, struct effect *ret, struct err *e)
 {
 	const struct runtime_params *p = params_of(f);
 	const struct runtime_state *st = f->state;
-	char worst[UNITS_TEXT_MAX];
 	const struct link *l = NULL;
-	size_t n = 0, probed = 0;
+	size_t n = 0, told = 0;
+	char what[96];
 
 	*ret = (struct effect){.state = EFFECT_UNKNOWN};
-	describe(f, ret->requested, sizeof ret->requested);
+	runtime_describe(p, ret->requested, sizeof ret->requested);
 	for (size_t i = 0; i < st->n; i++) {
-		n += felt(p, &st->items[i]);
-		probed += p->action == PARK_P || st->items[i].now.probes > st->items[i].before.probes;
-		if (!l || st->items[i].worst_us > l->worst_us)
+		n += runtime_was_felt(p, &st->items[i].seen);
+		told += runtime_can_tell(p, &st->items[i].seen);
+		if (!l || st->items[i].seen.worst_us > l->seen.worst_us)
 			l = &st->items[i];
 	}
-	if (!l || !probed)
+	if (!l || !told)
 		return 0;
-	if (p->action == PARK_P)
-		snprintf(ret->measured, sizeof ret->measured, "Ps %u to %u, on %zu of %zu targets",
-			 l->before.live, l->fewest_live, n, st->n);
-	else
-		snprintf(ret->measured, sizeof ret->measured,
-			 "time to safepoint up to %s, felt on %zu of %zu targets",
-			 units_duration(l->worst_us * NSEC_PER_USEC, worst), n, st->n);
+	runtime_measured(p, &l->seen, what, sizeof what);
+	snprintf(ret->measured, sizeof ret->measured, "%s, felt on %zu of %zu targets", what, n, st->n);
 	ret->state = n ? EFFECT_MEASURED : EFFECT_NONE;
 	return 0;
 }
@@ -525,9 +418,9 @@ static int runtime_report(struct fault *f, json_t **ret, struct err *e)
 		json_array_append_new(
 			list, json_pack("{s:s++, s:i, s:i, s:i, s:I, s:I, s:s}", "target", l->target->ns,
 					"/", l->target->name, "pid", (int)l->pid, "ps_before",
-					(int)l->before.live, "ps_fewest", (int)l->fewest_live,
-					"worst_ttsp_ns", (json_int_t)(l->worst_us * NSEC_PER_USEC), "probes",
-					(json_int_t)(l->now.probes - l->before.probes), "lost", l->lost));
+					(int)l->seen.before.live, "ps_fewest", (int)l->seen.fewest_live,
+					"worst_ttsp_ns", (json_int_t)(l->seen.worst_us * NSEC_PER_USEC), "probes",
+					(json_int_t)(l->seen.now.probes - l->seen.before.probes), "lost", l->lost));
 	}
 	*ret = json_pack("{s:s, s:o}", "tag", st->tag, "targets", list);
 	return 0;
@@ -545,21 +438,11 @@ static void runtime_release(struct fault *f)
 	f->state = NULL;
 }
 
-/* Stalls add up; two that park could together ask for more Ps than there are. */
-static const char *runtime_conflict(const void *a, const void *b)
-{
-	const struct runtime_params *x = a, *y = b;
-
-	return x->action == PARK_P && y->action == PARK_P
-		       ? "together they may ask for more Ps than the service has"
-		       : NULL;
-}
-
 const struct fault_driver runtime_chaos = {
 	.kind = "RuntimeChaos",
 	.field = "runtimeChaos",
 	.api_version = "brunt.dev/v1alpha1",
-	.advice = "ask for longer or more frequent stalls; a service with one P cannot ask itself to stop",
+	.advice = "ask for more: longer stalls, more of them, a higher rate; a service with one P cannot ask itself to stop",
 	.schema = &runtime_schema,
 	.conflict = runtime_conflict,
 	.plan = runtime_plan,

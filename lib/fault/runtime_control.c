@@ -259,6 +259,14 @@ int runtime_control_ask(struct runtime_control *c, const char *command, char ret
 	return 0;
 }
 
+/* The number after " KEY="; deflt: it is not there. */
+static int64_t number_of(const char *text, const char *key, int64_t deflt)
+{
+	const char *at = strstr(text, key);
+
+	return at ? strtoll(at + strlen(key), NULL, 10) : deflt;
+}
+
 int runtime_status_parse(const char *text, struct runtime_status *ret, struct err *e)
 {
 	const char *probes = strstr(text, "probes="), *actions = strstr(text, "actions=");
@@ -268,6 +276,10 @@ int runtime_status_parse(const char *text, struct runtime_status *ret, struct er
 	    !probes || !actions)
 		return err_set(e, EPROTO, "\"%.80s\" is no status of a control socket", text);
 	ret->probes = strtoull(probes + 7, NULL, 10);
+	ret->coroutines = number_of(text, " coroutines=", -1);
+	ret->cycles = number_of(text, " cycles=", -1);
+	ret->allocated = number_of(text, " allocated=", -1);
+	ret->percent = number_of(text, " percent=", 0);
 	snprintf(ret->actions, sizeof ret->actions, "%s", actions + 8);
 	return 0;
 }

@@ -38,6 +38,8 @@ int runtime_control_next(struct runtime_control *c, char ret[RUNTIME_LINE_MAX]);
 struct runtime_status {
 	unsigned procs, live, parked;
 	uint64_t probes;
+	/* -1: the service does not tell. percent < 0: no collections (RT_GOGC=off); 0: it does not tell */
+	int64_t coroutines, cycles, allocated, percent;
 	char actions[RUNTIME_LINE_MAX];
 };
 int runtime_status_parse(const char *text, struct runtime_status *ret, struct err *e);

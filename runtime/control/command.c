@@ -1,5 +1,6 @@
 #include "command.h"
 
+#include "../rt_mem.h"
 #include "../sched/sched.h"
 #include "job.h"
 
@@ -136,11 +137,16 @@ static void end(int connection, char *rest, int64_t now, char *ret)
 
 static void status(int connection, char *rest, int64_t now, char *ret)
 {
-	int n = snprintf(ret, CONTROL_ANSWER_MAX,
-			 "ok procs=%u live=%u parked=%u coroutines=%lld probes=%llu actions=",
-			 rt_procs(), procs_live(), procs_parked(), (long long)co_count(),
-			 (unsigned long long)atomic_load_explicit(&probes, memory_order_relaxed));
+	struct rt_mem_stats m;
+	int n;
 
+	rt_mem_stats(&m);
+	n = snprintf(ret, CONTROL_ANSWER_MAX,
+		     "ok procs=%u live=%u parked=%u coroutines=%lld cycles=%llu percent=%d allocated=%llu "
+		     "probes=%llu actions=",
+		     rt_procs(), procs_live(), procs_parked(), (long long)co_count(),
+		     (unsigned long long)m.cycles, rt_gc_percent(), (unsigned long long)m.alloc_bytes,
+		     (unsigned long long)atomic_load_explicit(&probes, memory_order_relaxed));
 	job_list(now, ret + n, CONTROL_ANSWER_MAX - (size_t)n - 1);
 	strcat(ret, "\n");
 }

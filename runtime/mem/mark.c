@@ -155,10 +155,18 @@ static void share(struct marker *k)
 
 /* Candidates ------------------------------------------------------------------------------------ */
 
-void mark_pointer(struct marker *k, uintptr_t value)
+static inline void candidate(struct marker *k, uintptr_t value)
 {
 	if (block_of(value))
 		push(k, value);
+}
+
+void mark_pointer(struct marker *k, uintptr_t value)
+{
+	if (k->instead)
+		k->instead(k, (uintptr_t)&value, (uintptr_t)(&value + 1));
+	else
+		candidate(k, value);
 }
 
 static bool is_handed_out(uintptr_t word, struct object *ret)
@@ -166,7 +174,7 @@ static bool is_handed_out(uintptr_t word, struct object *ret)
 	return object_find(word, ret) && map_has(ret->block->alloc, ret->cell);
 }
 
-void mark_word(struct marker *k, uintptr_t word)
+static void any_word(struct marker *k, uintptr_t word)
 {
 	struct object o;
 	bool found;
@@ -181,14 +189,26 @@ void mark_word(struct marker *k, uintptr_t word)
 		push(k, word - 1);
 }
 
+void mark_word(struct marker *k, uintptr_t word)
+{
+	if (k->instead)
+		k->instead(k, (uintptr_t)&word, (uintptr_t)(&word + 1));
+	else
+		any_word(k, word);
+}
+
 __attribute__((no_sanitize("address", "thread")))
 void mark_range(struct marker *k, uintptr_t lo, uintptr_t hi)
 {
 	const volatile uintptr_t *w = (const uintptr_t *)((lo + 7) & ~(uintptr_t)7);
 	const volatile uintptr_t *end = (const uintptr_t *)(hi & ~(uintptr_t)7);
 
+	if (k->instead) {
+		k->instead(k, (uintptr_t)w, (uintptr_t)end);
+		return;
+	}
 	for (; w < end; w++)
-		mark_word(k, *w);
+		any_word(k, *w);
 }
 
 /* Searching ------------------------------------------------------------------------------------- */
@@ -202,14 +222,14 @@ static inline uintptr_t field(uintptr_t addr)
 static void search_words(struct marker *k, uintptr_t from, uintptr_t end)
 {
 	for (uintptr_t a = from; a < end; a += sizeof(uintptr_t))
-		mark_pointer(k, field(a));
+		candidate(k, field(a));
 }
 
 static void search_type(struct marker *k, const struct rt_type *t, uintptr_t from, uintptr_t end)
 {
 	for (uintptr_t at = from; at + t->bytes <= end; at += t->bytes)
 		for (uint32_t i = 0; i < t->n_ptrs; i++)
-			mark_pointer(k, field(at + t->ptrs[i]));
+			candidate(k, field(at + t->ptrs[i]));
 }
 
 /* from: where this piece begins; what remains after it goes back into the queue. */
@@ -283,7 +303,7 @@ static inline void mark_from(struct marker *k, struct block *b, uintptr_t base, 
 	struct object o;
 
 	if (value - base >= BLOCK_BYTES) {
-		mark_pointer(k, value);
+		candidate(k, value);
 		return;
 	}
 	o.block = b;

@@ -36,6 +36,8 @@ struct marker {
 	size_t word_bytes; /* of each of its objects */
 	uint64_t marked_bytes, searched_bytes;
 	uint64_t marked_objects;
+	/* Set: takes the words that mark_word() and its like were given, and nothing is marked. */
+	void (*instead)(struct marker *k, uintptr_t lo, uintptr_t hi);
 };
 
 /* What a marker did, in bytes: of what it searched, and a little for each object. */

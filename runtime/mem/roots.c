@@ -35,11 +35,12 @@ static void search_values(struct marker *k, const struct rt_co *co)
 static void search_stack(struct marker *k, const struct rt_co *co, uintptr_t sp)
 {
 	mark_range(k, sp, (uintptr_t)co);
+	if (k->instead)
+		return;
 	atomic_fetch_add_explicit(&roots.stack_bytes, (uintptr_t)co - sp, memory_order_relaxed);
 }
 
-/* One that does not run. */
-static void search_co(struct marker *k, struct rt_co *co)
+void roots_search_co(struct marker *k, struct rt_co *co)
 {
 	switch ((enum co_state)atomic_load_explicit(&co->state, memory_order_acquire)) {
 	case CO_IDLE:
@@ -92,7 +93,7 @@ void roots_before_run(struct rt_co *co)
 		return;
 	if (begin_search(co)) {
 		marker_begin(&k);
-		search_co(&k, co);
+		roots_search_co(&k, co);
 		marker_end(&k);
 		end_search(co);
 		return;
@@ -106,7 +107,7 @@ static void search_parked(struct rt_co *co, void *arg)
 {
 	if (atomic_load_explicit(&co->state, memory_order_relaxed) == CO_IDLE || !begin_search(co))
 		return;
-	search_co(arg, co);
+	roots_search_co(arg, co);
 	end_search(co);
 }
 
@@ -149,11 +150,10 @@ static void search_running(struct marker *k, struct m *m)
 		search_from(k, m, co, m->held_sp);
 	}
 	search_values(k, co);
-	atomic_store_explicit(&co->searched, roots_searched_mark(), memory_order_release);
 }
 
 /* But for the stopper's own coroutine: it is the collector's, and knows no object. */
-static void search_all_running(struct marker *k)
+void roots_search_running(struct marker *k, void (*then)(struct rt_co *co, void *arg))
 {
 	struct m *own = this_m();
 
@@ -161,10 +161,25 @@ static void search_all_running(struct marker *k)
 		struct m *m = atomic_load(&sched.ps[i]->m);
 
 		if (m && m != own && m->cur &&
-		    atomic_load_explicit(&sched.ps[i]->held_in_handler, memory_order_relaxed))
+		    atomic_load_explicit(&sched.ps[i]->held_in_handler, memory_order_relaxed)) {
 			search_running(k, m);
+			then(m->cur, k);
+		}
 	}
-	atomic_store_explicit(&own->cur->searched, roots_searched_mark(), memory_order_release);
+	then(own->cur, k);
+}
+
+static void set_searched(struct rt_co *co, void *arg)
+{
+	end_search(co);
+}
+
+void roots_search_own(struct marker *k, uintptr_t sp)
+{
+	struct m *m = this_m();
+
+	search_from(k, m, m->cur, sp);
+	search_values(k, m->cur);
 }
 
 /* Globals ------------------------------------------------------------------------------------------ */
@@ -205,7 +220,7 @@ void roots_begin(struct marker *k)
 	atomic_store(&roots.stack_bytes, 0);
 	atomic_store(&roots.stacks_done, false);
 	atomic_store(&roots.others_taken, false);
-	search_all_running(k);
+	roots_search_running(k, set_searched);
 	search_globals(k);
 	pins_search_ranges(k);
 	pool_search(k);
@@ -241,7 +256,7 @@ bool roots_some(struct marker *k)
 static void search_any(struct rt_co *co, void *arg)
 {
 	if (atomic_load(&co->state) != CO_RUNNING)
-		search_co(arg, co);
+		roots_search_co(arg, co);
 }
 
 static void search_any_values(struct rt_co *co, void *arg)
@@ -250,12 +265,23 @@ static void search_any_values(struct rt_co *co, void *arg)
 		search_values(arg, co);
 }
 
-void roots_without_stacks(struct marker *k)
+void roots_fixed(struct marker *k)
 {
 	search_globals(k);
 	pins_search_ranges(k);
 	pool_search(k);
 	pins_search(k);
+}
+
+void roots_own_bss(uintptr_t *ret_lo, uintptr_t *ret_hi)
+{
+	*ret_lo = (uintptr_t)__start_rt_bss;
+	*ret_hi = (uintptr_t)__stop_rt_bss;
+}
+
+void roots_without_stacks(struct marker *k)
+{
+	roots_fixed(k);
 	chan_search_all(k);
 	stack_each(search_any_values, k);
 }
@@ -263,7 +289,7 @@ void roots_without_stacks(struct marker *k)
 void roots_all(struct marker *k)
 {
 	roots_without_stacks(k);
-	search_all_running(k);
+	roots_search_running(k, set_searched);
 	stack_each(search_any, k);
 }
 

@@ -42,6 +42,13 @@ static long setting(const char *list, const char *name)
 	return -1;
 }
 
+/* A sanitizer's copies of memory would be searched too, and hide every leak. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SHADOWED true
+#else
+#define SHADOWED false
+#endif
+
 void obs_begin(void)
 {
 	const char *list = getenv("RT_DEBUG");
@@ -56,6 +63,7 @@ void obs_begin(void)
 	gc_traces = setting(list, "gctrace") > 0;
 	gc_verifies = setting(list, "gcverify") > 0;
 	pool_debug_set(setting(list, "pool"), setting(list, "arena"), setting(list, "scoped"));
+	leak_set_collector(SHADOWED ? NULL : &leak_by_reachability);
 	if (leaks > 0)
 		rt_leak_watch((uint64_t)leaks, (window > 0 ? window : LEAK_WINDOW_S) * RT_SEC);
 	if (block >= 0)

@@ -110,13 +110,16 @@ static int page_leak(struct page *p)
 {
 	uint64_t *ids = calloc(LEAKS_SHOWN, sizeof *ids);
 	int n = ids ? leak_find(ids, LEAKS_SHOWN) : -ENOMEM;
+	struct snapshot s;
+	int r = n < 0 ? n : snapshot_take(&s, "leak profile");
 
-	if (n >= 0)
-		out_printf(&p->out, "goroutineleak profile: total %d\n", n);
-	for (int i = 0; i < n && i < LEAKS_SHOWN; i++)
-		out_printf(&p->out, "coroutine %" PRIu64 "\n", ids[i]);
+	if (r == 0) { /* they are where they were: nobody can have woken them */
+		out_printf(&p->out, "goroutineleak profile: total %d\n\n", n);
+		leak_write_found(&p->out, &s, ids, n < LEAKS_SHOWN ? (size_t)n : LEAKS_SHOWN);
+		snapshot_done(&s);
+	}
 	free(ids);
-	return n < 0 ? n : 0;
+	return r;
 }
 
 static int page_cmdline(struct page *p)

@@ -65,12 +65,33 @@ static size_t merge(struct group *g, size_t n)
 	return kept;
 }
 
-static size_t group_all(const struct snapshot *s, uint64_t after_id, struct group *g)
+/* Which coroutines are meant. */
+struct choice {
+	uint64_t after_id;
+	const uint64_t *ids; /* NULL: all that the program started */
+	size_t n;
+};
+
+static int by_id(const void *a, const void *b)
+{
+	const uint64_t *x = a, *y = b;
+
+	return (*x > *y) - (*x < *y);
+}
+
+static bool is_meant(const struct snap_co *co, const struct choice *c)
+{
+	if (c->ids)
+		return bsearch(&co->id, c->ids, c->n, sizeof co->id, by_id);
+	return co->id > c->after_id && co->parent_id;
+}
+
+static size_t group_all(const struct snapshot *s, const struct choice *c, struct group *g)
 {
 	size_t n = 0;
 
 	for (size_t i = 0; i < s->n; i++)
-		if (s->cos[i].id > after_id && s->cos[i].parent_id)
+		if (is_meant(&s->cos[i], c))
 			g[n++] = (struct group){s->cos[i].created_at, s->cos[i].stack, 1, s->cos[i].id};
 	if (n == 0)
 		return 0;
@@ -93,16 +114,27 @@ static void write_group(struct out *o, const struct snapshot *s, const struct gr
 	out_text(o, "\n");
 }
 
-void leak_write_groups(struct out *o, const struct snapshot *s, uint64_t after_id)
+static void write_chosen(struct out *o, const struct snapshot *s, const struct choice *c)
 {
 	struct group *g = calloc(s->n + 1, sizeof *g);
-	size_t n = g ? group_all(s, after_id, g) : 0;
+	size_t n = g ? group_all(s, c, g) : 0;
 
 	for (size_t i = 0; i < n && i < GROUPS_SHOWN; i++)
 		write_group(o, s, &g[i]);
 	if (n > GROUPS_SHOWN)
 		out_printf(o, "and %zu smaller groups\n", n - GROUPS_SHOWN);
 	free(g);
+}
+
+void leak_write_groups(struct out *o, const struct snapshot *s, uint64_t after_id)
+{
+	write_chosen(o, s, &(struct choice){.after_id = after_id});
+}
+
+void leak_write_found(struct out *o, const struct snapshot *s, uint64_t *ids, size_t n)
+{
+	qsort(ids, n, sizeof *ids, by_id);
+	write_chosen(o, s, &(struct choice){.ids = ids, .n = n});
 }
 
 static void tell(int64_t now, int64_t grown)
@@ -188,9 +220,10 @@ int leak_find(uint64_t *ret_ids, size_t room)
 {
 	const struct leak_collector *c = atomic_load(&collector);
 	struct found f = {.ids = ret_ids, .room = room};
+	int r;
 
 	if (!c)
 		return -ENOSYS;
-	c->find_unreached(note, &f);
-	return f.n;
+	r = c->find_unreached(note, &f);
+	return r < 0 ? r : f.n;
 }

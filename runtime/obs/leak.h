@@ -25,6 +25,8 @@ void rt_leak_watch(uint64_t n, int64_t window_ns);
 int64_t leak_watch_look(int64_t now);
 /* Groups by creation site and stack, the largest first; only coroutines with ids above after_id. */
 void leak_write_groups(struct out *o, const struct snapshot *s, uint64_t after_id);
+/* The same of those whose ids are given; sorts them. */
+void leak_write_found(struct out *o, const struct snapshot *s, uint64_t *ids, size_t n);
 
 /*
  * What sound detection needs of a collector that can tell which coroutines it reached. Its roots
@@ -38,13 +40,15 @@ struct leak_collector {
 	 * Marks from the roots, then from blocked coroutines whose wait object was reached, until
 	 * nothing is added; calls unreached for each coroutine left. The world stands still for the
 	 * calls. Never names one that can still be woken; a stale word may hide one that cannot.
+	 * Returns 0 or a negative errno.
 	 */
-	void (*find_unreached)(void (*unreached)(struct rt_co *co, void *arg), void *arg);
+	int (*find_unreached)(void (*unreached)(struct rt_co *co, void *arg), void *arg);
 };
+extern const struct leak_collector leak_by_reachability; /* mem/leak.c; rt_run registers it */
 void leak_set_collector(const struct leak_collector *c); /* NULL: none. Kept, not copied */
 bool leak_has_collector(void);
 /*
  * Ids of leaked coroutines, at most room. Coroutines only.
- * Returns how many there are. Errors: -ENOSYS no collector
+ * Returns how many there are. Errors: -ENOSYS no collector, or its own
  */
 int leak_find(uint64_t *ret_ids, size_t room);

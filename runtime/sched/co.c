@@ -208,6 +208,7 @@ static void wait_for_end(struct rt_co *co, int64_t deadline)
 
 	if (co->joiner)
 		rt_fatal("coroutine %llu is joined twice", (unsigned long long)co->id);
+	self->waits_on = co;
 	co->joiner = self;
 	co->joiner_ticket = wait_ticket(self);
 	wait_arm(self, co->joiner_ticket, deadline);

@@ -92,6 +92,9 @@ struct rt_co {
 	_Atomic uint64_t ticket;
 	int woken_with; /* set by who wakes it, read after the park: 0 or a negative errno */
 	int64_t waits_since; /* ns; 0 while block profiling is off */
+	/* Of a wait that only a partner can end: an address in what it waits on (a channel, a lock, the
+	 * coroutine to end), of a select its cases. Valid while reason is such a wait. */
+	const void *waits_on;
 	struct timer timer;  /* of a sleep or of the deadline of a wait */
 
 	/* Of one that rt_spawn made: who waits for its end, or one of the marks of co.c. */
@@ -448,6 +451,10 @@ struct rt_co *stack_guarded_by(uintptr_t addr);
  * end. Several may call it. */
 bool stack_next_slice(_Atomic uint64_t *next, uint64_t *ret, uint32_t n);
 void stack_slice(uint64_t at, uint32_t n, void (*fn)(struct rt_co *co, void *arg), void *arg);
+
+struct rt_co *stack_of(uintptr_t addr); /* on whose stack addr lies; NULL: on none */
+/* Chunks of slots: no memory but stacks is there. */
+void stack_each_chunk(void (*fn)(uintptr_t lo, uintptr_t hi, void *arg), void *arg);
 
 static inline bool stack_holds(const struct rt_co *co, uintptr_t addr)
 {

@@ -256,7 +256,13 @@ void stack_forget_all(void)
 	stack_each(forget, NULL);
 }
 
-struct rt_co *stack_guarded_by(uintptr_t addr)
+void stack_each_chunk(void (*fn)(uintptr_t lo, uintptr_t hi, void *arg), void *arg)
+{
+	for (uint32_t k = 0; k < chunk_count(); k++)
+		fn(stacks.chunks[k].base, stacks.chunks[k].base + CHUNK_BYTES, arg);
+}
+
+static struct rt_co *slot_at(uintptr_t addr, bool *ret_guard)
 {
 	for (uint32_t k = 0; k < chunk_count(); k++) {
 		const struct chunk *c = &stacks.chunks[k];
@@ -264,11 +270,26 @@ struct rt_co *stack_guarded_by(uintptr_t addr)
 
 		if (addr < c->base || off >= CHUNK_BYTES)
 			continue;
-		if (off % c->slot_bytes >= GUARD_BYTES)
-			return NULL;
+		*ret_guard = off % c->slot_bytes < GUARD_BYTES;
 		off /= c->slot_bytes;
 		return off < atomic_load_explicit(&c->n_used, memory_order_acquire)
 			? slot_co(c, (uint32_t)off) : NULL;
 	}
 	return NULL;
+}
+
+struct rt_co *stack_guarded_by(uintptr_t addr)
+{
+	bool in_guard = false;
+	struct rt_co *co = slot_at(addr, &in_guard);
+
+	return in_guard ? co : NULL;
+}
+
+struct rt_co *stack_of(uintptr_t addr)
+{
+	bool in_guard;
+	struct rt_co *co = slot_at(addr, &in_guard);
+
+	return co && stack_holds(co, addr) ? co : NULL;
 }

@@ -160,7 +160,7 @@ static void unlist(struct rt_chan *c)
 	lock_put(&all.lock);
 }
 
-static void search(struct rt_chan *c, struct marker *k)
+void chan_search(struct rt_chan *c, struct marker *k)
 {
 	lock_get(&c->lock);
 	for (size_t i = 0; i < count(c); i++) {
@@ -175,8 +175,14 @@ void chan_search_all(struct marker *k)
 {
 	lock_get(&all.lock);
 	for (struct rt_chan *c = all.first; c; c = c->all_next)
-		search(c, k);
+		chan_search(c, k);
 	lock_put(&all.lock);
+}
+
+void chan_each_listed(void (*fn)(struct rt_chan *c, void *arg), void *arg)
+{
+	for (struct rt_chan *c = all.first; c; c = c->all_next)
+		fn(c, arg);
 }
 
 struct rt_chan *rt_chan_new(size_t elem_bytes, size_t cap)
@@ -192,6 +198,7 @@ struct rt_chan *rt_chan_new(size_t elem_bytes, size_t cap)
 	if (!c)
 		rt_fatal("channel of %zu elements of %zu bytes: out of memory", cap, elem_bytes);
 	chan_init(c, elem_bytes, cap, c + 1);
+	c->own = true;
 	if (cap && elem_bytes >= sizeof(void *))
 		list(c);
 	return c;

@@ -21,10 +21,16 @@ struct rt_chan {
 	char *buffer;
 	struct rt_chan *all_next, *all_prev; /* of those whose buffers can hold pointers */
 	bool listed;
+	bool own; /* rt_chan_new() made it: its memory holds it and its buffer, and nothing else */
 };
 
 struct marker;
 void chan_search_all(struct marker *k); /* the collector: what lies in buffers */
+
+/* In a stopped world: those with such buffers; those that a coroutine in rt_select() waits on. */
+void chan_each_listed(void (*fn)(struct rt_chan *c, void *arg), void *arg);
+void select_each_chan(const void *waits_on, void (*fn)(struct rt_chan *c, void *arg), void *arg);
+void chan_search(struct rt_chan *c, struct marker *k); /* its buffer */
 
 void chan_init(struct rt_chan *c, size_t elem_bytes, size_t cap, void *buffer);
 

@@ -39,6 +39,7 @@ static int cond_wait(struct rt_cond *c, struct rt_mutex *m, int64_t deadline)
 	if (deadline_passed(deadline))
 		return -ETIMEDOUT;
 	lock_get(lock_of(&c->guard));
+	self->waits_on = c;
 	waiter_init(&w, self, deadline);
 	waiters_append(&c->waiters, &w);
 	wait_arm(self, w.ticket, deadline);

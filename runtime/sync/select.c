@@ -59,6 +59,14 @@ static void lock_all(const struct selection *s)
 			lock_get(&nth_chan(s, i)->lock);
 }
 
+void select_each_chan(const void *waits_on, void (*fn)(struct rt_chan *c, void *arg), void *arg)
+{
+	const struct selection *s = waits_on;
+
+	for (unsigned i = 0; i < s->n; i++)
+		fn(nth_chan(s, i), arg);
+}
+
 /* Nothing of s is read after the last unlock: its coroutine may have returned by then. */
 static void unlock_all(const struct selection *s)
 {
@@ -171,6 +179,7 @@ static int wait_any(struct selection *s, struct waiter *w)
 	struct rt_case *k;
 	int at;
 
+	self->waits_on = s;
 	enqueue(s, self, w);
 	wait_arm(self, wait_ticket(self), s->deadline);
 	if (s->n)

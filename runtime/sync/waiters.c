@@ -31,6 +31,7 @@ int waiter_park(struct waiter *w, enum wait_reason reason, struct lock *l, int64
 	struct rt_co *self = w->co;
 	int r;
 
+	self->waits_on = l; /* a member of what it waits on: a channel's first one */
 	if (deadline == RT_FOREVER)
 		return co_park_unlock(reason, l);
 	/* The timer starts while the lock is held, and may wake this coroutine at once on another

@@ -91,6 +91,20 @@ def barrier():
     il.emit("memory.barrier_off", "ns", pair, peers.go_name(), key="off", goal="reported")
 
 
+def barrier_kinds():
+    """The three kinds, each against the one that is shipped, in turn."""
+    ran, others = il.take_turns({
+        "satb": ours("memory", "barrier", GRAPH), "dijkstra": ours("memory_dijkstra", "barrier", GRAPH),
+        "hybrid": ours("memory_hybrid", "barrier", GRAPH)})
+    for kind in ("dijkstra", "hybrid"):
+        pair = ran[kind], ran["satb"], others
+        name = f"memory.barrier_kinds_{kind}"
+        il.emit(name, "ns", pair, "satb", goal="reported")
+        il.emit(name + "_off", "ns", pair, "satb", key="off", goal="reported")
+        il.emit(name + "_pause", "us", pair, "satb", key="pause_p99", scale=1e6, goal="reported")
+        il.emit(name + "_cycle_cpu", "ms", pair, "satb", key="cycle_cpu", scale=1e3, goal="reported")
+
+
 # Pauses ----------------------------------------------------------------------------------------
 
 
@@ -170,6 +184,8 @@ ROWS = (
     ("mark_random", (), lambda: mark("mark_random", most=0.25)),
     ("mark_local", (), lambda: mark("mark_local", goal="reported")),
     ("barrier", ("_off",), barrier),
+    ("barrier_kinds", tuple(f"_{kind}{end}" for kind in ("dijkstra", "hybrid")
+                            for end in ("", "_off", "_pause", "_cycle_cpu")), barrier_kinds),
     ("stw_p99_10", ("_max",), lambda: stw("memory.stw_p99_10", 10)),
     ("stw_p99_10k", ("_max",), lambda: stw("memory.stw_p99_10k", 10_000)),
     ("stw_p99_1m", ("_max",), lambda: stw("memory.stw_p99_1m", 1_000_000)),

@@ -179,8 +179,29 @@ static double store_ns(struct vertex *const *cells, bool within)
 	return ns[BATCHES / 2];
 }
 
+/* Of the cycles that ran meanwhile: the p99 of their pauses, in s, and the marking's CPU time of one. */
+static void tell_cycles(const struct rt_mem_stats *before, uint64_t pauses_before)
+{
+	static int64_t ns[1024];
+	struct rt_mem_stats now;
+	uint64_t total;
+	size_t n = rt_gc_pauses(ns, 1024, &total);
+	size_t ours = total - pauses_before < n ? total - pauses_before : n;
+	static double s[1024];
+
+	rt_mem_stats(&now);
+	for (size_t i = 0; i < ours; i++)
+		s[i] = (double)ns[n - ours + i] / RT_SEC;
+	qsort(s, ours, sizeof *s, by_value);
+	tell("pause_p99", ours ? s[(ours * 99 + 99) / 100 - 1] : 0);
+	tell("cycle_cpu", (double)(now.mark_cpu_ns - before->mark_cpu_ns) / RT_SEC /
+				  (double)(now.cycles > before->cycles ? now.cycles - before->cycles : 1));
+}
+
 static void barrier(int n)
 {
+	struct rt_mem_stats before;
+	uint64_t pauses;
 	struct vertex *root = graph_new(random_graph_build, (size_t)1 << n);
 	struct vertex *const *cells = rt_new_ptrs(CELLS);
 	struct rt_group all = {0};
@@ -189,11 +210,14 @@ static void barrier(int n)
 		RT_SET(cells[i], vertex_new(i));
 	rt_gc();
 	tell("off", store_ns(cells, false));
+	rt_mem_stats(&before);
+	rt_gc_pauses(NULL, 0, &pauses);
 	rt_group_add(&all, 1);
 	start(collector, &all);
 	tell("value", store_ns(cells, true));
 	atomic_store(&enough, true);
 	rt_group_wait(&all);
+	tell_cycles(&before, pauses);
 	RT_KEEP(root);
 }
 

@@ -64,7 +64,7 @@ class ServiceCase(crash_case.CrashCase):
         """What a fault could leave behind."""
         status = self.ask()
         return {"parked": re.search(r"parked=(\d+)", status)[1], "actions": status.split("actions=")[1]
-                .split(":")[0]}
+                .split(":")[0], "percent": re.search(r" percent=(-?\d+)", status)[1]}
 
     def experiment(self, fault, seconds=60, more="", baseline="100ms"):
         return self.write("x.yaml", f"""
@@ -95,6 +95,7 @@ spec:
 
 
 STALL = f"action: stall-safepoint, control: {CONTROL}, stall: 40ms, interval: 100ms"
+GC_PAUSE = f"action: gc-pause, control: {CONTROL}"
 PARK = f"action: park-p, control: {CONTROL}"
 
 
@@ -116,7 +117,7 @@ class Felt(ServiceCase):
         self.assertGreater(fault["detail"]["targets"][0]["worst_ttsp_ns"], 40e6)
         self.assertEqual(fault["detail"]["targets"][0]["lost"], "")
         self.assertIn("p50 <= 9ms is not kept", out)
-        self.assertEqual(self.state_of(), {"parked": "0", "actions": "-"})
+        self.assertEqual(self.state_of(), {"parked": "0", "actions": "-", "percent": "100"})
 
     def test_parked_ps_are_missing_and_come_back(self):
         if os.cpu_count() < 2:
@@ -126,6 +127,18 @@ class Felt(ServiceCase):
         self.assertRegex(self.ask(), f"procs={os.cpu_count() - 1} ")
         self.ends(p, 0)
         self.assertRegex(self.ask(), f"procs={os.cpu_count()} live={os.cpu_count()} parked=0 .*actions=-$")
+
+    def test_the_memory_is_disturbed_and_let_go(self):
+        before = self.state_of()
+        for action, measured in {
+                "gc-force, interval: 50ms": r"\d+ collections",
+                "gc-pause": r"\d+ collections while they were off",
+                "alloc-storm, rate: 8MiB, count: 2": r"allocated, \d+ collections",
+                "coroutine-leak, count: 500": r"coroutines \d+ to \d+"}.items():
+            with self.subTest(action=action):
+                record, _ = self.run_it(f"action: {action}, control: {CONTROL}", 0, seconds=2)
+                self.assertRegex(json.dumps(record["faults"][0]), measured + ", felt on 1 of 1 targets")
+                self.assertEqual(self.state_of(), before)
 
     def test_one_p_stays(self):
         out = self.ends(self.start(self.experiment(PARK + ", count: 64")), 3)
@@ -173,6 +186,14 @@ class Gone(ServiceCase):
         wait_for(lambda: self.state_of() == self.before, "the action to end with its connection", 30)
         self.assertGreater(self.pending(), 0)
         self.assertIn("recovered, 1 change undone", self.recover())
+        self.assertTrue(self.is_clean())
+
+    def test_paused_collections_go_on_when_both_are_killed(self):
+        p = self.injected(self.start(self.experiment(GC_PAUSE)))
+        self.assertEqual(self.state_of()["percent"], "-1")
+        self.kill_both(p)
+        wait_for(lambda: self.state_of() == self.before, "collections to be as before", 30)
+        self.recover()
         self.assertTrue(self.is_clean())
 
     def test_recover_does_not_believe_what_it_could_not_ask(self):

@@ -108,6 +108,23 @@ static void blocked_reader(void *arg)
 	sink++;
 }
 
+/* Two that wait for each other, and nobody else knows their channel. */
+static void leaked_partner(void *arg)
+{
+	rt_recv(arg, NULL);
+	sink++;
+}
+
+static void *leak_pair(void *arg)
+{
+	struct rt_chan *c = rt_chan_new(0, 0);
+
+	for (int i = 0; i < 2; i++)
+		rt_go(leaked_partner, c);
+	rt_sleep(RT_MSEC); /* they wait, and its thread has run others since */
+	return NULL;
+}
+
 static void leak_some(void)
 {
 	for (int i = 0; i < LEAKED; i++)
@@ -205,6 +222,7 @@ static void *everything(void *arg)
 	for (int i = 0; i < CONTENDERS; i++)
 		rt_go(contender, NULL);
 	rt_group_wait(&contenders);
+	rt_join(rt_spawn(leak_pair, NULL, NULL), NULL);
 	rt_go(burner, NULL);
 	rt_go(inlining_burner, NULL);
 	rt_go(system_caller, NULL);

@@ -144,7 +144,7 @@ static void lines_are_answered(void)
 	CHECK(!strcmp(line(fd), text), "the greeting has version and process");
 	stat(path, &st);
 	CHECK((st.st_mode & 07777) == 0600, "nobody but the service's user may connect");
-	CHECK(says(fd, "help", "ok park-p tag="), "help lists the actions");
+	CHECK(says(fd, "help", "ok alloc-storm tag="), "help lists the actions");
 	CHECK(says(fd, "frobnicate", "error no such command: \"frobnicate\""), "an unknown command is named");
 	CHECK(says(fd, "", "error no such command"), "an empty line is no command");
 	CHECK(says(fd, "park-p lease_ms=1000", "error tag is missing"), "an action has a tag");
@@ -162,7 +162,7 @@ static void lines_are_answered(void)
 	(void)!write(fd, "stat", 4);
 	usleep(10000);
 	(void)!write(fd, "us\nhelp\n", 8);
-	CHECK(!strncmp(line(fd), "ok procs=3", 10) && !strncmp(line(fd), "ok park-p", 9),
+	CHECK(!strncmp(line(fd), "ok procs=3", 10) && !strncmp(line(fd), "ok alloc-storm", 14),
 	      "lines are told by their ends, however they come");
 	memset(word, 'x', sizeof word);
 	(void)!write(fd, word, sizeof word);
@@ -212,6 +212,59 @@ static void leases_end(void)
 	CHECK(comes_to(other, "park-p:b:") && comes_to(other, "actions=-") &&
 	      says(fd, "renew", "error no action"), "for_ms ends it whatever the lease says");
 	close(fd);
+	close(other);
+}
+
+/* A number of the status. */
+static long long status_of(int fd, const char *key)
+{
+	const char *at = strstr(ask(fd, "status"), key);
+
+	return at ? atoll(at + strlen(key)) : -2;
+}
+
+static bool grows_to(int fd, const char *key, long long n)
+{
+	for (int64_t end = rt_now() + 30 * RT_SEC; rt_now() < end; usleep(1000))
+		if (status_of(fd, key) >= n)
+			return true;
+	printf("# in vain for %s%lld: %s\n", key, n, ask(fd, "status"));
+	return false;
+}
+
+static void the_heap_is_disturbed(void)
+{
+	int fd = greeted(), other = greeted();
+	long long cycles = status_of(fd, " cycles="), allocated, coroutines = status_of(fd, "coroutines=");
+
+	ask(fd, "gc-force tag=f lease_ms=60000 interval_us=1000");
+	CHECK(grows_to(other, " cycles=", cycles + 5), "collections are forced");
+	CHECK(says(other, "end tag=f", "ok 1") && comes_to(other, "actions=-"), "until the action ends");
+	CHECK(status_has(fd, "percent=100 ") && says(fd, "gc-pause tag=p lease_ms=60000", "ok id=") &&
+	      says(fd, "gc-pause tag=q lease_ms=60000", "ok id=") && status_has(other, "percent=-1 "),
+	      "collections are paused");
+	cycles = status_of(fd, " cycles=");
+	allocated = status_of(fd, "allocated=");
+	ask(fd, "alloc-storm tag=s lease_ms=60000 bytes_per_s=200000000 count=2");
+	CHECK(grows_to(other, "allocated=", allocated + (32 << 20)), "garbage is made");
+	CHECK(status_of(fd, " cycles=") == cycles, "and nobody collects it meanwhile");
+	ask(other, "end tag=p");
+	CHECK(status_has(other, "percent=-1 "), "while one of two pauses lasts");
+	ask(other, "end tag=q");
+	CHECK(status_has(other, "percent=100 ") && grows_to(other, " cycles=", cycles + 1),
+	      "the growth that was allowed before is back");
+	ask(other, "end tag=s");
+	CHECK(comes_to(other, "actions=-"), "the storm is over");
+	ask(fd, "coroutine-leak tag=l lease_ms=60000 count=3000");
+	CHECK(grows_to(other, "coroutines=", coroutines + 3000), "coroutines leak");
+	close(fd);
+	for (int i = 0; i < 30000 && status_of(other, "coroutines=") > coroutines + 10; i++)
+		usleep(1000);
+	CHECK(status_of(other, "coroutines=") <= coroutines + 10 && comes_to(other, "actions=-"),
+	      "and end with the connection");
+	ask(other, "gc-pause tag=p lease_ms=200");
+	CHECK(status_has(other, "percent=-1 ") && comes_to(other, "percent=100 "),
+	      "a pause of collections ends with its lease");
 	close(other);
 }
 
@@ -339,6 +392,7 @@ int main(void)
 	ps_are_parked();
 	leases_end();
 	safepoints_are_stalled();
+	the_heap_is_disturbed();
 	strangers_are_refused();
 	connections_have_a_bound();
 	stop();

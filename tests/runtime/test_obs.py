@@ -134,7 +134,7 @@ class Pages(unittest.TestCase):
                 "cpu.pb.gz": (200, binary), "flame.svg": (200, "image/svg+xml"),
                 "trace.pb": (200, binary), "sched.txt": (200, text), "cmdline": (200, text),
                 "index.html": (200, "text/html; charset=utf-8"),
-                "busy": (409, text), "leak": (501, text), "missing": (404, text),
+                "busy": (409, text), "leak": (200, text), "missing": (404, text),
                 "wrong": (400, text)}.items():
             self.assertEqual(self.process.pages[name], answer, name)
 
@@ -143,6 +143,12 @@ class Pages(unittest.TestCase):
         self.assertIn("/debug/pprof/goroutine", links)
         self.assertIn("/debug/sched", links)
         self.assertEqual(len(links), 10)
+
+    def test_leak_page_names_who_nobody_can_wake(self):
+        page = self.process.text("leak")
+        self.assertRegex(page, r"^goroutineleak profile: total 2\n")
+        self.assertRegex(page, r"2 coroutines \(one is \d+\), created at\n.*leak_pair[^\0]*leaked_partner")
+        self.assertNotIn("parked_forever", page, "a global names their channel")
 
     def test_goroutine_profile_counts_equal_stacks(self):
         self.assertIn("goroutine/count", self.raw("goroutine.pb.gz"))
@@ -259,7 +265,7 @@ class Pages(unittest.TestCase):
 
     def test_sched_page_shows_states(self):
         text = self.process.text("sched.txt")
-        self.assertRegex(text, r"chan receive +7\n")
+        self.assertRegex(text, r"chan receive +9\n")
         self.assertRegex(text, r"goroutine profile +n=3 p50=[0-9.]+ p99=")
         self.assertIn("CPU samples 0, waits 0, mutex contentions 0\n", text)
         for pattern in DETAIL_LINES:

@@ -122,20 +122,29 @@ static void test_rates(void)
 }
 
 /* A collector that reached all but the coroutine it was told of. */
-static void find_one(void (*unreached)(struct rt_co *co, void *arg), void *arg)
+static int find_one(void (*unreached)(struct rt_co *co, void *arg), void *arg)
 {
 	unreached(rt_self(), arg);
+	return 0;
+}
+
+static int find_no_memory(void (*unreached)(struct rt_co *co, void *arg), void *arg)
+{
+	return -ENOMEM;
 }
 
 static void test_leak_interface(void)
 {
-	static const struct leak_collector fake = {find_one};
+	static const struct leak_collector fake = {find_one}, failing = {find_no_memory};
 	uint64_t ids[2] = {0};
 
+	leak_set_collector(NULL);
 	CHECK(leak_find(ids, 2) == -ENOSYS && !leak_has_collector(),
 	      "without a collector nothing is claimed about leaks");
 	leak_set_collector(&fake);
 	CHECK(leak_find(ids, 2) == 1 && ids[0] == rt_id(rt_self()), "with one, what it did not reach");
+	leak_set_collector(&failing);
+	CHECK(leak_find(ids, 2) == -ENOMEM, "one that fails says why");
 	leak_set_collector(NULL);
 	CHECK(leak_find(ids, 2) == -ENOSYS, "and nothing again when it is gone");
 }

@@ -27,12 +27,15 @@ static void test_status_is_read_and_new_words_are_skipped(void **state)
 					      "actions=park-p:r/a:1998:7,stall-safepoint:r/b:0:29911",
 					      &s, NULL), 0);
 	assert_true(s.procs == 3 && s.live == 2 && s.parked == 1 && s.probes == 812);
+	assert_true(s.coroutines == 9 && s.cycles == -1 && s.allocated == -1 && s.percent == 0);
 	assert_true(runtime_status_find(&s, "r/b", &a));
 	assert_string_equal(a.name, "stall-safepoint");
 	assert_true(a.lease_ms == 0 && a.worst_us == 29911);
 	assert_true(runtime_status_find(&s, "r/a", &a));
 	assert_false(runtime_status_find(&s, "r/", &a)); /* a tag is a whole one */
-	assert_int_equal(runtime_status_parse("procs=1 live=1 parked=0 probes=0 actions=-", &s, NULL), 0);
+	assert_int_equal(runtime_status_parse("procs=1 live=1 parked=0 coroutines=7 cycles=12 percent=-1 "
+					      "allocated=9000000000 probes=0 actions=-", &s, NULL), 0);
+	assert_true(s.coroutines == 7 && s.cycles == 12 && s.allocated == 9000000000 && s.percent == -1);
 	assert_false(runtime_status_find(&s, "-", &a));
 }
 
