@@ -289,9 +289,11 @@ void special_sweep(struct block *b);
 
 struct slot_stats {
 	const char *name; /* of the type; "bytes", "pointers" */
+	uint32_t number;  /* 0: the large ones */
 	bool array;
 	uint32_t cell_bytes, blocks;
 	uint64_t in_use, allocs, frees; /* cells */
+	uint64_t in_use_bytes;
 };
 /* Every slot that was ever used; last the large objects, with cell_bytes 0. any */
 void mem_each_slot(void (*fn)(const struct slot_stats *s, void *arg), void *arg);

@@ -26,6 +26,7 @@ static struct slot_stats of_slot(uint32_t number)
 	const struct slot *s = &heap.slots[number];
 	struct slot_stats ret = {
 		.name = s->type ? s->type->name : s->scan == SCAN_NONE ? "bytes" : "pointers",
+		.number = number,
 		.array = s->array,
 		.cell_bytes = s->cell_bytes,
 		.blocks = count_read(&s->n_blocks),
@@ -34,6 +35,7 @@ static struct slot_stats of_slot(uint32_t number)
 
 	ret.allocs = handed_out(number);
 	ret.in_use = ret.allocs > ret.frees ? ret.allocs - ret.frees : 0;
+	ret.in_use_bytes = ret.in_use * ret.cell_bytes;
 	return ret;
 }
 
@@ -43,9 +45,13 @@ static struct slot_stats of_large(void)
 		.name = "large",
 		.frees = count_read(&heap.large_frees),
 	};
+	uint64_t bytes, bytes_freed;
 
 	ret.allocs = count_read(&heap.large_allocs);
 	ret.in_use = ret.allocs > ret.frees ? ret.allocs - ret.frees : 0;
+	bytes_freed = count_read(&heap.large_free_bytes);
+	bytes = count_read(&heap.large_alloc_bytes);
+	ret.in_use_bytes = bytes > bytes_freed ? bytes - bytes_freed : 0;
 	return ret;
 }
 
