@@ -10,6 +10,7 @@ enum { LEAKS_SHOWN = 10000 };
 struct page {
 	int debug;
 	bool detail;
+	bool collect; /* first */
 	long seconds;
 	const char *type;
 	struct out out;

@@ -9,7 +9,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { NODES = 20000, LARGE_BYTES = 1 << 20 };
+enum {
+	NODES = 20000,
+	LARGE_BYTES = 1 << 20,
+	SMALLS = 400000,
+	SMALL_BYTES = 32,
+	MEDIUMS = 6000,
+	MEDIUM_BYTES = 4096,
+	HUGES = 200,
+	HUGE_BYTES = 100000,
+};
 
 struct node {
 	struct node *const next;
@@ -20,6 +29,8 @@ RT_TYPE(node_type, struct node, next);
 static const char *dir;
 static struct node *kept;
 static void *volatile large;
+static void *volatile mediums[MEDIUMS];
+static void *volatile last;
 
 static FILE *open_in(const char *name)
 {
@@ -60,6 +71,69 @@ static __attribute__((noinline)) void make_nodes(void)
 	}
 }
 
+static void head(void *arg, int status, const char *type)
+{
+	if (status != 200)
+		exit(1);
+}
+
+static int append(void *arg, const void *bytes, size_t n)
+{
+	return fwrite(bytes, 1, n, arg) == n ? 0 : -1;
+}
+
+static void save_page(const char *name, const char *path, const char *query)
+{
+	FILE *f = open_in(name);
+
+	rt_debug_serve(path, query, &(struct rt_debug_sink){head, append, f});
+	fclose(f);
+}
+
+/* None of them stays. */
+static __attribute__((noinline)) void make_smalls(void)
+{
+	for (int i = 0; i < SMALLS; i++)
+		last = rt_new_bytes(SMALL_BYTES);
+}
+
+/* All of them stay, at first. */
+static __attribute__((noinline)) void make_mediums(void)
+{
+	for (int i = 0; i < MEDIUMS; i++)
+		mediums[i] = rt_new_ptrs(MEDIUM_BYTES / sizeof(void *));
+}
+
+static __attribute__((noinline)) void make_huges(void)
+{
+	for (int i = 0; i < HUGES; i++)
+		last = rt_new_bytes(HUGE_BYTES);
+}
+
+static void drop_mediums(int from)
+{
+	for (int i = from; i < MEDIUMS; i++)
+		mediums[i] = NULL;
+}
+
+static void save_profiles(void)
+{
+	make_smalls();
+	make_mediums();
+	make_huges();
+	last = NULL;
+	rt_gc(); /* what a stale word of the stack kept is gone after two */
+	save_page("full.pb.gz", "/debug/pprof/heap", "gc=1");
+	save_page("full1.txt", "/debug/pprof/heap", "debug=1");
+	save_page("allocs.pb.gz", "/debug/pprof/allocs", NULL);
+	drop_mediums(MEDIUMS / 2);
+	rt_gc();
+	save_page("half.pb.gz", "/debug/pprof/heap", "gc=1");
+	drop_mediums(0);
+	rt_gc();
+	save_page("none.pb.gz", "/debug/pprof/heap", "gc=1");
+}
+
 static void *everything(void *arg)
 {
 	save_metrics("empty.metrics");
@@ -72,6 +146,7 @@ static void *everything(void *arg)
 	rt_gc();
 	rt_gc(); /* what a stale word of the stack kept is gone */
 	save_metrics("dropped.metrics");
+	save_profiles();
 	return NULL;
 }
 

@@ -1,5 +1,6 @@
 #!/usr/bin/python3
 """What the runtime tells of its heap: metrics, profiles and pages of one process (program_heap.c)."""
+import math
 import os
 import re
 import subprocess
@@ -9,7 +10,12 @@ import unittest
 import harness
 
 PROGRAM = os.path.join(harness.BUILD, "tests", "program_heap")
-NODES, LARGE_BYTES = 20000, 1 << 20  # as the program has them
+RATE = 16384
+# As the program has them.
+NODES, LARGE_BYTES = 20000, 1 << 20
+SMALLS, SMALL_BYTES = 400000, 32
+MEDIUMS, MEDIUM_BYTES = 6000, 4096
+HUGES, HUGE_BYTES = 200, 100000
 NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
 SAMPLE = re.compile(rf'({NAME})(?:\{{((?:{NAME}="(?:[^"\\\n]|\\["\\n])*",?)*)\}})? (\S+)\Z')
 SUFFIXES = {"gauge": [""], "counter": ["_total"], "histogram": ["_bucket", "_count", "_sum"]}
@@ -48,13 +54,47 @@ class Metrics:
                    if n == name and f'type="{kind}"' in labels)
 
 
+def output(*argv):
+    return subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=True, timeout=120).stdout
+
+
+class Profile:
+    """What go tool pprof reads: values of each stack, functions the innermost first."""
+
+    def __init__(self, path):
+        self.raw = output("go", "tool", "pprof", "-raw", path)
+        samples, rest = self.raw.split("\nLocations\n")
+        locations, names = {}, None
+        for line in rest.split("\nMappings\n")[0].split("\n"):
+            first = re.match(r" +(\d+): 0x[0-9a-f]+ M=\d+ ?(.*)", line)
+            if first:
+                names = locations[first.group(1)] = []
+            names += (first.group(2) if first else line).split()[:1]
+        self.stacks = []
+        for values, ids in re.findall(r"^ +((?:\d+ +)+\d+): ([\d ]+)$", samples, re.M):
+            self.stacks.append(([int(v) for v in values.split()],
+                                [name for i in ids.split() for name in locations[i]]))
+
+    def of(self, function):
+        """Sums of the four values."""
+        found = [values for values, names in self.stacks if function in names]
+        return [sum(column) for column in zip(*found)] or [0, 0, 0, 0]
+
+
+def spread(n, size):
+    """Six standard deviations of an estimate of n objects: one run in 500 million is beyond."""
+    p = 1 - math.exp(-size / RATE)
+    return 6 * math.sqrt(n * (1 - p) / p) + 1
+
+
 class Heap(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         folder = tempfile.TemporaryDirectory()
         cls.addClassCleanup(folder.cleanup)
         cls.folder = folder.name
-        subprocess.run([PROGRAM, cls.folder], check=True, timeout=120)
+        subprocess.run([PROGRAM, cls.folder], check=True, timeout=120,
+                       env=dict(os.environ, RT_DEBUG=f"heapprofile={RATE}"))
 
     def text(self, name):
         with open(os.path.join(self.folder, name), encoding="utf-8") as f:
@@ -62,6 +102,61 @@ class Heap(unittest.TestCase):
 
     def metrics(self, name):
         return Metrics(self.text(name + ".metrics"))
+
+    def profile(self, name):
+        return Profile(os.path.join(self.folder, name))
+
+    def assert_about(self, objects, space, n, size):
+        self.assertAlmostEqual(objects, n, delta=spread(n, size))
+        self.assertAlmostEqual(space, n * size, delta=spread(n, size) * size)
+
+    def test_allocated_is_what_was_allocated_within_the_bounds_of_chance(self):
+        p = self.profile("full.pb.gz")
+        self.assert_about(*p.of("make_smalls")[:2], SMALLS, SMALL_BYTES)
+        self.assert_about(*p.of("make_mediums")[:2], MEDIUMS, MEDIUM_BYTES)
+        self.assert_about(*p.of("make_huges")[:2], HUGES, HUGE_BYTES)
+        self.assert_about(*p.of("make_nodes")[:2], NODES, 64)
+
+    def test_in_use_is_what_stays(self):
+        full, half, none = (self.profile(n + ".pb.gz") for n in ("full", "half", "none"))
+        self.assert_about(*full.of("make_mediums")[2:], MEDIUMS, MEDIUM_BYTES)
+        self.assert_about(*half.of("make_mediums")[2:], MEDIUMS / 2, MEDIUM_BYTES)
+        # A stale word may keep one, or the array of which it is an element.
+        self.assertLess(none.of("make_mediums")[3], MEDIUMS * MEDIUM_BYTES / 50)
+        self.assertLess(full.of("make_smalls")[3], SMALLS * SMALL_BYTES / 50)
+        self.assertLess(full.of("make_huges")[3], HUGES * HUGE_BYTES / 50)
+        self.assertEqual(none.of("make_mediums")[:2], full.of("make_mediums")[:2])
+
+    def test_stacks_begin_with_who_called_the_runtime(self):
+        tops = {tuple(names[:2]) for _, names in self.profile("full.pb.gz").stacks}
+        for pair in (("make_smalls", "save_profiles"), ("make_mediums", "save_profiles"),
+                     ("make_huges", "save_profiles"), ("make_nodes", "everything")):
+            self.assertIn(pair, tops)
+        self.assertEqual([top for top in tops if top[0].startswith(("rt_", "new_"))], [])
+
+    def test_profiles_have_gos_four_values(self):
+        heap, allocs = self.profile("full.pb.gz").raw, self.profile("allocs.pb.gz").raw
+        kinds = r"alloc_objects/count alloc_space/bytes{} inuse_objects/count inuse_space/bytes{}\n"
+        self.assertRegex(heap, kinds.format("", r"\[dflt\]"))
+        self.assertRegex(allocs, kinds.format(r"\[dflt\]", ""))
+        for raw in heap, allocs:
+            self.assertIn("PeriodType: space bytes\n", raw)
+            self.assertIn(f"Period: {RATE}\n", raw)
+
+    def test_debug_1_is_gos_text_and_pprof_scales_it_alike(self):
+        text = self.text("full1.txt")
+        self.assertRegex(text, rf"\Aheap profile: \d+: \d+ \[\d+: \d+\] @ heap/{2 * RATE}\n"
+                               r"\d+: \d+ \[\d+: \d+\] @( 0x[0-9a-f]+)+\n#\t0x[0-9a-f]+\t+make_mediums\+0x")
+        self.assertIn("\n# runtime.MemStats\n", text)
+        total = [int(n) for n in re.findall(r"\d+", text.split("@")[0])]
+        rows = re.findall(r"^(\d+): (\d+) \[(\d+): (\d+)\] @ 0x", text, re.M)
+        self.assertEqual(total, [sum(int(n) for n in column) for column in zip(*rows)])
+        read = Profile(os.path.join(self.folder, "full1.txt"))
+        whole = self.profile("full.pb.gz")
+        # pprof names no functions of a text: all stacks together, but for rounding.
+        for column in range(4):
+            sums = [sum(values[column] for values, _ in p.stacks) for p in (read, whole)]
+            self.assertAlmostEqual(sums[0] / sums[1], 1, places=2)
 
     def test_metrics_count_what_was_allocated_and_freed(self):
         empty, full, dropped = (self.metrics(n) for n in ("empty", "full", "dropped"))
@@ -108,6 +203,16 @@ class Heap(unittest.TestCase):
             buckets = full.buckets(name)
             self.assertEqual(buckets, sorted(buckets))
             self.assertEqual(buckets[-1], full[name + "_count"])
+
+
+class Stress(unittest.TestCase):
+    def test_collector_holds_when_every_object_is_sampled(self):
+        for program in "test_gc", "test_alloc_stress":
+            run = subprocess.run([os.path.join(harness.BUILD, "tests", program)], text=True, timeout=300,
+                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                 env=dict(os.environ, RT_DEBUG="heapprofile=1"))
+            self.assertEqual(run.returncode, 0, run.stdout)
+            self.assertNotRegex(run.stdout, r"(?m)^not ok")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,14 @@
+/*
+ * heap - where the objects were made: those of the heap profile, and all so far; and the heap's page
+ *
+ * Threads: coroutines
+ */
+#pragma once
+
+#include "out.h"
+
+enum heap_profile { HEAP_PROFILE, ALLOCS_PROFILE };
+
+/* The same four values, alloc_objects, alloc_space, inuse_objects, inuse_space; the names differ in what is
+ * shown first. debug 0: gzipped profile.proto, else text. In use is what the last collection found. */
+void heap_profile(struct out *o, enum heap_profile which, int debug);
