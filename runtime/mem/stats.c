@@ -30,7 +30,7 @@ static struct slot_stats of_slot(uint32_t number)
 	struct slot_stats ret = {
 		.name = s->type ? s->type->name : s->scan == SCAN_NONE ? "bytes" : "pointers",
 		.number = number,
-		.array = s->array,
+		.array = s->array && s->type,
 		.cell_bytes = s->cell_bytes,
 		.blocks = count_read(&s->n_blocks),
 		.frees = count_read(&s->frees), /* before the others: they only grow */

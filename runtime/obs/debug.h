@@ -13,6 +13,7 @@
  *     /debug/pprof/trace        the scheduler's events, for Perfetto  seconds=1
  *     /debug/pprof/goroutineleak  leaked coroutines, grouped by creation site and stack (501 under a sanitizer)
  *     /debug/pprof/cmdline      the command line
+ *     /debug/heap               sizes, pauses and settings, a row for each type and class   gc=1
  *     /debug/sched              Ps, Ms, coroutines by state, time to safepoint   detail=1
  *
  * debug=0, the default, is gzipped profile.proto, which `go tool pprof URL` reads.

@@ -1,5 +1,5 @@
 /*
- * heap - where the objects were made: those of the heap profile, and all so far; and the heap's page
+ * heap - where the objects in use, and all so far, were made
  *
  * Threads: coroutines
  */

@@ -18,3 +18,4 @@ struct page {
 
 /* Makes a page's text. Returns 0 or a negative errno. */
 int page_sched(struct page *p); /* sched_page.c */
+int page_heap(struct page *p);  /* heap_page.c */

@@ -126,6 +126,7 @@ static void save_profiles(void)
 	save_page("full.pb.gz", "/debug/pprof/heap", "gc=1");
 	save_page("full1.txt", "/debug/pprof/heap", "debug=1");
 	save_page("allocs.pb.gz", "/debug/pprof/allocs", NULL);
+	save_page("heap.txt", "/debug/heap", NULL);
 	drop_mediums(MEDIUMS / 2);
 	rt_gc();
 	save_page("half.pb.gz", "/debug/pprof/heap", "gc=1");

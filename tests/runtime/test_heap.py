@@ -94,7 +94,8 @@ class Heap(unittest.TestCase):
         cls.addClassCleanup(folder.cleanup)
         cls.folder = folder.name
         subprocess.run([PROGRAM, cls.folder], check=True, timeout=120,
-                       env=dict(os.environ, RT_DEBUG=f"heapprofile={RATE}"))
+                       env=dict(os.environ, RT_DEBUG=f"heapprofile={RATE}", RT_GOGC="77",
+                                RT_MEMLIMIT="1GiB"))
 
     def text(self, name):
         with open(os.path.join(self.folder, name), encoding="utf-8") as f:
@@ -158,6 +159,30 @@ class Heap(unittest.TestCase):
             sums = [sum(values[column] for values, _ in p.stacks) for p in (read, whole)]
             self.assertAlmostEqual(sums[0] / sums[1], 1, places=2)
 
+    def test_page_has_a_row_for_each_slot(self):
+        text = self.text("heap.txt")
+        rows = {name: [int(n) for n in numbers.split()]
+                for numbers, name in re.findall(r"^((?: +\d+){7})  (.+)$", text, re.M)}
+        number, cell, blocks, in_use, in_bytes, allocs, frees = rows["struct node"]
+        self.assertEqual((cell, allocs, in_bytes), (64, NODES, in_use * 64))
+        self.assertEqual(in_use, allocs - frees)
+        self.assertGreater(number, 0)
+        # 16 of 4096 bytes fill a block.
+        self.assertGreaterEqual(rows["pointers"][2], MEDIUMS // 16)
+        self.assertEqual(rows["large"][:2], [0, 0])
+        self.assertEqual(rows["large"][5], HUGES + 1)
+
+    def test_page_tells_sizes_settings_and_pauses(self):
+        text = self.text("heap.txt")
+        live = float(re.search(r"live ([0-9.]+) \(of the last", text).group(1))
+        self.assertAlmostEqual(live, MEDIUMS * MEDIUM_BYTES / 2 ** 20, delta=3)
+        self.assertRegex(text, r"\n  RT_GOGC +77\n  RT_MEMLIMIT +1024\.0 MiB\n  heap may have +\d+\.\d MiB\n")
+        self.assertIn(f"heapprofile  {RATE} bytes\n", text)
+        cycles = int(re.search(r"\n  (\d+) complete", text).group(1))
+        self.assertGreaterEqual(int(re.search(r"\n  pause +n=(\d+) p50=", text).group(1)), 2 * cycles)
+        self.assertGreaterEqual(len(re.search(r"last pauses, us\n (( [0-9.]+)+)\n", text).group(1).split()), 6)
+        self.assertIn("heap samples 0\n", text)
+
     def test_metrics_count_what_was_allocated_and_freed(self):
         empty, full, dropped = (self.metrics(n) for n in ("empty", "full", "dropped"))
         made = full["rt_heap_allocs_total"] - empty["rt_heap_allocs_total"]
@@ -206,8 +231,8 @@ class Heap(unittest.TestCase):
 
 
 class Stress(unittest.TestCase):
-    def test_collector_holds_when_every_object_is_sampled(self):
-        for program in "test_gc", "test_alloc_stress":
+    def test_allocator_holds_when_every_object_is_sampled(self):
+        for program in "test_alloc", "test_alloc_stress":
             run = subprocess.run([os.path.join(harness.BUILD, "tests", program)], text=True, timeout=300,
                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                  env=dict(os.environ, RT_DEBUG="heapprofile=1"))
