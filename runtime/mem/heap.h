@@ -66,11 +66,11 @@ struct block {
 		uint32_t n_back;   /* rest of large */
 	};
 	_Atomic uint32_t sweep_gen; /* heap.sweep_gen: swept; else to be swept */
+	struct block *next;         /* of the slot's list */
 	_Atomic bool cached;        /* in a P's run */
 	bool dirty;                 /* its memory is not known to be zero */
 	_Atomic bool special;       /* finalisers or weak references point into it */
 	_Atomic bool sampled;       /* heap samples do */
-	struct block *next;         /* of the slot's list */
 
 	_Alignas(64) _Atomic uint64_t mark[MAP_WORDS];
 	_Atomic uint64_t alloc[MAP_WORDS]; /* written by the block's owner only */
@@ -109,12 +109,12 @@ struct cache {
 	struct run runs[SLOTS_MAX];
 	_Atomic uint64_t claimed[SLOTS_MAX]; /* cells since the start; only the owner adds */
 	_Atomic uint32_t n_slots; /* runs beyond were never used */
+	uint32_t n_shaded;
 	uintptr_t tiny, tiny_end; /* of the tiny allocator: pointer-free, below 16 bytes */
 	size_t unaccounted;       /* bytes claimed that heap.in_use does not have yet: below RUN_BYTES */
 	int64_t sample_in;        /* bytes to claim until the next heap sample, */
 	int64_t sample_rate;      /* drawn for this rate */
 	int64_t assist_credit;    /* bytes that may be allocated before marking is owed */
-	uint32_t n_shaded;
 	uintptr_t shaded[SHADED_MAX]; /* of the barrier, on their way to the markers */
 };
 
