@@ -3,6 +3,7 @@
 
 #include "../sched/sched.h"
 #include "barrier.h"
+#include "escape.h"
 #include "mark.h"
 #include "pool.h"
 #include "roots.h"
@@ -296,6 +297,8 @@ static void begin(void *arg)
 		cache_begin_marking(sched.ps[i]->cache);
 		sched.ps[i]->cache->assist_credit = 0;
 	}
+	if (escape_is_on())
+		sample_look();
 	atomic_store(&heap.marking, true);
 	barrier_watch();
 	marker_begin(&k);

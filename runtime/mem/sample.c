@@ -2,7 +2,7 @@
  * Sites and records are in memory that is reserved at the first sample and touched as it fills: sampling
  * allocates nothing and takes one short lock. Records of a block are a list, so that its sweep finds them.
  */
-#include "sample.h"
+#include "escape.h"
 
 #include "../obs/debug.h"
 #include "../obs/walk.h"
@@ -13,7 +13,6 @@
 enum {
 	SITES_BYTES = 64 << 20,
 	SITES_TABLE = 1 << 16,
-	RECORDS_MAX = 1 << 22,
 	RECORDS_AT_ONCE = 4096, /* that a reader looks at without letting others in */
 };
 
@@ -102,7 +101,7 @@ static bool prepare(void)
 	if (!samples.sites)
 		samples.sites = map(SITES_BYTES);
 	if (!samples.records)
-		samples.records = map(RECORDS_MAX * sizeof(struct record));
+		samples.records = map(SAMPLES_MAX * sizeof(struct record));
 	if (!samples.of_block)
 		samples.of_block = map((heap.reserved >> BLOCK_SHIFT) * sizeof(uint32_t));
 	return samples.sites && samples.records && samples.of_block;
@@ -194,7 +193,7 @@ static uint32_t new_record(void)
 	uint32_t r = samples.empty;
 
 	if (!r)
-		return samples.n_records < RECORDS_MAX ? ++samples.n_records : 0;
+		return samples.n_records < SAMPLES_MAX ? ++samples.n_records : 0;
 	samples.empty = samples.records[r - 1].next;
 	return r;
 }
@@ -213,7 +212,8 @@ static bool is_marked(const struct block *b, uintptr_t obj)
 	return map_has(b->mark, large ? 0 : block_cell(b, obj));
 }
 
-static bool add_record(struct block *b, uintptr_t addr, const struct heap_site *s)
+/* frame: of the function that made it. */
+static bool add_record(struct block *b, uintptr_t addr, const struct heap_site *s, uintptr_t frame)
 {
 	uint32_t r = new_record(), *first = &samples.of_block[b - heap.blocks];
 
@@ -226,15 +226,18 @@ static bool add_record(struct block *b, uintptr_t addr, const struct heap_site *
 		.next = *first,
 	};
 	*first = r;
+	if (escape_is_on())
+		escape_made(r - 1, frame);
 	atomic_store_explicit(&b->sampled, true, memory_order_relaxed);
 	return true;
 }
 
-static void note(struct block *b, uintptr_t addr, const struct heap_site *like, const uintptr_t *pcs)
+static void note(struct block *b, uintptr_t addr, const struct heap_site *like, const uintptr_t *pcs,
+		 uintptr_t frame)
 {
 	struct heap_site *s = prepare() ? site_of(like, pcs) : NULL;
 
-	if (!s || !add_record(b, addr, s)) {
+	if (!s || !add_record(b, addr, s, frame)) {
 		samples.lost++;
 		return;
 	}
@@ -257,16 +260,18 @@ static int count_inner(const uintptr_t *pcs, int n)
 void sample_note(const struct cache *c, struct block *b, uintptr_t addr, size_t bytes)
 {
 	struct heap_site like = {.bytes = bytes, .rate = c->sample_rate};
-	uintptr_t pcs[WALK_MAX];
+	uintptr_t frame = (uintptr_t)__builtin_frame_address(0), pcs[WALK_MAX];
 	int n, inner;
 
 	if (c->sample_rate <= 0)
 		return;
 	n = walk_here(pcs, WALK_MAX);
 	inner = count_inner(pcs, n);
+	for (int i = 0; i <= inner && i < n; i++)
+		frame = *(const uintptr_t *)frame;
 	like.n = (uint32_t)(n - inner);
 	lock_get(&samples.lock);
-	note(b, addr, &like, pcs + inner);
+	note(b, addr, &like, pcs + inner, frame);
 	lock_put(&samples.lock);
 }
 
@@ -279,7 +284,11 @@ void sample_sweep(struct block *b)
 	while ((r = *at)) {
 		struct record *record = &samples.records[r - 1];
 
-		if (is_marked(b, record->obj)) {
+		bool kept = is_marked(b, record->obj);
+
+		if (escape_is_on())
+			escape_swept(r - 1, site_at((size_t)record->site * 8), kept);
+		if (kept) {
 			record->seen = heap.sweep_gen;
 			at = &record->next;
 			continue;
@@ -321,6 +330,43 @@ void heap_sites_alive(uint64_t *alive, size_t n_sites)
 			count_alive(&samples.records[i], alive, n_sites);
 		lock_put(&samples.lock);
 	}
+}
+
+/* For the escape report ---------------------------------------------------------------------------- */
+
+static void stored(const struct object *o)
+{
+	lock_get(&samples.lock);
+	for (uint32_t r = samples.of_block[o->block - heap.blocks]; r; r = samples.records[r - 1].next)
+		if (samples.records[r - 1].obj == o->addr)
+			escape_stored(r - 1, site_at((size_t)samples.records[r - 1].site * 8));
+	lock_put(&samples.lock);
+}
+
+void sample_stored(const void *value)
+{
+	struct object o;
+
+	if (value && object_find((uintptr_t)value, &o) &&
+	    atomic_load_explicit(&o.block->sampled, memory_order_relaxed))
+		stored(&o);
+}
+
+void sample_stored_words(const void *words, size_t bytes)
+{
+	void *const *w = words;
+
+	if ((uintptr_t)words % sizeof *w)
+		return; /* pointers are aligned */
+	for (size_t i = 0; i < bytes / sizeof *w; i++)
+		sample_stored(w[i]);
+}
+
+void sample_look(void)
+{
+	for (uint32_t i = 0; i < samples.n_records; i++)
+		if (samples.records[i].obj)
+			escape_look(i);
 }
 
 void sample_reset(void)

@@ -16,6 +16,8 @@
 
 #include "heap.h"
 
+enum { SAMPLES_MAX = 1 << 22 }; /* of objects alive */
+
 #define SAMPLE_RATE INT64_C(524288) /* bytes, from the start */
 
 /* Objects of one size, made in one place under one rate. */
@@ -23,6 +25,8 @@ struct heap_site {
 	_Atomic uint64_t allocs; /* sampled */
 	size_t bytes;
 	int64_t rate;
+	/* Of the escape report (escape.h): how many of the sampled were seen so. */
+	_Atomic uint32_t died, kept_in_frame, outlived, stored;
 	uint32_t number; /* from 0, in the order of heap_site_next() */
 	uint32_t n;
 	uintptr_t pcs[];

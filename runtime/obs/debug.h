@@ -13,6 +13,7 @@
  *     /debug/pprof/trace        the scheduler's events, for Perfetto  seconds=1
  *     /debug/pprof/goroutineleak  leaked coroutines, grouped by creation site and stack (501 under a sanitizer)
  *     /debug/pprof/cmdline      the command line
+ *     /debug/escape             objects that the stack or an arena could hold (RT_DEBUG=escape=1)
  *     /debug/heap               sizes, pauses and settings, a row for each type and class   gc=1
  *     /debug/sched              Ps, Ms, coroutines by state, time to safepoint   detail=1
  *

@@ -18,6 +18,8 @@ enum {
 	MEDIUM_BYTES = 4096,
 	HUGES = 200,
 	HUGE_BYTES = 100000,
+	ESCAPES = 20,
+	ESCAPE_BYTES = 512,
 };
 
 struct node {
@@ -135,6 +137,70 @@ static void save_profiles(void)
 	save_page("none.pb.gz", "/debug/pprof/heap", "gc=1");
 }
 
+/* Each of these makes an object that a collection sees. */
+
+static __attribute__((noinline)) void stays_in_its_frame(void)
+{
+	void *p = rt_new_bytes(ESCAPE_BYTES);
+
+	rt_gc();
+	RT_KEEP(p);
+}
+
+static __attribute__((noinline)) void *is_returned(void)
+{
+	char *p = rt_new_bytes(ESCAPE_BYTES);
+
+	*(volatile char *)p = 1; /* else it would jump to rt_new_bytes, which then returns to its caller */
+	return p;
+}
+
+static __attribute__((noinline)) void is_in_a_global(void)
+{
+	last = rt_new_bytes(ESCAPE_BYTES);
+}
+
+static __attribute__((noinline)) void is_stored(struct node *into)
+{
+	struct node *n = rt_new(&node_type);
+
+	RT_SET(into->next, n);
+	RT_SET(into->next, NULL);
+	rt_gc();
+	RT_KEEP(n);
+}
+
+static __attribute__((noinline)) void is_sent(struct rt_chan *c)
+{
+	void *p = rt_new_bytes(ESCAPE_BYTES), *back;
+
+	rt_send(c, &p);
+	rt_recv(c, &back);
+	rt_gc();
+	RT_KEEP(p);
+}
+
+static void *escapes(void *arg)
+{
+	struct rt_chan *c = rt_chan_new(sizeof(void *), 1);
+	struct node *into = rt_new(&node_type);
+
+	for (int i = 0; i < ESCAPES; i++) {
+		void *p = is_returned();
+
+		is_in_a_global();
+		stays_in_its_frame();
+		is_stored(into);
+		is_sent(c);
+		RT_KEEP(p);
+	}
+	RT_KEEP(into);
+	rt_chan_free(c);
+	rt_gc();
+	save_page("escape.txt", "/debug/escape", "gc=1");
+	return NULL;
+}
+
 static void *everything(void *arg)
 {
 	save_metrics("empty.metrics");
@@ -158,5 +224,5 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	dir = argv[1];
-	return rt_run(NULL, everything, NULL, NULL) < 0;
+	return rt_run(NULL, getenv("ESCAPE") ? escapes : everything, NULL, NULL) < 0;
 }

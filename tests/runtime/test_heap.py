@@ -16,6 +16,7 @@ NODES, LARGE_BYTES = 20000, 1 << 20
 SMALLS, SMALL_BYTES = 400000, 32
 MEDIUMS, MEDIUM_BYTES = 6000, 4096
 HUGES, HUGE_BYTES = 200, 100000
+ESCAPES = 20
 NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
 SAMPLE = re.compile(rf'({NAME})(?:\{{((?:{NAME}="(?:[^"\\\n]|\\["\\n])*",?)*)\}})? (\S+)\Z')
 SUFFIXES = {"gauge": [""], "counter": ["_total"], "histogram": ["_bucket", "_count", "_sum"]}
@@ -228,6 +229,45 @@ class Heap(unittest.TestCase):
             buckets = full.buckets(name)
             self.assertEqual(buckets, sorted(buckets))
             self.assertEqual(buckets[-1], full[name + "_count"])
+
+
+class Escape(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        with tempfile.TemporaryDirectory() as folder:
+            subprocess.run([PROGRAM, folder], check=True, timeout=120,
+                           env=dict(os.environ, RT_DEBUG="heapprofile=1,escape=1", ESCAPE="1"))
+            with open(os.path.join(folder, "escape.txt"), encoding="utf-8") as f:
+                cls.report = f.read()
+        cls.parts = re.split(r"^(candidates|unknown|escape)(?::.*)?\n", cls.report, flags=re.M)
+
+    def numbers(self, function):
+        """(where it stands, died, kept, outlived, stored)"""
+        for part, text in zip(self.parts[1::2], self.parts[2::2]):
+            for head, top in re.findall(r"^(\d+ sampled of .*)\n#\t\S+\t(\w+)", text, re.M):
+                if top == function:
+                    return (part, *(int(n) for n in re.findall(r"\d+", head)[2:]))
+        raise AssertionError(f"no {function} in {self.report}")
+
+    def test_candidate_is_what_dies_in_its_frame(self):
+        part, died, kept, outlived, stored = self.numbers("stays_in_its_frame")
+        self.assertEqual((part, outlived, stored), ("candidates", 0, 0))
+        self.assertGreaterEqual(kept, ESCAPES - 1)
+        self.assertGreaterEqual(died, ESCAPES - 1)
+        tops = re.findall(r" stored\n#\t\S+\t(\w+)", self.parts[2])
+        self.assertEqual(tops, ["stays_in_its_frame"])
+
+    def test_returned_or_in_a_global_has_outlived_its_frame(self):
+        for function in "is_returned", "is_in_a_global":
+            part, _, kept, outlived, stored = self.numbers(function)
+            self.assertEqual((part, kept, stored), ("escape", 0, 0))
+            self.assertGreaterEqual(outlived, ESCAPES - 1)
+
+    def test_stored_or_sent_escapes_whatever_comes_of_it(self):
+        for function in "is_stored", "is_sent":
+            part, _, kept, _, stored = self.numbers(function)
+            self.assertEqual((part, stored), ("escape", ESCAPES))
+            self.assertGreaterEqual(kept, ESCAPES - 1)
 
 
 class Stress(unittest.TestCase):
