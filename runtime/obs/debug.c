@@ -163,6 +163,7 @@ static const struct debug_page {
 	const char *about;
 } pages[] = {
 	{"/debug/escape", page_escape, 0, "objects that the stack or an arena could hold"},
+	{"/debug/escape.html", page_escape_heat, 0, "the same in the sources, by colour"},
 	{"/debug/heap", page_heap, 0, "the heap and its collector"},
 	{"/debug/pprof/allocs", page_allocs, 0, "where objects were made, since the start"},
 	{"/debug/pprof/block", page_block, 0, "where coroutines waited for each other"},

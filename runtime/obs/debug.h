@@ -14,6 +14,7 @@
  *     /debug/pprof/goroutineleak  leaked coroutines, grouped by creation site and stack (501 under a sanitizer)
  *     /debug/pprof/cmdline      the command line
  *     /debug/escape             objects that the stack or an arena could hold (RT_DEBUG=escape=1)
+ *     /debug/escape.html        the same as sources with the lines in colour
  *     /debug/heap               sizes, pauses and settings, a row for each type and class   gc=1
  *     /debug/sched              Ps, Ms, coroutines by state, time to safepoint   detail=1
  *

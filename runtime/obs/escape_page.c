@@ -1,16 +1,14 @@
 /* /debug/escape: places whose objects could live on the stack or in an arena. */
-#include "page.h"
+#include "escape_page.h"
 
-#include "../mem/escape.h"
 #include "obs.h"
+#include "page.h"
 #include "text.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 
-enum verdict { CANDIDATE, UNKNOWN, ESCAPES, VERDICTS };
-
-static enum verdict verdict_of(const struct heap_site *s)
+enum verdict verdict_of(const struct heap_site *s)
 {
 	if (count_read(&s->stored) || count_read(&s->outlived))
 		return ESCAPES;

@@ -1,6 +1,5 @@
 #include "heap.h"
 
-#include "../mem/sample.h"
 #include "obs.h"
 #include "profile.h"
 #include "text.h"
@@ -22,8 +21,7 @@ struct job {
 	size_t n;
 };
 
-/* What a sampled object stands for. */
-static double weight(const struct heap_site *s, int64_t rate)
+double heap_weight(const struct heap_site *s, int64_t rate)
 {
 	return rate <= 1 ? 1 : 1 / -expm1(-(double)s->bytes / (double)rate);
 }
@@ -75,7 +73,7 @@ static void write_profile(const struct job *j)
 
 	for (size_t i = 0; i < j->n; i++) {
 		const struct row *r = &j->rows[i];
-		double w = weight(r->site, r->site->rate);
+		double w = heap_weight(r->site, r->site->rate);
 
 		profile_add(p, r->site->pcs, r->site->n,
 			    (int64_t[]){scaled(r->allocs, w, 1), scaled(r->allocs, w, r->site->bytes),
@@ -94,7 +92,7 @@ static void write_counts(struct out *o, const uint64_t n[4])
  * scales by that. */
 static void samples_of(const struct row *r, int64_t rate, uint64_t ret[4])
 {
-	double by = weight(r->site, r->site->rate) / weight(r->site, rate);
+	double by = heap_weight(r->site, r->site->rate) / heap_weight(r->site, rate);
 
 	ret[0] = (uint64_t)scaled(r->alive, by, 1);
 	ret[1] = ret[0] * r->site->bytes;

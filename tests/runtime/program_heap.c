@@ -197,7 +197,8 @@ static void *escapes(void *arg)
 	RT_KEEP(into);
 	rt_chan_free(c);
 	rt_gc();
-	save_page("escape.txt", "/debug/escape", "gc=1");
+	save_page("escape.txt", "/debug/escape", NULL);
+	save_page("escape.html", "/debug/escape.html", NULL);
 	return NULL;
 }
 

@@ -6,6 +6,7 @@ import re
 import subprocess
 import tempfile
 import unittest
+import xml.etree.ElementTree
 
 import harness
 
@@ -239,6 +240,7 @@ class Escape(unittest.TestCase):
                            env=dict(os.environ, RT_DEBUG="heapprofile=1,escape=1", ESCAPE="1"))
             with open(os.path.join(folder, "escape.txt"), encoding="utf-8") as f:
                 cls.report = f.read()
+            cls.html = xml.etree.ElementTree.parse(os.path.join(folder, "escape.html"))
         cls.parts = re.split(r"^(candidates|unknown|escape)(?::.*)?\n", cls.report, flags=re.M)
 
     def numbers(self, function):
@@ -262,6 +264,18 @@ class Escape(unittest.TestCase):
             part, _, kept, outlived, stored = self.numbers(function)
             self.assertEqual((part, kept, stored), ("escape", 0, 0))
             self.assertGreaterEqual(outlived, ESCAPES - 1)
+
+    def test_heat_map_colours_the_lines_that_allocate(self):
+        source = os.path.join(harness.SOURCE, "tests", "runtime", "program_heap.c")
+        self.assertEqual([h.text for h in self.html.iter("h2")], [source])
+        lines = list(self.html.iter("div"))
+        with open(source, encoding="utf-8") as f:
+            self.assertEqual(len(lines), len(f.readlines()))
+        hot = [(line.get("class"), line.text.split()) for line in lines if line.get("class")]
+        self.assertIn(("candidate", str(ESCAPES * 512), "void *p = rt_new_bytes(ESCAPE_BYTES);"),
+                      [(kind, words[1], " ".join(words[3:])) for kind, words in hot])
+        self.assertIn(("escapes", "last = rt_new_bytes(ESCAPE_BYTES);"),
+                      [(kind, " ".join(words[3:])) for kind, words in hot])
 
     def test_stored_or_sent_escapes_whatever_comes_of_it(self):
         for function in "is_stored", "is_sent":
