@@ -33,7 +33,7 @@ static struct {
 	uint32_t n_records; /* ever used */
 	uint32_t empty;
 	uint32_t *of_block; /* the first record of each block, number + 1 */
-	uint64_t lost;
+	_Atomic uint64_t lost;
 } samples;
 
 _Atomic int64_t heap_sample_rate = SAMPLE_RATE;
@@ -177,12 +177,17 @@ struct heap_site *heap_site_next(struct heap_site *after)
 
 uint64_t heap_samples_lost(void)
 {
-	return __atomic_load_n(&samples.lost, __ATOMIC_RELAXED);
+	return count_read(&samples.lost);
 }
 
 size_t sample_own_bytes(void)
 {
-	return samples.used + samples.n_records * sizeof(struct record);
+	size_t bytes;
+
+	lock_get(&samples.lock);
+	bytes = samples.used + samples.n_records * sizeof(struct record);
+	lock_put(&samples.lock);
+	return bytes;
 }
 
 /* Objects --------------------------------------------------------------------------------------------- */
@@ -238,7 +243,7 @@ static void note(struct block *b, uintptr_t addr, const struct heap_site *like, 
 	struct heap_site *s = prepare() ? site_of(like, pcs) : NULL;
 
 	if (!s || !add_record(b, addr, s, frame)) {
-		samples.lost++;
+		count_up(&samples.lost);
 		return;
 	}
 	count_up(&s->allocs);
@@ -252,7 +257,8 @@ static int count_inner(const uintptr_t *pcs, int n)
 {
 	int inner = 0;
 
-	while (inner < n && pcs[inner] >= (uintptr_t)__start_rt_text && pcs[inner] < (uintptr_t)__stop_rt_text)
+	while (inner < n && pcs[inner] >= (uintptr_t)__start_rt_text &&
+	       pcs[inner] < (uintptr_t)__stop_rt_text)
 		inner++;
 	return inner < n ? inner : 0;
 }

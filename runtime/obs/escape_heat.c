@@ -64,12 +64,13 @@ static void collect(struct job *j)
 	j->lines = calloc(room + 1, sizeof *j->lines);
 	if (!j->lines)
 		rt_fatal("out of memory for %zu places of the escape report", room);
-	for (struct heap_site *site = heap_site_next(NULL); site && j->n < room; site = heap_site_next(site)) {
-		if (!site->n || symbol_of(site->pcs[0] - 1, s) < 1 || !s[0].file)
+	for (struct heap_site *site = heap_site_next(NULL); site; site = heap_site_next(site)) {
+		double sampled = (double)(count_read(&site->allocs) * site->bytes);
+
+		if (j->n == room || !site->n || symbol_of(site->pcs[0] - 1, s) < 1 || !s[0].file)
 			continue;
 		j->lines[j->n] = (struct heat){.file = s[0].file, .line = s[0].line};
-		j->lines[j->n++].bytes[verdict_of(site)] =
-			(double)count_read(&site->allocs) * (double)site->bytes * heap_weight(site, site->rate);
+		j->lines[j->n++].bytes[verdict_of(site)] = sampled * heap_weight(site, site->rate);
 	}
 	qsort(j->lines, j->n, sizeof *j->lines, by_place);
 	merge(j);
@@ -141,9 +142,11 @@ static void work(void *arg)
 	struct job j = {.out = arg};
 
 	collect(&j);
-	out_text(j.out, "<!DOCTYPE html>\n<html><head><meta charset=\"utf-8\"/><title>escape report</title></head><body>\n"
-		 "<h1>escape report</h1>\n<p>Bytes allocated by each line, estimated. Green: candidates for the "
-		 "stack or an arena; red: escape; grey: unknown. /debug/escape has the evidence.</p>\n");
+	out_text(j.out, "<!DOCTYPE html>\n<html><head><meta charset=\"utf-8\"/>"
+		 "<title>escape report</title></head><body>\n<h1>escape report</h1>\n"
+		 "<p>Bytes allocated by each line, estimated. "
+		 "Green: candidates for the stack or an arena; red: escape; "
+		 "grey: unknown. /debug/escape has the evidence.</p>\n");
 	for (size_t i = 0, end; i < j.n; i = end) {
 		for (end = i + 1; end < j.n && strcmp(j.lines[end].file, j.lines[i].file) == 0;)
 			end++;

@@ -36,7 +36,7 @@ static int most_bytes_first(const void *a, const void *b)
 static void write_all(struct out *o, struct heap_site **sites, size_t n, enum verdict v)
 {
 	static const char *const heads[VERDICTS] = {
-		[CANDIDATE] = "candidates: never stored, and no collection saw one that had outlived its frame",
+		[CANDIDATE] = "candidates: never stored, and no collection saw one outlive its frame",
 		[UNKNOWN] = "unknown: no collection saw one in its frame, or none died",
 		[ESCAPES] = "escape",
 	};

@@ -57,7 +57,8 @@ static void write_time(struct out *o, const char *name, enum gc_time which)
 	const struct ttsp *t = gc_times(which);
 
 	out_printf(o, "  %-24s n=%" PRIu64 " p50=%.1f p99=%.1f max=%.1f\n", name, count_read(&t->count),
-		   us(ttsp_quantile(t, 0.5)), us(ttsp_quantile(t, 0.99)), us((int64_t)count_read(&t->max_ns)));
+		   us(ttsp_quantile(t, 0.5)), us(ttsp_quantile(t, 0.99)),
+		   us((int64_t)count_read(&t->max_ns)));
 }
 
 static void write_collector(struct out *o, const struct rt_mem_stats *s)

@@ -84,8 +84,8 @@ static void write_latency(FILE *f)
 	char bound[32];
 
 	latency_read(&s);
-	metrics_histogram_head(f, name,
-			       "Time from being able to run to running, of coroutines; estimated by a sample.");
+	metrics_histogram_head(f, name, "Time from being able to run to running, of coroutines; "
+			       "estimated by a sample.");
 	for (unsigned b = 0; b < LATENCY_BUCKETS - 1; b++) {
 		seen += s.bucket[b];
 		snprintf(bound, sizeof bound, "%.9f", latency_bound(b) / 1e9);

@@ -47,8 +47,8 @@ void ttsp_note(struct ttsp *t, int64_t ns, uint32_t last)
 	atomic_fetch_add_explicit(&t->count, 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&t->sum_ns, (uint64_t)ns, memory_order_relaxed);
 	while ((uint64_t)ns > max)
-		if (atomic_compare_exchange_weak_explicit(&t->max_ns, &max, (uint64_t)ns, memory_order_relaxed,
-							  memory_order_relaxed)) {
+		if (atomic_compare_exchange_weak_explicit(&t->max_ns, &max, (uint64_t)ns,
+							  memory_order_relaxed, memory_order_relaxed)) {
 			atomic_store_explicit(&t->last_of_max, last, memory_order_relaxed);
 			return;
 		}

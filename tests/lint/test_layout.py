@@ -48,7 +48,7 @@ def layout(binary, struct):
 
 def holes(text):
     """(size, the member behind it) of each hole, but for those before an own alignment."""
-    found = re.findall(r"/\* XXX (\d+) bytes? hole.*\n(?:\s*/\* ---.*\n|\s*\n)*(.*);", text)
+    found = re.findall(r"/\* X{3} (\d+) bytes? hole.*\n(?:\s*/\* ---.*\n|\s*\n)*(.*);", text)
     return [(int(size), " ".join(member.split())) for size, member in found
             if "__aligned__" not in member]
 
