@@ -9,6 +9,7 @@
 #include "bits.h"
 #include "fill.h"
 #include "heap.h"
+#include "sample.h"
 #include "../sched/sched.h"
 
 #include <string.h>
@@ -92,12 +93,12 @@ static uint32_t claim(struct run *r)
 	uint32_t n_cells = b->n_cells;
 	uint32_t from = (uint32_t)bits_find_clear(b->alloc, r->next_cell, n_cells), end;
 
-	r->next_cell = from;
+	r->next_cell = (uint16_t)from;
 	if (from == n_cells)
 		return 0;
 	end = (uint32_t)bits_find_set(b->alloc, from,
 				      from + most < n_cells ? from + most : n_cells);
-	r->next_cell = end;
+	r->next_cell = (uint16_t)end;
 	r->cur = cell_addr(b, from);
 	r->end = cell_addr(b, end);
 	if (b->dirty)
@@ -123,6 +124,7 @@ static struct block *take_fresh(struct slot *s, uint16_t number)
 	b->type = s->type;
 	b->n_used = 0;
 	atomic_store_explicit(&b->special, false, memory_order_relaxed);
+	atomic_store_explicit(&b->sampled, false, memory_order_relaxed);
 	atomic_store_explicit(&b->sweep_gen, heap.sweep_gen, memory_order_relaxed);
 	atomic_store_explicit(&b->cached, true, memory_order_relaxed);
 	atomic_fetch_add_explicit(&s->n_blocks, 1, memory_order_relaxed);
@@ -149,10 +151,18 @@ static void next_block(struct cache *c, struct run *r, uint16_t number)
 		atomic_store_explicit(&c->n_slots, number + 1, memory_order_release);
 }
 
+/* The run ends before its cell number i, which is to be sampled; n cells were claimed. */
+static void cut_run(struct run *r, uint32_t i, uint32_t n)
+{
+	r->end = r->cur + (uintptr_t)i * r->cell_bytes;
+	r->n_cut = (uint16_t)(n - i);
+}
+
 /* Returns the bytes claimed. */
 static size_t next_run(struct cache *c, uint16_t number)
 {
 	struct run *r = &c->runs[number];
+	int64_t point;
 	uint32_t n;
 
 	if (r->block && sweep_cached(r->block))
@@ -162,6 +172,9 @@ static size_t next_run(struct cache *c, uint16_t number)
 	atomic_store_explicit(&c->claimed[number],
 			      atomic_load_explicit(&c->claimed[number], memory_order_relaxed) + n,
 			      memory_order_relaxed);
+	point = sample_point(c, (size_t)n * r->cell_bytes);
+	if (point >= 0)
+		cut_run(r, (uint32_t)point / r->cell_bytes, n);
 	return (size_t)n * r->cell_bytes;
 }
 
@@ -173,13 +186,39 @@ static inline void *bump(struct run *r)
 	return (void *)cell;
 }
 
+/* The cell that the run was cut before. What follows goes on as a run, up to the next sample point. */
+static void *sampled_cell(const struct cache *c, struct run *r)
+{
+	uint32_t left = r->n_cut - 1u;
+	int64_t point = sample_draw(c->sample_rate);
+	uintptr_t cell = r->end;
+
+	r->cur = cell + r->cell_bytes;
+	if (point < (int64_t)left * r->cell_bytes)
+		cut_run(r, (uint32_t)point / r->cell_bytes, left);
+	else
+		cut_run(r, left, left);
+	sample_note(c, r->block, cell, r->cell_bytes);
+	return (void *)cell;
+}
+
+/* What the fast path did not find. *ret_claimed: bytes, to be accounted for. */
+static void *next_cell(struct cache *c, uint16_t number, size_t *ret_claimed)
+{
+	struct run *r = &c->runs[number];
+
+	*ret_claimed = r->cur == r->end && !r->n_cut ? next_run(c, number) : 0;
+	return r->cur == r->end ? sampled_cell(c, r) : bump(r);
+}
+
 static __attribute__((noinline)) void *new_by_run(const char *what, uint16_t number)
 {
 	struct m *m = allocator(what);
-	size_t claimed = next_run(m->p->cache, number);
-	void *cell = bump(&m->p->cache->runs[number]);
+	size_t claimed;
+	void *cell = next_cell(m->p->cache, number, &claimed);
 
-	account(m, claimed);
+	if (claimed)
+		account(m, claimed);
 	return cell;
 }
 
@@ -228,6 +267,7 @@ static void publish_large(struct block *b, uint32_t n, size_t bytes, const struc
 	b->n_blocks = n;
 	atomic_store_explicit(&b->cached, false, memory_order_relaxed);
 	atomic_store_explicit(&b->special, false, memory_order_relaxed);
+	atomic_store_explicit(&b->sampled, false, memory_order_relaxed);
 	atomic_store_explicit(&b->sweep_gen, heap.sweep_gen, memory_order_relaxed);
 	if (atomic_load_explicit(&heap.marking, memory_order_relaxed))
 		bits_set_shared(b->mark, 0, 1);
@@ -265,6 +305,8 @@ static void *new_large(const char *what, size_t bytes, const struct rt_type *t, 
 	 * made. */
 	__asm__ volatile("" : "+r"(ret));
 	m = allocator(what); /* zeroing polls */
+	if (sample_point(m->p->cache, bytes) >= 0)
+		sample_note(m->p->cache, block_of((uintptr_t)ret), (uintptr_t)ret, bytes);
 	account(m, bytes);
 	return ret;
 }
@@ -348,13 +390,9 @@ static __attribute__((noinline)) void *new_tiny_cell(size_t n)
 {
 	struct m *m = allocator("rt_new_bytes");
 	struct cache *c = m->p->cache;
-	struct run *r = &c->runs[SLOT_BYTES];
-	size_t claimed = 0;
-	uintptr_t cell;
+	size_t claimed;
+	uintptr_t cell = (uintptr_t)next_cell(c, SLOT_BYTES, &claimed);
 
-	if (r->cur == r->end)
-		claimed = next_run(c, SLOT_BYTES);
-	cell = (uintptr_t)bump(r);
 	/* Before a poll: what begins to mark then marks no cell of which the rest is still to be
 	 * used. */
 	c->tiny = cell + n;
@@ -407,9 +445,9 @@ void cache_begin_marking(struct cache *c)
 			continue;
 		if (sweep_cached(r->block))
 			r->next_cell = 0;
-		if (r->cur != r->end)
+		if (r->cur != run_claimed_end(r))
 			bits_set_shared(r->block->mark, block_cell(r->block, r->cur),
-					block_cell(r->block, r->end - 1) + 1);
+					block_cell(r->block, run_claimed_end(r) - 1) + 1);
 	}
 }
 
@@ -453,6 +491,7 @@ void alloc_reset(void)
 			free_block(&heap.blocks[i]);
 	}
 	sweep_reset();
+	sample_reset();
 	atomic_store(&heap.marking, false);
 	atomic_store(&heap.in_use, 0);
 }

@@ -10,6 +10,7 @@
  */
 #include "../sched/sched.h"
 #include "barrier.h"
+#include "escape.h"
 #include "mark.h"
 #include "pool.h"
 
@@ -82,6 +83,8 @@ static __attribute__((noinline)) void store_watched(void **field, void *value, u
 	__atomic_store_n(field, value, __ATOMIC_RELAXED);
 	if (__builtin_expect(atomic_load_explicit(&rt_scoped_debug, memory_order_relaxed), 0))
 		scoped_stored(field, value, pc);
+	if (escape_is_on())
+		sample_stored(value);
 }
 
 void rt_store(void **field, void *value)
@@ -95,7 +98,8 @@ void rt_store(void **field, void *value)
 
 void barrier_watch(void)
 {
-	atomic_store(&heap.watched, atomic_load(&heap.marking) || atomic_load(&rt_scoped_debug));
+	atomic_store(&heap.watched,
+		     atomic_load(&heap.marking) || atomic_load(&rt_scoped_debug) || escape_is_on());
 }
 
 static void shade_object(const struct rt_type *t, char *dst, const char *src)
@@ -133,6 +137,8 @@ void rt_copy(struct rt_type *t, void *dst, const void *src, size_t n)
 		/* Polls between objects are fine: each is shaded and stored in one step. */
 		if (gc_is_marking())
 			shade_object(t, (char *)dst + at, (const char *)src + at);
+		if (escape_is_on())
+			sample_stored_words((const char *)src + at, t->bytes);
 		copy_words((char *)dst + at, (const char *)src + at, t->bytes, backward);
 		if (i % 64 == 63)
 			RT_POLL();

@@ -3,6 +3,7 @@
 
 #include "../sched/sched.h"
 #include "barrier.h"
+#include "escape.h"
 #include "mark.h"
 #include "pool.h"
 #include "roots.h"
@@ -130,10 +131,18 @@ static uint64_t take_credit(uint64_t want)
 	return (uint64_t)take;
 }
 
+static int64_t note_assist(int64_t cpu_began)
+{
+	int64_t ns = cpu_ns() - cpu_began;
+
+	atomic_fetch_add_explicit(&gc.assist_cpu_ns, ns, memory_order_relaxed);
+	return ns;
+}
+
 /* Marks until so much is done or nothing is left; returns the cost. */
 static uint64_t assist(uint64_t owed, bool may_park)
 {
-	int64_t began = cpu_ns();
+	int64_t began = cpu_ns(), took = 0;
 	uint64_t done = 0;
 	bool more = true;
 
@@ -147,12 +156,12 @@ static uint64_t assist(uint64_t owed, bool may_park)
 		marker_end(&k);
 		atomic_fetch_sub(&gc.markers, 1);
 		if (may_park && more && done < owed) {
-			atomic_fetch_add_explicit(&gc.assist_cpu_ns, cpu_ns() - began, memory_order_relaxed);
+			took += note_assist(began);
 			RT_POLL(); /* perhaps on another thread from here on */
 			began = cpu_ns();
 		}
 	}
-	atomic_fetch_add_explicit(&gc.assist_cpu_ns, cpu_ns() - began, memory_order_relaxed);
+	gc_note_time(GC_TIME_ASSIST, took + note_assist(began));
 	return more ? done : owed;
 }
 
@@ -269,6 +278,7 @@ static void note_pause(int64_t ns)
 	uint64_t n = atomic_load_explicit(&gc.n_pauses, memory_order_relaxed);
 
 	gc.pauses[n % PAUSES] = ns;
+	gc_note_time(GC_TIME_PAUSE, ns);
 	/* release: pairs with the acquire in rt_gc_pauses() */
 	atomic_store_explicit(&gc.n_pauses, n + 1, memory_order_release);
 }
@@ -287,6 +297,8 @@ static void begin(void *arg)
 		cache_begin_marking(sched.ps[i]->cache);
 		sched.ps[i]->cache->assist_credit = 0;
 	}
+	if (escape_is_on())
+		sample_look();
 	atomic_store(&heap.marking, true);
 	barrier_watch();
 	marker_begin(&k);
@@ -482,6 +494,7 @@ static void tell_done(void)
 {
 	rt_lock(&gc.turn);
 	atomic_fetch_add(&gc.all_mark_cpu, gc.now.mark_cpu_ns + gc.now.idle_cpu_ns);
+	gc_note_time(GC_TIME_CYCLE_CPU, gc.now.mark_cpu_ns + gc.now.idle_cpu_ns);
 	atomic_fetch_add(&gc.all_assist_cpu, gc.now.assist_cpu_ns);
 	atomic_fetch_add(&gc.all_pauses, gc.now.pause_ns[0] + gc.now.pause_ns[1]);
 	atomic_store(&gc.live, gc.now.heap_live);

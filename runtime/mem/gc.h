@@ -17,6 +17,17 @@ struct m;
 bool gc_mark_idle(struct m *m);
 void gc_reset(void); /* a runtime has ended */
 
+/* How long the collector's steps take (metrics.c); kept for the life of the process. */
+enum gc_time {
+	GC_TIME_PAUSE,
+	GC_TIME_CYCLE_CPU, /* of marking beside the program, a cycle */
+	GC_TIME_ASSIST,    /* CPU time of one */
+	GC_TIMES,
+};
+void gc_note_time(enum gc_time which, int64_t ns); /* any */
+struct ttsp;
+const struct ttsp *gc_times(enum gc_time which);
+
 /* What a cycle is told and tells, for pacing and the trace. */
 struct gc_cycle {
 	uint32_t number;

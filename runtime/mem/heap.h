@@ -66,10 +66,11 @@ struct block {
 		uint32_t n_back;   /* rest of large */
 	};
 	_Atomic uint32_t sweep_gen; /* heap.sweep_gen: swept; else to be swept */
+	struct block *next;         /* of the slot's list */
 	_Atomic bool cached;        /* in a P's run */
 	bool dirty;                 /* its memory is not known to be zero */
-	_Atomic bool special;       /* finalisers, weak references or heap samples point into it */
-	struct block *next;         /* of the slot's list */
+	_Atomic bool special;       /* finalisers or weak references point into it */
+	_Atomic bool sampled;       /* heap samples do */
 
 	_Alignas(64) _Atomic uint64_t mark[MAP_WORDS];
 	_Atomic uint64_t alloc[MAP_WORDS]; /* written by the block's owner only */
@@ -92,20 +93,28 @@ struct slot {
 struct run {
 	uintptr_t cur, end;
 	struct block *block;
-	uint32_t next_cell; /* where the search for the next run begins */
+	uint16_t next_cell; /* where the search for the next run begins */
+	uint16_t n_cut; /* cells from end on that were claimed with them: the first is to be sampled */
 	uint32_t cell_bytes;
 };
+
+/* One past the last cell that was claimed. */
+static inline uintptr_t run_claimed_end(const struct run *r)
+{
+	return r->end + (uintptr_t)r->n_cut * r->cell_bytes;
+}
 
 /* A P's; p->cache. */
 struct cache {
 	struct run runs[SLOTS_MAX];
 	_Atomic uint64_t claimed[SLOTS_MAX]; /* cells since the start; only the owner adds */
 	_Atomic uint32_t n_slots; /* runs beyond were never used */
+	uint32_t n_shaded;
 	uintptr_t tiny, tiny_end; /* of the tiny allocator: pointer-free, below 16 bytes */
 	size_t unaccounted;       /* bytes claimed that heap.in_use does not have yet: below RUN_BYTES */
-	int64_t sample_in;        /* bytes until the next heap sample */
+	int64_t sample_in;        /* bytes to claim until the next heap sample, */
+	int64_t sample_rate;      /* drawn for this rate */
 	int64_t assist_credit;    /* bytes that may be allocated before marking is owed */
-	uint32_t n_shaded;
 	uintptr_t shaded[SHADED_MAX]; /* of the barrier, on their way to the markers */
 };
 
@@ -289,9 +298,11 @@ void special_sweep(struct block *b);
 
 struct slot_stats {
 	const char *name; /* of the type; "bytes", "pointers" */
+	uint32_t number;  /* 0: the large ones */
 	bool array;
 	uint32_t cell_bytes, blocks;
 	uint64_t in_use, allocs, frees; /* cells */
+	uint64_t in_use_bytes;
 };
 /* Every slot that was ever used; last the large objects, with cell_bytes 0. any */
 void mem_each_slot(void (*fn)(const struct slot_stats *s, void *arg), void *arg);

@@ -29,7 +29,6 @@ struct marker {
 	uintptr_t candidates[MARK_AHEAD];
 	struct object found[MARK_AHEAD];   /* to be marked; block NULL: none */
 	struct object objects[MARK_AHEAD]; /* marked, to be searched */
-	unsigned at_candidate, at_found, at_object;
 	/* A word of marks: as it was or became, and what of it is not in the heap yet. */
 	_Atomic uint64_t *word;
 	uint64_t known, pending;
@@ -38,6 +37,7 @@ struct marker {
 	uint64_t marked_objects;
 	/* Set: takes the words that mark_word() and its like were given, and nothing is marked. */
 	void (*instead)(struct marker *k, uintptr_t lo, uintptr_t hi);
+	unsigned at_candidate, at_found, at_object; /* places in the rings */
 };
 
 /* What a marker did, in bytes: of what it searched, and a little for each object. */

@@ -8,6 +8,7 @@
 #include "bits.h"
 #include "fill.h"
 #include "heap.h"
+#include "sample.h"
 #include "../sched/sched.h"
 
 enum {
@@ -78,8 +79,11 @@ static uint32_t sweep_maps(struct block *b)
 
 static void sweep_cells(struct block *b)
 {
-	uint32_t freed = sweep_maps(b);
+	uint32_t freed;
 
+	if (atomic_load_explicit(&b->sampled, memory_order_relaxed))
+		sample_sweep(b);
+	freed = sweep_maps(b);
 	if (freed) {
 		b->dirty = true;
 		atomic_fetch_add_explicit(&heap.slots[b->slot].frees, freed, memory_order_relaxed);
@@ -91,7 +95,11 @@ static void sweep_cells(struct block *b)
 static uint32_t sweep_large(struct block *b)
 {
 	uint32_t n = b->n_blocks;
-	bool marked = atomic_exchange_explicit(&b->mark[0], 0, memory_order_relaxed) & 1;
+	bool marked;
+
+	if (atomic_load_explicit(&b->sampled, memory_order_relaxed))
+		sample_sweep(b);
+	marked = atomic_exchange_explicit(&b->mark[0], 0, memory_order_relaxed) & 1;
 
 	if (marked) {
 		atomic_store_explicit(&b->sweep_gen, heap.sweep_gen, memory_order_relaxed);

@@ -7,10 +7,13 @@
  *     leakwindow=60       that while, in seconds
  *     blockprofile=1      rate in ns, from the start
  *     mutexprofile=1      fraction, from the start
+ *     heapprofile=524288  rate in bytes, from the start; 1: every object, 0: off
+ *     escape=1            watch whether sampled objects outlive their frames: /debug/escape
  *     gctrace=1           a line for each collection, to stderr
  *     gcverify=1          check the heap at the end of each marking
  *     pool=1, arena=1, scoped=1   catch misuse of pools, arenas and scoped objects (rt_pool.h)
  */
+#include "../mem/escape.h"
 #include "../mem/gc.h"
 #include "debug.h"
 #include "dump.h"
@@ -54,7 +57,7 @@ void obs_begin(void)
 	const char *list = getenv("RT_DEBUG");
 	long trace_ms = setting(list, "schedtrace"), leaks = setting(list, "leakwatch");
 	long window = setting(list, "leakwindow"), block = setting(list, "blockprofile");
-	long mutex = setting(list, "mutexprofile");
+	long mutex = setting(list, "mutexprofile"), heap_rate = setting(list, "heapprofile");
 
 	atomic_store(&obs_coarse_ns, now_ns());
 	tracing.every_ns = trace_ms > 0 ? trace_ms * RT_MSEC : 0;
@@ -70,6 +73,8 @@ void obs_begin(void)
 		rt_set_block_profile_rate(block);
 	if (mutex >= 0)
 		rt_set_mutex_profile_fraction((int)mutex);
+	escape_set(setting(list, "escape") > 0);
+	rt_set_heap_profile_rate(heap_rate); /* -1: it stays as it is */
 }
 
 static int64_t trace_tick(int64_t now)

@@ -3,6 +3,7 @@
 #include "contention.h"
 #include "cpu.h"
 #include "goroutine.h"
+#include "heap.h"
 #include "leak.h"
 #include "obs.h"
 #include "page.h"
@@ -71,6 +72,25 @@ static int page_mutex(struct page *p)
 	p->type = form(p);
 	mutex_profile(&p->out, p->debug);
 	return 0;
+}
+
+static int page_of_heap(struct page *p, enum heap_profile which)
+{
+	p->type = form(p);
+	if (p->collect)
+		rt_gc();
+	heap_profile(&p->out, which, p->debug);
+	return 0;
+}
+
+static int page_heap_profile(struct page *p)
+{
+	return page_of_heap(p, HEAP_PROFILE);
+}
+
+static int page_allocs(struct page *p)
+{
+	return page_of_heap(p, ALLOCS_PROFILE);
 }
 
 static int take_cpu(struct page *p, enum cpu_form as)
@@ -142,11 +162,16 @@ static const struct debug_page {
 	long seconds; /* by default; 0: it takes no time */
 	const char *about;
 } pages[] = {
+	{"/debug/escape", page_escape, 0, "objects that the stack or an arena could hold"},
+	{"/debug/escape.html", page_escape_heat, 0, "the same in the sources, by colour"},
+	{"/debug/heap", page_heap, 0, "the heap and its collector"},
+	{"/debug/pprof/allocs", page_allocs, 0, "where objects were made, since the start"},
 	{"/debug/pprof/block", page_block, 0, "where coroutines waited for each other"},
 	{"/debug/pprof/cmdline", page_cmdline, 0, "the command line"},
 	{"/debug/pprof/flame", page_flame, 30, "CPU time as a flame graph"},
 	{"/debug/pprof/goroutine", page_goroutine, 0, "stacks of all coroutines"},
 	{"/debug/pprof/goroutineleak", page_leak, 0, "coroutines that nobody can wake"},
+	{"/debug/pprof/heap", page_heap_profile, 0, "where objects in use were made"},
 	{"/debug/pprof/mutex", page_mutex, 0, "who made others wait for a mutex"},
 	{"/debug/pprof/profile", page_profile, 30, "CPU time"},
 	{"/debug/pprof/threadcreate", page_threadcreate, 0, "where threads were started"},
@@ -215,6 +240,7 @@ static int make(struct page *p, const char *path, const char *query)
 	}
 	p->debug = (int)query_number(query, "debug", 0);
 	p->detail = query_number(query, "detail", 0) > 0;
+	p->collect = query_number(query, "gc", 0) > 0;
 	p->seconds = query_number(query, "seconds", page->seconds);
 	if (p->debug < 0 || p->seconds < 0 || p->seconds > SECONDS_MAX) {
 		out_printf(&p->out, "%s?%s: debug and seconds are numbers, seconds at most %d\n", path,

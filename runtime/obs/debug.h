@@ -6,11 +6,16 @@
  *     /debug/pprof/threadcreate where threads were started          debug=0|1
  *     /debug/pprof/block        where coroutines waited             debug=0|1
  *     /debug/pprof/mutex        who made them wait                  debug=0|1
+ *     /debug/pprof/heap         where objects in use were made      debug=0|1 gc=1: collect first
+ *     /debug/pprof/allocs       where objects were made             debug=0|1 gc=1
  *     /debug/pprof/profile      CPU time                            seconds=30
  *     /debug/pprof/flame        the same as an SVG                  seconds=30
  *     /debug/pprof/trace        the scheduler's events, for Perfetto  seconds=1
  *     /debug/pprof/goroutineleak  leaked coroutines, grouped by creation site and stack (501 under a sanitizer)
  *     /debug/pprof/cmdline      the command line
+ *     /debug/escape             objects that the stack or an arena could hold (RT_DEBUG=escape=1)
+ *     /debug/escape.html        the same as sources with the lines in colour
+ *     /debug/heap               sizes, pauses and settings, a row for each type and class   gc=1
  *     /debug/sched              Ps, Ms, coroutines by state, time to safepoint   detail=1
  *
  * debug=0, the default, is gzipped profile.proto, which `go tool pprof URL` reads.
@@ -40,3 +45,6 @@ bool rt_debug_owns(const char *path);
 void rt_set_block_profile_rate(long rate_ns);
 /* Of mutex contentions, one in n is recorded; 0 none. < 0 changes nothing. Returns the old n. */
 int rt_set_mutex_profile_fraction(int n);
+/* Of the heap, one object in about so many bytes is recorded: 512 KiB from the start, 1 all, 0 none. What
+ * was recorded stays, scaled by its own rate. < 0 changes nothing. Returns the old rate. */
+long rt_set_heap_profile_rate(long bytes);

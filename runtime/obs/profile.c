@@ -23,6 +23,7 @@ enum {
 	PROFILE_DURATION_NANOS = 10,
 	PROFILE_PERIOD_TYPE = 11,
 	PROFILE_PERIOD = 12,
+	PROFILE_DEFAULT_SAMPLE_TYPE = 14,
 	VALUE_TYPE_TYPE = 1,
 	VALUE_TYPE_UNIT = 2,
 	SAMPLE_LOCATION_ID = 1,
@@ -227,6 +228,8 @@ void profile_write(struct profile *p, struct out *ret)
 	if (p->kind.period_type.type)
 		write_type(p, &o, PROFILE_PERIOD_TYPE, p->kind.period_type);
 	pb_uint_opt(&o, PROFILE_PERIOD, (uint64_t)p->kind.period);
+	if (p->kind.default_type)
+		pb_uint(&o, PROFILE_DEFAULT_SAMPLE_TYPE, string_index(p, p->kind.default_type));
 	out_add(&o, p->texts.data, p->texts.n);
 	out_gzip(&o);
 	out_add(ret, o.data, o.n);

@@ -21,6 +21,7 @@ struct profile_type {
 
 struct profile_kind {
 	struct profile_type types[PROFILE_VALUES_MAX]; /* one a value of each sample */
+	const char *default_type; /* of types, shown first; NULL: the last one */
 	struct profile_type period_type;
 	int64_t period;
 };

@@ -87,10 +87,10 @@ struct rt_co {
 	/* And what the collector needs of it: the stack from there up, and the registers then. */
 	uintptr_t left_sp, left_regs[LEFT_REGS];
 	_Atomic uint32_t searched; /* by the collector: mem/roots.h */
+	int woken_with; /* set by who wakes it, read after the park: 0 or a negative errno */
 
 	/* One wait has one ticket; who changes it from the value that the waiter showed may wake it. */
 	_Atomic uint64_t ticket;
-	int woken_with; /* set by who wakes it, read after the park: 0 or a negative errno */
 	int64_t waits_since; /* ns; 0 while block profiling is off */
 	/* Of a wait that only a partner can end: an address in what it waits on (a channel, a lock, the
 	 * coroutine to end), of a select its cases. Valid while reason is such a wait. */
@@ -104,12 +104,12 @@ struct rt_co {
 	bool joined;  /* rt_spawn made it: the slot stays until join or detach */
 	bool ending;  /* on its way out: it will not come back to this stack */
 	bool wait_armed; /* wait_arm() was called: the park starts the timer */
+	bool off_pending; /* asked to stop or yield between preempt_off and _on */
 	void **locals; /* KEYS_MAX, or NULL */
 	struct rt_scope *scopes; /* debug: its scoped objects, innermost first */
-	int rt_errno_value;
-	bool off_pending; /* asked to stop or yield between preempt_off and _on */
-	uint8_t stack_class;
 	void *sanitizer; /* fake stack of ASan, fiber of TSan */
+	int rt_errno_value;
+	uint8_t stack_class;
 };
 
 /* P: what is needed to run coroutines; as many as run at one time. */
@@ -121,21 +121,22 @@ struct p {
 	/* One a switch, one a system call; only the owner adds, sysmon reads. */
 	_Atomic uint32_t tick, syscall_tick;
 	_Atomic uint32_t preempt; /* its coroutine is to leave; cleared when the scheduler looks */
+	_Atomic uint32_t retiring; /* there are too many Ps: give this one up at the next switch */
 	/* The owner's own: switches until the scheduler looks at timers and the global queue, what that
 	 * was set to, and its tick when it last took from that first. */
 	int32_t look_in, look_set;
 	uint32_t global_at;
-	/* Of what the netpoller gave last: when it was queued, the tick then, and what a turn has lasted
-	 * of late. */
-	int64_t polled_at, turn_ns;
+	/* Of what the netpoller gave last: the tick when it was queued, when that was, and what a turn has
+	 * lasted of late. */
 	uint32_t polled_tick;
+	int64_t polled_at, turn_ns;
 	uint64_t id_next, id_end; /* a batch of ids */
 	_Atomic uint64_t started, ended; /* coroutines; only the owner adds */
-	_Atomic uint32_t retiring; /* there are too many Ps: give this one up at the next switch */
 
 	/* The queue: the owner puts at tail, everybody takes at head. runnext goes first. */
 	_Alignas(CACHE_LINE) _Atomic uint32_t head;
 	_Alignas(CACHE_LINE) _Atomic uint32_t tail;
+	unsigned n_free; /* below */
 	struct rt_co *_Atomic runnext;
 	struct rt_co *_Atomic ring[RUNQ_SIZE];
 
@@ -144,14 +145,14 @@ struct p {
 
 	/* Dead coroutines with their stacks, of the usual size; only the owner touches them. */
 	struct rt_co *free;
-	unsigned n_free;
-
-	/* What sysmon saw when it looked last. */
-	uint32_t seen_tick, seen_syscall_tick, seen_head;
-	bool seen_waiting;
-	int64_t seen_since, seen_syscall_since;
 
 	struct cache *cache; /* of the heap; made with the P */
+
+	/* What sysmon saw when it looked last. */
+	uint32_t seen_tick, seen_syscall_tick;
+	int64_t seen_since, seen_syscall_since;
+	uint32_t seen_head;
+	bool seen_waiting;
 
 	/* The stopped world: its thread stands in the signal handler and goes on with it. */
 	_Atomic bool held_in_handler;
@@ -169,28 +170,28 @@ struct m {
 	void *unlock_arg;
 
 	_Atomic uint32_t locks; /* > 0: between runtime locks, do not stop here */
-	bool spinning;          /* looks for work and is counted in sched.spinning */
-	bool on_system_stack;   /* for rt_on_system_stack, while cur is set */
+	_Atomic uint32_t wake;  /* futex: 1 asks it to go on */
 	struct p *next_p;       /* handed over by who wakes it */
 	struct p *syscall_p;    /* that it had when it entered the system call */
-	_Atomic uint32_t wake;  /* futex: 1 asks it to go on */
 	unsigned id;
 	pid_t tid;
 	pthread_t thread;
-	uint32_t random;
 	uint64_t generation;   /* of the runtime that made it */
 	void *alt_stack; /* of signal handlers */
 	size_t alt_stack_bytes;
 	struct m *next;        /* idle list */
 	struct m *all_next;    /* every M of the runtime */
-	_Atomic bool exited;
 	uintptr_t sys_lo, sys_hi; /* bounds of the system stack */
 	void *sys_sanitizer;
-	unsigned valgrind_stack;
 	/* Filled by the handler that holds it for a stopped world: where it stands. */
-	_Atomic(void *) held_context; /* ucontext_t; NULL: it holds itself, at a poll */
+	void *_Atomic held_context; /* ucontext_t; NULL: it holds itself, at a poll */
 	uintptr_t held_fp, held_sp;   /* of the frame that holds it then; its registers are above sp */
 	struct obs_thread *obs;       /* what obs/ keeps of it */
+	uint32_t random;
+	unsigned valgrind_stack;
+	bool spinning;        /* looks for work and is counted in sched.spinning */
+	bool on_system_stack; /* for rt_on_system_stack, while cur is set */
+	_Atomic bool exited;
 };
 
 struct co_queue {

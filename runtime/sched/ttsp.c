@@ -39,17 +39,24 @@ static struct ttsp *of_cause(const char *cause)
 	return &causes[n];
 }
 
-void ttsp_add(const char *cause, int64_t ns, uint32_t last)
+void ttsp_note(struct ttsp *t, int64_t ns, uint32_t last)
 {
-	struct ttsp *t = of_cause(cause);
+	uint64_t max = atomic_load_explicit(&t->max_ns, memory_order_relaxed);
 
 	atomic_fetch_add_explicit(&t->bucket[bucket_of((uint64_t)ns)], 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&t->count, 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&t->sum_ns, (uint64_t)ns, memory_order_relaxed);
-	if ((uint64_t)ns > atomic_load_explicit(&t->max_ns, memory_order_relaxed)) {
-		atomic_store_explicit(&t->max_ns, (uint64_t)ns, memory_order_relaxed);
-		atomic_store_explicit(&t->last_of_max, last, memory_order_relaxed);
-	}
+	while ((uint64_t)ns > max)
+		if (atomic_compare_exchange_weak_explicit(&t->max_ns, &max, (uint64_t)ns,
+							  memory_order_relaxed, memory_order_relaxed)) {
+			atomic_store_explicit(&t->last_of_max, last, memory_order_relaxed);
+			return;
+		}
+}
+
+void ttsp_add(const char *cause, int64_t ns, uint32_t last)
+{
+	ttsp_note(of_cause(cause), ns, last);
 }
 
 const struct ttsp *ttsp_all(size_t *ret_n)

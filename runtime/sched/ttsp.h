@@ -21,6 +21,8 @@ struct ttsp {
 
 /* cause must stay. */
 void ttsp_add(const char *cause, int64_t ns, uint32_t last);
+/* One more in any histogram of this form. any */
+void ttsp_note(struct ttsp *t, int64_t ns, uint32_t last);
 /* All causes so far; *ret_n of them. */
 const struct ttsp *ttsp_all(size_t *ret_n);
 /* How many samples were below ns, to the width of a bucket. */

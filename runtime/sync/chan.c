@@ -10,6 +10,7 @@
 #include "chan.h"
 
 #include "../mem/barrier.h"
+#include "../mem/escape.h"
 #include "../mem/roots.h"
 
 #include <errno.h>
@@ -55,6 +56,8 @@ static inline bool try_send(struct rt_chan *c, const void *elem, struct rt_co **
 	*ret_wake = NULL;
 	if (__builtin_expect(c->closed, 0))
 		chan_sent_on_closed(c);
+	if (escape_is_on())
+		sample_stored_words(elem, c->elem_bytes);
 	w = waiters_take(&c->receivers);
 	if (w) {
 		if (w->elem)

@@ -142,7 +142,7 @@ class Pages(unittest.TestCase):
         links = re.findall(r'href="(/debug/[^?"]*)', self.process.text("index.html"))
         self.assertIn("/debug/pprof/goroutine", links)
         self.assertIn("/debug/sched", links)
-        self.assertEqual(len(links), 10)
+        self.assertEqual(len(links), 15)
 
     def test_leak_page_names_who_nobody_can_wake(self):
         page = self.process.text("leak")
