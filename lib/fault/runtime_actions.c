@@ -208,8 +208,8 @@ static int check_params(const void *obj, const struct yaml_node *node, struct fi
 		r = field_error(ctx, node, yaml_get(node, "stall") ? "stall" : "interval",
 				"a stall must be shorter than the interval from one to the next");
 	if (max && p->count > max)
-		r = field_error(ctx, node, "count", "%" PRId64 " is more than %s takes (%" PRId64 ")", p->count,
-				runtime_action_names[p->action], max);
+		r = field_error(ctx, node, "count", "%" PRId64 " is more than %s takes (%" PRId64 ")",
+				p->count, runtime_action_names[p->action], max);
 	return r;
 }
 

@@ -407,21 +407,26 @@ static int runtime_effect(struct fault *f, struct effect *ret, struct err *e)
 	return 0;
 }
 
+static json_t *json_of(const struct link *l)
+{
+	const struct runtime_seen *s = &l->seen;
+
+	return json_pack("{s:s++, s:i, s:i, s:i, s:I, s:I, s:I, s:I, s:I, s:s}", "target", l->target->ns, "/",
+			 l->target->name, "pid", (int)l->pid, "ps_before", (int)s->before.live, "ps_fewest",
+			 (int)s->fewest_live, "worst_ttsp_ns", (json_int_t)(s->worst_us * NSEC_PER_USEC),
+			 "probes", (json_int_t)(s->now.probes - s->before.probes), "collections",
+			 (json_int_t)(s->now.cycles - s->before.cycles), "allocated",
+			 (json_int_t)(s->now.allocated - s->before.allocated), "coroutines_most",
+			 (json_int_t)s->most_coroutines, "lost", l->lost);
+}
+
 static int runtime_report(struct fault *f, json_t **ret, struct err *e)
 {
 	const struct runtime_state *st = f->state;
 	json_t *list = json_array();
 
-	for (size_t i = 0; i < st->n; i++) {
-		const struct link *l = &st->items[i];
-
-		json_array_append_new(
-			list, json_pack("{s:s++, s:i, s:i, s:i, s:I, s:I, s:s}", "target", l->target->ns,
-					"/", l->target->name, "pid", (int)l->pid, "ps_before",
-					(int)l->seen.before.live, "ps_fewest", (int)l->seen.fewest_live,
-					"worst_ttsp_ns", (json_int_t)(l->seen.worst_us * NSEC_PER_USEC), "probes",
-					(json_int_t)(l->seen.now.probes - l->seen.before.probes), "lost", l->lost));
-	}
+	for (size_t i = 0; i < st->n; i++)
+		json_array_append_new(list, json_of(&st->items[i]));
 	*ret = json_pack("{s:s, s:o}", "tag", st->tag, "targets", list);
 	return 0;
 }
@@ -442,7 +447,8 @@ const struct fault_driver runtime_chaos = {
 	.kind = "RuntimeChaos",
 	.field = "runtimeChaos",
 	.api_version = "brunt.dev/v1alpha1",
-	.advice = "ask for more: longer stalls, more of them, a higher rate; a service with one P cannot ask itself to stop",
+	.advice = "ask for more: longer stalls, more of them, a higher rate; a service with one P cannot ask "
+		  "itself to stop",
 	.schema = &runtime_schema,
 	.conflict = runtime_conflict,
 	.plan = runtime_plan,

@@ -3,7 +3,8 @@
  * which happen in the runtime's own text at polls only: a store that was begun before marking is
  * complete before it, and one that is begun after shades what it overwrites.
  *
- * RT_BARRIER chooses at build time, for comparison (docs/performance.md); each has its own protocol:
+ * RT_BARRIER (meson: -Drt_barrier=) chooses at build time, for comparison (bench rows memory.barrier_kinds);
+ * new objects are black with each, and each has its own protocol (tests/runtime/model/mark.c):
  *   satb      (Yuasa) shades what is overwritten; stacks are searched once
  *   dijkstra  shades what is written; stacks are searched again in the last pause
  *   hybrid    shades both, as Go does; stacks are searched once

@@ -182,6 +182,11 @@ static void search_target(struct marker *k, size_t last)
 		wake(k, t[i].waiter);
 }
 
+static size_t bytes_of(const struct object *o)
+{
+	return o->block->cell_bytes ? o->block->cell_bytes : o->block->bytes;
+}
+
 static void search_reached(struct marker *k)
 {
 	for (;;) {
@@ -191,8 +196,7 @@ static void search_reached(struct marker *k)
 			search_target(k, leak.to_do[--leak.n_to_do]);
 		} else if (leak.n_objects) {
 			if (object_find(leak.objects[--leak.n_objects], &o))
-				see(k, o.addr,
-				    o.addr + (o.block->cell_bytes ? o.block->cell_bytes : o.block->bytes & -8ul));
+				see(k, o.addr, o.addr + bytes_of(&o));
 		} else {
 			return;
 		}
@@ -235,7 +239,7 @@ static void add_address(uintptr_t addr, uint32_t waiter)
 	struct object o;
 
 	if (object_find(addr, &o) && map_has(o.block->alloc, o.cell))
-		add(o.addr, o.addr + (o.block->cell_bytes ? o.block->cell_bytes : o.block->bytes), OBJECT, waiter);
+		add(o.addr, o.addr + bytes_of(&o), OBJECT, waiter);
 	else if (on)
 		add(on->stack_lo, (uintptr_t)on, STACK, waiter);
 	else

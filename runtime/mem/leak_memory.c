@@ -37,11 +37,12 @@ static void read_pages(struct reader *r, uintptr_t lo, uintptr_t hi)
 	while (lo < hi) {
 		size_t want = hi - lo < COPY_BYTES ? hi - lo : COPY_BYTES;
 		ssize_t n = pread(r->mem, r->copy, want, (off_t)lo);
+		size_t got = n > 0 ? (size_t)n : 0;
 
-		if (n >= (ssize_t)sizeof(uintptr_t))
-			r->words(lo, r->copy, (size_t)n / sizeof(uintptr_t), r->arg);
-		/* Behind the end of a file, or gone: the next page may be there. */
-		lo = n > 0 && (size_t)n == want ? lo + want : (lo + (n > 0 ? (size_t)n : 0)) / PAGE * PAGE + PAGE;
+		r->words(lo, r->copy, got / sizeof(uintptr_t), r->arg);
+		lo += got;
+		if (got < want) /* behind the end of a file, or gone: the next page may be there */
+			lo = lo / PAGE * PAGE + PAGE;
 	}
 }
 

@@ -11,7 +11,7 @@
  *     /debug/pprof/profile      CPU time                            seconds=30
  *     /debug/pprof/flame        the same as an SVG                  seconds=30
  *     /debug/pprof/trace        the scheduler's events, for Perfetto  seconds=1
- *     /debug/pprof/goroutineleak  leaked coroutines, grouped by creation site and stack (501 under a sanitizer)
+ *     /debug/pprof/goroutineleak  leaked coroutines, in groups (501 under a sanitizer)
  *     /debug/pprof/cmdline      the command line
  *     /debug/escape             objects that the stack or an arena could hold (RT_DEBUG=escape=1)
  *     /debug/escape.html        the same as sources with the lines in colour

@@ -14,6 +14,7 @@ import peers
 PROCS = 2
 PATIENCE_S = 1200
 GRAPH = 23  # 2^23 objects of 64 bytes: 512 MiB
+KINDS_GRAPH = 19  # small, so that there are many pauses
 REQUEST_ROUNDS = 3
 REQUEST_ROWS = ("_gc_cpu", "_p50", "_p999", "_max", "_cpu")
 
@@ -94,8 +95,8 @@ def barrier():
 def barrier_kinds():
     """The three kinds, each against the one that is shipped, in turn."""
     ran, others = il.take_turns({
-        "satb": ours("memory", "barrier", GRAPH), "dijkstra": ours("memory_dijkstra", "barrier", GRAPH),
-        "hybrid": ours("memory_hybrid", "barrier", GRAPH)})
+        "satb": ours("memory", "barrier_kinds", KINDS_GRAPH), "dijkstra": ours("memory_dijkstra", "barrier_kinds", KINDS_GRAPH),
+        "hybrid": ours("memory_hybrid", "barrier_kinds", KINDS_GRAPH)})
     for kind in ("dijkstra", "hybrid"):
         pair = ran[kind], ran["satb"], others
         name = f"memory.barrier_kinds_{kind}"

@@ -198,7 +198,16 @@ static void tell_cycles(const struct rt_mem_stats *before, uint64_t pauses_befor
 				  (double)(now.cycles > before->cycles ? now.cycles - before->cycles : 1));
 }
 
-static void barrier(int n)
+static uint64_t cycles_until_now(void)
+{
+	struct rt_mem_stats s;
+
+	rt_mem_stats(&s);
+	return s.cycles;
+}
+
+/* Stores go on for at least so many cycles. */
+static void barrier_for(int n, uint64_t cycles)
 {
 	struct rt_mem_stats before;
 	uint64_t pauses;
@@ -215,10 +224,22 @@ static void barrier(int n)
 	rt_group_add(&all, 1);
 	start(collector, &all);
 	tell("value", store_ns(cells, true));
+	for (unsigned shift = 0; cycles_until_now() < before.cycles + cycles; shift++)
+		store_batch(cells, shift);
 	atomic_store(&enough, true);
 	rt_group_wait(&all);
 	tell_cycles(&before, pauses);
 	RT_KEEP(root);
+}
+
+static void barrier(int n)
+{
+	barrier_for(n, 0);
+}
+
+static void barrier_kinds(int n)
+{
+	barrier_for(n, 60);
 }
 
 static const struct row rows[] = {
@@ -229,6 +250,7 @@ static const struct row rows[] = {
 	{"alloc_64", alloc_64},
 	{"alloc_64_ptr", alloc_64_ptr},
 	{"barrier", barrier},
+	{"barrier_kinds", barrier_kinds},
 	{"mark_local", mark_local},
 	{"mark_random", mark_random},
 	{"trees", trees},

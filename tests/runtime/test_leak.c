@@ -432,7 +432,8 @@ static void test_not_leaked(void)
 
 		situation(all[i].fn);
 		n = reported();
-		CHECK(n == 0 && n_found >= 0 && n_ids > 0, "not reported: %s (%d of %d)", all[i].what, n, n_ids);
+		CHECK(n == 0 && n_found >= 0 && n_ids > 0, "not reported: %s (%d of %d)", all[i].what, n,
+		      n_ids);
 	}
 	atomic_store(&spin, false);
 }

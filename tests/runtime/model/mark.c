@@ -1,5 +1,6 @@
 /*
- * Marking beside two coroutines: mem/barrier.c's store, mem/roots.c's snapshot rule, mem/gc.c's pauses.
+ * Marking beside two coroutines: mem/barrier.c's store of each kind, mem/roots.c's snapshot rule, mem/gc.c's
+ * pauses.
  *
  * Thread 0 and 1 are coroutines with one word of stack each, that load, store, make objects, park and go
  * on; 2 is a marker, 3 the controller with its two pauses. Three objects have one field each; globals
@@ -27,6 +28,7 @@ enum {
 	NEW_IS_WHITE,
 	RUNNING_SEARCHED_LATE,
 	BUFFERS_FORGOTTEN,
+	STACKS_SEARCHED_ONCE,
 	MARKERS_NOT_COUNTED,
 };
 static const char *const mutants[] = {
@@ -38,6 +40,7 @@ static const char *const mutants[] = {
 	"a new object is not marked",
 	"running coroutines are searched after the pause",
 	"the last pause forgets what barriers kept",
+	"the last pause does not search stacks again, where the barrier needs that",
 	"the last pause does not wait for a marker that holds work",
 	NULL,
 };
@@ -69,15 +72,19 @@ static const struct {
 	 {0, 3, 0}, {0, 0}, {true, false}},
 };
 #define GLOBALS (bit(1) | bit(2))
-enum { INSTANCES = sizeof scripts / sizeof *scripts };
+/* Of mem/barrier.h; each script runs with each. */
+enum kind { SATB, DIJKSTRA, HYBRID, KINDS };
+enum { SCRIPTS = sizeof scripts / sizeof *scripts, INSTANCES = SCRIPTS * KINDS };
 
 static unsigned instance, mutant;
+static enum kind kind;
 
 enum { LINE, SUB, SEEN }; /* registers of coroutines: line of the script, step of it, what was seen */
 
 static void choose(unsigned i, unsigned m)
 {
-	instance = i;
+	instance = i % SCRIPTS;
+	kind = (enum kind)(i / SCRIPTS);
 	mutant = m;
 }
 
@@ -122,10 +129,13 @@ static bool step_store(struct world *w, unsigned t, unsigned object, uint8_t val
 		reg[SEEN] = load(w, t, MARKING);
 		return next_sub(w, t);
 	case 1:
-		kept = mutant == SHADES_NOTHING ? 0 : mutant == SHADES_THE_NEW ? value
-								       : load(w, t, FIELD + object);
+		kept = kind == SATB ? 0 : bit(value);
+		if (kind != DIJKSTRA)
+			kept |= bit(load(w, t, FIELD + object));
+		if (mutant == SHADES_NOTHING || mutant == SHADES_THE_NEW)
+			kept = mutant == SHADES_NOTHING ? 0 : bit(value);
 		if (reg[SEEN])
-			w->var[SHADED + t] |= bit(kept) & (uint8_t)~w->var[MARKED];
+			w->var[SHADED + t] |= kept & (uint8_t)~w->var[MARKED];
 		return next_sub(w, t);
 	case 2:
 		return store(w, t, FIELD + object, value, false) && next_sub(w, t);
@@ -307,6 +317,9 @@ static bool step_controller(struct world *w, unsigned t)
 			return false;
 		if (mutant != BUFFERS_FORGOTTEN)
 			w->var[CANDIDATES] |= (w->var[SHADED] | w->var[SHADED + 1]) &
+					      (uint8_t)~w->var[MARKED];
+		if (kind == DIJKSTRA && mutant != STACKS_SEARCHED_ONCE)
+			w->var[CANDIDATES] |= (bit(w->var[STACK]) | bit(w->var[STACK + 1])) &
 					      (uint8_t)~w->var[MARKED];
 		w->var[SHADED] = w->var[SHADED + 1] = 0;
 		if (w->var[CANDIDATES] || w->var[ACTIVE])
