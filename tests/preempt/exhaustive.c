@@ -29,6 +29,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <ucontext.h>
@@ -64,7 +65,8 @@ static struct {
 	unsigned traps;
 	struct m *from;
 	uint8_t *breakpoint, byte; /* NULL: none is set */
-	struct seen before, after;
+	struct rt_co *worker;
+	struct seen *before, *after; /* of malloc: no root of the collector, they are full of pointers */
 	struct step_report *report;
 	const char *why_not; /* taken */
 } st;
@@ -121,7 +123,7 @@ static void act(ucontext_t *u)
 	const char *why_not;
 
 	st.report->passes++;
-	seen_take(u, &st.before);
+	seen_take(u, st.before);
 	st.from = this_m();
 	st.traps = 0;
 	why_not = st.action->act(st.from, u);
@@ -180,7 +182,8 @@ static void record(greg_t *regs)
 	}
 	/* A call out of managed text. */
 	memcpy(&back, (void *)regs[REG_RSP], sizeof back);
-	set_breakpoint(back);
+	if (is_managed(back)) /* else it is the kernel's last, a jump */
+		set_breakpoint(back);
 	regs[REG_EFL] &= ~(greg_t)TRAP_FLAG;
 }
 
@@ -211,8 +214,8 @@ static void compare(const ucontext_t *u)
 {
 	char what[80];
 
-	seen_take(u, &st.after);
-	if (seen_differ(&st.before, &st.after, what, sizeof what))
+	seen_take(u, st.after);
+	if (seen_differ(st.before, st.after, what, sizeof what))
 		note_state(what);
 }
 
@@ -268,6 +271,11 @@ static void on_trap(int sig, siginfo_t *si, void *context)
 
 /* Passes -------------------------------------------------------------------------------------- */
 
+struct rt_co *worker_co(void)
+{
+	return st.worker;
+}
+
 bool worker_is_away(void)
 {
 	return atomic_load(&st.state) == AWAY;
@@ -282,6 +290,11 @@ void worker_note(const char *wrong_state)
 {
 	if (wrong_state)
 		note_state(wrong_state);
+}
+
+void worker_not_taken(const char *why)
+{
+	note_not_taken(why);
 }
 
 /* The shortest trace that came twice, of passes in which no poll took its slow way. */
@@ -419,6 +432,9 @@ void step_kernel(const struct kernel *k, const struct action *a, struct step_rep
 
 	memset(ret, 0, sizeof *ret);
 	memset(&st, 0, sizeof st);
+	st.worker = this_co();
+	st.before = malloc(sizeof *st.before);
+	st.after = malloc(sizeof *st.after);
 	st.report = ret;
 	st.action = a;
 	st.walks = a->anywhere && k->calls_foreign;
@@ -432,4 +448,6 @@ void step_kernel(const struct kernel *k, const struct action *a, struct step_rep
 		check_pass(k, n, 0, want);
 	check_foreign(k, want);
 	a->end();
+	free(st.before);
+	free(st.after);
 }
