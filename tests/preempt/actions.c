@@ -101,7 +101,10 @@ static void spin_until(bool (*done)(void))
 	int64_t until = rt_now() + WAIT_NS;
 
 	while (!done() && !atomic_load(&over) && rt_now() < until)
-		__builtin_ia32_pause();
+		if (atomic_load(&sched.stopping)) /* for a collection of the kernel's */
+			RT_POLL();
+		else
+			__builtin_ia32_pause();
 }
 
 static bool queued_or_back(void)

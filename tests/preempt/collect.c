@@ -28,13 +28,20 @@ void collect_settle(void)
 		rt_yield();
 }
 
+/* The blocks that a P allocates from are swept by the P: at the latest when the next one begins. */
+void collect(void)
+{
+	rt_gc();
+	rt_gc();
+}
+
 static void *collector(void *arg)
 {
 	while (!atomic_load(&c.over)) {
 		uint64_t asked = atomic_load(&c.asked);
 
 		if (atomic_load(&c.done) < asked) {
-			rt_gc();
+			collect();
 			atomic_store(&c.done, asked);
 		}
 		rt_yield();
@@ -89,7 +96,7 @@ static void *collect_whole(void *arg)
 {
 	while (!atomic_load(&c.over)) {
 		if (worker_is_away() && take_out(worker_co())) {
-			rt_gc();
+			collect();
 			put_back(worker_co());
 		}
 		rt_yield();

@@ -10,6 +10,8 @@
 
 struct m;
 
+/* Returns when all that was garbage is poisoned. */
+void collect(void);
 /* In a kernel's last step: returns when the collection is over that an action asked for. */
 void collect_settle(void);
 

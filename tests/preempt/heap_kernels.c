@@ -37,6 +37,7 @@ uint64_t kernel_heap_move(uint64_t seed)
 	n->value[0] = seed;
 	RT_SET(n->other, cabinet->next);
 	RT_SET(cabinet->next, NULL);
+	n->value[1] = mix(mix(seed));
 	RT_SET(cabinet->other, NULL);
 	return heap_finish(n);
 }
