@@ -70,6 +70,8 @@ void tune_after(const struct gc_cycle *c, int64_t assist_and_mark_ns, int64_t si
 /* verify.c: in the last pause; ends the process with what is wrong. */
 extern bool gc_verifies;
 void gc_verify(void);
+/* sweep.c: what is freed is overwritten */
+extern bool gc_poisons;
 /* trace.c */
 extern bool gc_traces;
 void gc_trace(const struct gc_cycle *c);

@@ -7,6 +7,7 @@
  */
 #include "bits.h"
 #include "fill.h"
+#include "gc.h"
 #include "heap.h"
 #include "sample.h"
 #include "../sched/sched.h"
@@ -43,6 +44,11 @@ void sweep_begin(void)
 /* One block ------------------------------------------------------------------------------------ */
 
 #ifdef RT_CHECKS
+bool gc_poisons = true;
+#else
+bool gc_poisons;
+#endif
+
 static void poison(const struct block *b, uint32_t word, uint64_t freed, uint64_t stray)
 {
 	if (stray)
@@ -52,7 +58,6 @@ static void poison(const struct block *b, uint32_t word, uint64_t freed, uint64_
 		fill((void *)cell_addr(b, word * 64 + (uint32_t)__builtin_ctzll(freed)),
 		     FREED_POISON, b->cell_bytes);
 }
-#endif
 
 /* Returns the cells that came free. */
 static uint32_t sweep_maps(struct block *b)
@@ -65,9 +70,8 @@ static uint32_t sweep_maps(struct block *b)
 
 		if (!(alloc | mark))
 			continue;
-#ifdef RT_CHECKS
-		poison(b, i, alloc & ~mark, mark & ~alloc);
-#endif
+		if (__builtin_expect(gc_poisons, 0))
+			poison(b, i, alloc & ~mark, mark & ~alloc);
 		freed += bits_count(alloc & ~mark);
 		used += bits_count(mark);
 		atomic_store_explicit(&b->alloc[i], mark, memory_order_relaxed);
@@ -108,9 +112,8 @@ static uint32_t sweep_large(struct block *b)
 	atomic_store_explicit(&b->alloc[0], 0, memory_order_relaxed);
 	atomic_fetch_add_explicit(&heap.large_frees, 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&heap.large_free_bytes, b->bytes, memory_order_relaxed);
-#ifdef RT_CHECKS
-	fill((void *)block_base(b), FREED_POISON, b->bytes);
-#endif
+	if (gc_poisons)
+		fill((void *)block_base(b), FREED_POISON, b->bytes);
 	for (uint32_t i = 0; i < n; i++)
 		atomic_store_explicit(&b[i].kind, BLOCK_FREE, memory_order_relaxed);
 	pages_put(b, n);

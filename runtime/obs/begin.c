@@ -12,6 +12,7 @@
  *     gctrace=1           a line for each collection, to stderr
  *     gcverify=1          check the heap at the end of each marking
  *     pool=1, arena=1, scoped=1   catch misuse of pools, arenas and scoped objects (rt_pool.h)
+ *     gcpoison=1          overwrite what a collection frees
  */
 #include "../mem/escape.h"
 #include "../mem/gc.h"
@@ -67,6 +68,8 @@ void obs_begin(void)
 	gc_verifies = setting(list, "gcverify") > 0;
 	pool_debug_set(setting(list, "pool"), setting(list, "arena"), setting(list, "scoped"));
 	leak_set_collector(SHADOWED ? NULL : &leak_by_reachability);
+	if (setting(list, "gcpoison") >= 0)
+		gc_poisons = setting(list, "gcpoison") > 0;
 	if (leaks > 0)
 		rt_leak_watch((uint64_t)leaks, (window > 0 ? window : LEAK_WINDOW_S) * RT_SEC);
 	if (block >= 0)

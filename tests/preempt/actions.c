@@ -6,6 +6,7 @@
 
 #include "../../runtime/sched/sched.h"
 
+#include "collect.h"
 #include "poison.h"
 #include "seen.h"
 #include "worker.h"
@@ -26,8 +27,7 @@ static void yield_until(_Atomic int *what)
 		rt_yield();
 }
 
-/* In the trap handler. */
-static const char *send_away(struct m *m, ucontext_t *u)
+const char *action_send_away(struct m *m, ucontext_t *u)
 {
 	atomic_store(&m->p->preempt, 1);
 	return preempt_interrupted(m, u, false) ? NULL : "the request was refused";
@@ -101,7 +101,10 @@ static void spin_until(bool (*done)(void))
 	int64_t until = rt_now() + WAIT_NS;
 
 	while (!done() && !atomic_load(&over) && rt_now() < until)
-		__builtin_ia32_pause();
+		if (atomic_load(&sched.stopping)) /* for a collection of the kernel's */
+			RT_POLL();
+		else
+			__builtin_ia32_pause();
 }
 
 static bool queued_or_back(void)
@@ -150,7 +153,7 @@ static void prepare_other(void)
 static const char *act_other(struct m *m, ucontext_t *u)
 {
 	call(&blocker);
-	return send_away(m, u);
+	return action_send_away(m, u);
 }
 
 static void end_helper(struct helper *h)
@@ -216,9 +219,13 @@ static void end_stop(void)
 /* ---------------------------------------------------------------------------------------------- */
 
 const struct action actions[] = {
-	{"same-thread", 1, false, false, begin_same, NULL, NULL, send_away, end_same},
-	{"other-thread", 2, false, true, begin_other, settle_other, prepare_other, act_other, end_other},
-	{"poisoned", 1, false, false, begin_poisoned, NULL, NULL, send_away, end_same},
-	{"stop", 2, true, false, begin_stop, NULL, NULL, act_stop, end_stop},
+	{"same-thread", 1, false, false, false, begin_same, NULL, NULL, action_send_away, end_same},
+	{"other-thread", 2, false, true, false, begin_other, settle_other, prepare_other, act_other, end_other},
+	{"poisoned", 1, false, false, false, begin_poisoned, NULL, NULL, action_send_away, end_same},
+	{"stop", 2, true, false, false, begin_stop, NULL, NULL, act_stop, end_stop},
+	{"collect", 1, false, false, true, collect_whole_begin, NULL, NULL, action_send_away, collect_end},
+	{"mark", 2, false, false, true, collect_begin, NULL, NULL, collect_act_stop, collect_end},
+	{"mark-away", 1, false, false, true, collect_marking_begin, NULL, NULL, collect_act_away, collect_end},
+	{"mark-at-poll", 1, false, false, true, collect_marking_begin, NULL, NULL, collect_act_poll, collect_end},
 };
 const size_t n_actions = sizeof actions / sizeof *actions;

@@ -17,6 +17,7 @@ struct action {
 	unsigned procs;
 	bool anywhere; /* at instructions of foreign code too */
 	bool moves;    /* the worker must be resumed on another thread */
+	bool collects; /* for kernels that allocate */
 	void (*begin)(void); /* starts the coroutines that help */
 	void (*settle)(void);  /* before a pass: until they wait; NULL: nothing to do */
 	void (*prepare)(void); /* a pass has begun; NULL: nothing to do */
@@ -25,6 +26,9 @@ struct action {
 	const char *(*act)(struct m *m, ucontext_t *u);
 	void (*end)(void);
 };
+
+/* In the trap handler: a request, and the answer to it. */
+const char *action_send_away(struct m *m, ucontext_t *u);
 
 extern const struct action actions[];
 extern const size_t n_actions;

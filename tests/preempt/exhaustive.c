@@ -29,6 +29,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <ucontext.h>
@@ -50,13 +51,17 @@ extern const char step_call_end[], __start_rt_managed[], __stop_rt_managed[], __
 
 enum state { OFF, RECORD, RUN, OVER, WALK, INJECTED, AWAY, BACK };
 
+/* Not global variables, which the collector would search in its pauses. */
+static struct {
+	uintptr_t pc[TRACE_MAX], shortest[TRACE_MAX];
+	uint32_t foreign_after[TRACE_MAX]; /* instructions of foreign code up to the next managed one */
+	struct seen before, after;
+} *big;
+
 static struct {
 	_Atomic int state;
 	const struct action *action;
-	uintptr_t trace[TRACE_MAX];
 	uint64_t n_trace, target; /* from 1 */
-	/* foreign_after[i]: instructions of foreign code between i and the next managed one. */
-	uint32_t foreign_after[TRACE_MAX];
 	uint64_t foreign; /* to act at, from 1 after the target; 0: at the target itself */
 	bool polled_slowly; /* the pass that is recorded: it does not count */
 	bool walks;       /* the first pass steps through foreign code as well */
@@ -64,7 +69,7 @@ static struct {
 	unsigned traps;
 	struct m *from;
 	uint8_t *breakpoint, byte; /* NULL: none is set */
-	struct seen before, after;
+	struct rt_co *worker;
 	struct step_report *report;
 	const char *why_not; /* taken */
 } st;
@@ -121,7 +126,7 @@ static void act(ucontext_t *u)
 	const char *why_not;
 
 	st.report->passes++;
-	seen_take(u, &st.before);
+	seen_take(u, &big->before);
 	st.from = this_m();
 	st.traps = 0;
 	why_not = st.action->act(st.from, u);
@@ -168,19 +173,20 @@ static void record(greg_t *regs)
 	st.polled_slowly |= pc == (uintptr_t)rt_poll_slow;
 	if (is_managed(pc)) {
 		if (st.n_trace < TRACE_MAX) {
-			st.foreign_after[st.n_trace] = 0;
-			st.trace[st.n_trace++] = pc;
+			big->foreign_after[st.n_trace] = 0;
+			big->pc[st.n_trace++] = pc;
 		}
 		return;
 	}
 	if (st.walks && !is_runtime(pc)) {
 		if (st.n_trace)
-			st.foreign_after[st.n_trace - 1]++;
+			big->foreign_after[st.n_trace - 1]++;
 		return;
 	}
 	/* A call out of managed text. */
 	memcpy(&back, (void *)regs[REG_RSP], sizeof back);
-	set_breakpoint(back);
+	if (is_managed(back)) /* else it is the kernel's last, a jump */
+		set_breakpoint(back);
 	regs[REG_EFL] &= ~(greg_t)TRAP_FLAG;
 }
 
@@ -211,8 +217,8 @@ static void compare(const ucontext_t *u)
 {
 	char what[80];
 
-	seen_take(u, &st.after);
-	if (seen_differ(&st.before, &st.after, what, sizeof what))
+	seen_take(u, &big->after);
+	if (seen_differ(&big->before, &big->after, what, sizeof what))
 		note_state(what);
 }
 
@@ -230,7 +236,7 @@ static void trapped(ucontext_t *u)
 		return;
 	case OVER:
 		forget_requests();
-		set_breakpoint(st.trace[st.target - 1]);
+		set_breakpoint(big->pc[st.target - 1]);
 		stop_tracing(regs, RUN);
 		return;
 	case WALK:
@@ -268,6 +274,11 @@ static void on_trap(int sig, siginfo_t *si, void *context)
 
 /* Passes -------------------------------------------------------------------------------------- */
 
+struct rt_co *worker_co(void)
+{
+	return st.worker;
+}
+
 bool worker_is_away(void)
 {
 	return atomic_load(&st.state) == AWAY;
@@ -284,10 +295,14 @@ void worker_note(const char *wrong_state)
 		note_state(wrong_state);
 }
 
+void worker_not_taken(const char *why)
+{
+	note_not_taken(why);
+}
+
 /* The shortest trace that came twice, of passes in which no poll took its slow way. */
 static bool record_pass(const struct kernel *k, uint64_t seed, uint64_t *ret_value)
 {
-	static uintptr_t shortest[TRACE_MAX];
 	uint64_t n_shortest = UINT64_MAX;
 
 	for (int i = 0; i < RECORDS_MAX; i++) {
@@ -301,12 +316,12 @@ static bool record_pass(const struct kernel *k, uint64_t seed, uint64_t *ret_val
 		if (st.polled_slowly)
 			continue;
 		same = st.n_trace == n_shortest &&
-		       !memcmp(st.trace, shortest, n_shortest * sizeof *shortest);
+		       !memcmp(big->pc, big->shortest, n_shortest * sizeof *big->pc);
 		if (same && i >= RECORDS_MIN)
 			return true;
 		if (st.n_trace < n_shortest) {
 			n_shortest = st.n_trace;
-			memcpy(shortest, st.trace, n_shortest * sizeof *shortest);
+			memcpy(big->shortest, big->pc, n_shortest * sizeof *big->pc);
 		}
 	}
 	return false;
@@ -317,7 +332,7 @@ static uint64_t count_hits(uint64_t n)
 	uint64_t hits = 0;
 
 	for (uint64_t i = 0; i < n; i++)
-		hits += st.trace[i] == st.trace[n - 1];
+		hits += big->pc[i] == big->pc[n - 1];
 	return hits;
 }
 
@@ -335,7 +350,7 @@ static uint64_t run_to(const struct kernel *k, uint64_t n, uint64_t foreign, uin
 	if (st.action->prepare)
 		st.action->prepare();
 	be_new_to_sysmon();
-	set_breakpoint(st.trace[n - 1]);
+	set_breakpoint(big->pc[n - 1]);
 	value = k->fn(seed);
 	if (st.breakpoint) { /* the kernel took another way this time */
 		*st.breakpoint = st.byte;
@@ -371,6 +386,9 @@ void step_init(void)
 	struct sigaction sa = {.sa_sigaction = on_trap, .sa_flags = SA_SIGINFO | SA_ONSTACK};
 	uintptr_t lo = (uintptr_t)__start_rt_managed & ~(uintptr_t)4095;
 
+	big = calloc(1, sizeof *big);
+	if (!big)
+		abort();
 	sigfillset(&sa.sa_mask);
 	sigaction(SIGTRAP, &sa, NULL);
 	mprotect((void *)lo, (uintptr_t)__stop_rt_managed - lo, PROT_READ | PROT_WRITE | PROT_EXEC);
@@ -403,10 +421,10 @@ static void check_foreign(const struct kernel *k, uint64_t want)
 	uint64_t all = 0, every, seen = 0;
 
 	for (uint64_t i = 0; i < st.n_trace; i++)
-		all += st.foreign_after[i];
+		all += big->foreign_after[i];
 	every = all / FOREIGN_MAX + 1;
 	for (uint64_t i = 0; i < st.n_trace; i++)
-		for (uint32_t f = 1; f <= st.foreign_after[i]; f++)
+		for (uint32_t f = 1; f <= big->foreign_after[i]; f++)
 			if (++seen % every == 0) {
 				st.report->foreign++;
 				check_pass(k, i + 1, f, want);
@@ -419,6 +437,7 @@ void step_kernel(const struct kernel *k, const struct action *a, struct step_rep
 
 	memset(ret, 0, sizeof *ret);
 	memset(&st, 0, sizeof st);
+	st.worker = this_co();
 	st.report = ret;
 	st.action = a;
 	st.walks = a->anywhere && k->calls_foreign;

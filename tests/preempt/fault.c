@@ -1,6 +1,7 @@
 #include "fault.h"
 
 #include "rt.h"
+#include "waits.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -282,7 +283,7 @@ int64_t fault_lost(int64_t begin, int64_t end)
 {
 	int64_t lost = 0;
 
-	if (f.fault == FAULT_QUOTA)
+	if (f.fault == FAULT_QUOTA && !waits_are_ticks())
 		lost = throttled_ns() - f.marked;
 	if (f.fault == FAULT_SIGSTOP)
 		lost = stopped_ns(begin, end);

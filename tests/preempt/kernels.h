@@ -14,7 +14,14 @@ struct kernel {
 	const char *name;
 	uint64_t (*fn)(uint64_t seed);
 	bool calls_foreign; /* a stop must hold the thread there, too */
+	bool allocates;     /* its values lie on the heap: heap.h */
 };
 
 extern const struct kernel kernels[];
 extern const size_t n_kernels;
+
+uint64_t kernel_heap_list(uint64_t seed);
+uint64_t kernel_heap_move(uint64_t seed);
+uint64_t kernel_heap_register(uint64_t seed);
+uint64_t kernel_heap_syscall(uint64_t seed);
+uint64_t kernel_heap_vector(uint64_t seed);

@@ -48,8 +48,9 @@ static void *work(void *arg)
 	return NULL;
 }
 
+/* Of malloc: what is global the collector searches in its pauses, which a stop may have to wait for. */
 static struct {
-	int64_t ns[STOPS_MAX], trip_ns[STOPS_MAX], waited_ns[STOPS_MAX];
+	int64_t *ns, *trip_ns, *waited_ns;
 	int64_t begin;
 	unsigned i;
 } now;
@@ -178,7 +179,13 @@ void matrix_cell(struct cell *c, unsigned stops)
 	atomic_store(&workload_errors, 0);
 	if (!trip_begin())
 		return;
+	now.ns = calloc(c->stops, sizeof *now.ns);
+	now.trip_ns = calloc(c->stops, sizeof *now.trip_ns);
+	now.waited_ns = calloc(c->stops, sizeof *now.waited_ns);
 	rt_run(&o, run_cell, c, NULL);
+	free(now.ns);
+	free(now.trip_ns);
+	free(now.waited_ns);
 	trip_end();
 	c->errors += atomic_load(&workload_errors);
 }

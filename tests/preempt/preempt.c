@@ -4,6 +4,7 @@
 #include "exhaustive.h"
 #include "fault.h"
 #include "foreign.h"
+#include "heap.h"
 #include "matrix.h"
 #include "random.h"
 #include "report.h"
@@ -20,7 +21,7 @@ static const char usage[] =
 	"\n"
 	"matrix: stops the world under every workload in every mode; the time to safepoint against its\n"
 	"        objective, which one round of at most 7 must keep.\n"
-	"exhaustive: preempts small functions, or stops the world, at each of their instructions.\n"
+	"exhaustive: preempts small functions, stops the world or collects, at each of their instructions.\n"
 	"random: everything at once, disturbed at random, values checked.\n"
 	"  --fault FAULT    matrix: quota, memory or sigstop meanwhile; such time is subtracted\n"
 	"  --only NAME      one workload or function\n"
@@ -165,9 +166,11 @@ static void run_kernel(const struct kernel *k, const struct action *a)
 static void *run_kernels(void *arg)
 {
 	step_init();
+	heap_begin();
 	for (size_t i = 0; i < n_kernels; i++)
 		for (size_t a = 0; a < n_actions; a++)
-			if (!o.only || !strcmp(o.only, kernels[i].name))
+			if ((!o.only || !strcmp(o.only, kernels[i].name)) &&
+			    (kernels[i].allocates || !actions[a].collects))
 				run_kernel(&kernels[i], &actions[a]);
 	return NULL;
 }
@@ -175,8 +178,10 @@ static void *run_kernels(void *arg)
 static int run_exhaustive(void)
 {
 	struct rt_options ro = {.preempt = RT_PREEMPT_COOPERATIVE};
-	int r = rt_run(&ro, run_kernels, NULL, NULL);
+	int r;
 
+	setenv("RT_DEBUG", "gcpoison=1,gcverify=1", 0);
+	r = rt_run(&ro, run_kernels, NULL, NULL);
 	if (r < 0)
 		fprintf(stderr, "%s: no runtime here: %s\n", o.name, strerror(-r));
 	return r;

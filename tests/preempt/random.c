@@ -149,7 +149,8 @@ static size_t make_workers(struct worker *w)
 	size_t n = 0;
 
 	for (size_t i = 0; i < n_kernels; i++)
-		w[n++] = (struct worker){.name = kernels[i].name, .kernel = &kernels[i]};
+		if (!kernels[i].allocates) /* theirs is one at a time */
+			w[n++] = (struct worker){.name = kernels[i].name, .kernel = &kernels[i]};
 	for (size_t i = 0; i < n_workloads; i++)
 		if (!workloads[i].begin || workloads[i].begin())
 			w[n++] = (struct worker){.name = workloads[i].name, .workload = &workloads[i]};

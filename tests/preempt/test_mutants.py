@@ -3,6 +3,7 @@
 import glob
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import unittest
@@ -19,6 +20,11 @@ PREEMPT = "runtime/sched/preempt.c"
 PREEMPT_S = "runtime/sched/preempt_x86_64.S"
 SWITCH_S = "runtime/sched/switch_x86_64.S"
 STOP = "runtime/sched/stop.c"
+ROOTS = "runtime/mem/roots.c"
+ALLOC = "runtime/mem/alloc.c"
+BARRIER = "runtime/mem/barrier.c"
+SHADE = "\tif (gc_is_marking())\n\t\tshade_for_store(*field, value);\n"
+FREED_TOO_EARLY = (1, -signal.SIGABRT, -signal.SIGSEGV)  # a value, the verifier, a poisoned pointer
 ASK_AGAIN = "#define ASK_AGAIN_NS (100 * RT_USEC)"
 ASK = "\task_all(own);\n\twait_for_all(own);\n"
 STOPS = ["--stops", "30"]
@@ -227,6 +233,87 @@ class MutantsOfState(Case):
 
     def test_x87_control_word_not_restored(self):
         self.caught([(SWITCH_S, "3:\tfldcw\t28(%rsi)\n", "3:\n")], "exhaustive", "--only", "flags")
+
+class MutantsOfTheCollector(Case):
+    """What is freed too early is poisoned: a value is wrong, or the verifier ends the program."""
+
+    patient = True
+
+    def freed_too_early(self, edits, kernel):
+        """In one run of three. No time is enough: a mutant that hangs is not caught."""
+        with Mutant(*edits) as m:
+            for _ in range(3):
+                code, text = m.run("exhaustive", "--only", kernel, timeout=180)
+                self.assertIn(code, (0, *FREED_TOO_EARLY), text)
+                if code != 0:
+                    if code != -signal.SIGSEGV:
+                        self.assertRegex(text, "NOT OK .* wrong: [1-9]|the collector missed")
+                    return
+        self.fail(text)
+
+    def test_unchanged_passes(self):
+        with Mutant() as m:
+            for kernel in ("list", "move", "register", "syscall", "vector"):
+                code, text = m.run("exhaustive", "--only", f"heap-{kernel}", timeout=180)
+                self.assertEqual(code, 0, text)
+
+    # What is searched.
+
+    def test_vector_registers_not_searched(self):
+        self.freed_too_early([(ROOTS, "\tif (!fp)\n\t\treturn;\n", "\tif (fp)\n\t\treturn;\n")],
+                                      "heap-vector")
+
+    def test_upper_vector_halves_not_searched(self):
+        self.freed_too_early([(ROOTS, "fp->__glibc_reserved1[13] : sizeof", "sizeof *fp : sizeof")],
+                                      "heap-vector")
+
+    def test_registers_not_searched(self):
+        self.freed_too_early([(ROOTS, "\tmark_range(k, (uintptr_t)u->uc_mcontext.gregs, (uintptr_t)"
+                               "(u->uc_mcontext.gregs + NGREG));\n", "")],
+                                      "heap-register")
+
+    def test_red_zone_not_searched(self):
+        self.freed_too_early([(ROOTS, "[REG_RSP] - 128 /*", "[REG_RSP] /*")], "heap-register")
+
+    def test_registers_at_a_system_call_not_searched(self):
+        self.freed_too_early([(ROOTS, "\t\t\tmark_word(k, co->left_regs[i]);\n", "\t\t\t;\n")],
+                                      "heap-syscall")
+
+    def test_stack_at_a_system_call_not_searched(self):
+        self.freed_too_early([(ROOTS, "\t\tsearch_stack(k, co, co->left_sp);\n\t\tbreak;",
+                                "\t\tbreak;"),
+                              (ROOTS, "\t\t\tmark_word(k, co->left_regs[i]);\n", "\t\t\t;\n")],
+                                      "heap-syscall")
+
+    def test_stack_of_who_is_away_not_searched(self):
+        self.freed_too_early([(ROOTS, "\t\tsearch_stack(k, co, (uintptr_t)co->sp);\n", "\t\t;\n")],
+                                      "heap-list")
+
+    # When.
+
+    def test_not_searched_before_it_is_resumed(self):
+        self.freed_too_early([(ROOTS, "\tif (begin_search(co)) {\n\t\tmarker_begin(&k);",
+                               "\tif (true)\n\t\treturn;\n"
+                               "\tif (begin_search(co)) {\n\t\tmarker_begin(&k);")],
+                                      "heap-list")
+
+    def test_nothing_shaded(self):
+        self.freed_too_early([(BARRIER, SHADE, "")],
+                                      "heap-move")
+
+    def test_a_store_split_by_a_stop(self):
+        self.freed_too_early([(BARRIER, SHADE,
+                               "\tbool marking = gc_is_marking();\n\tRT_POLL();\n"
+                               "\tif (marking)\n\t\tshade_for_store(*field, value);\n")],
+                                      "heap-move")
+
+    def test_new_objects_not_marked(self):
+        self.freed_too_early([(ALLOC, "\t\tif (r->cur != r->end)\n", "\t\tif (false)\n")],
+                                               "heap-list")
+
+    def test_a_field_not_searched(self):
+        self.freed_too_early([("runtime/mem/mark.c", "for (mask = b->mask; mask;",
+                                        "for (mask = b->mask & 1; mask;")], "heap-register")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#define TICK_NS RT_MSEC        /* no clock that is read from a counter takes such steps */
+#define LOOK_NS (50 * RT_MSEC) /* a few ticks of 10 ms */
+
 enum { THREADS_MAX = 64 };
 
 static int64_t min(int64_t a, int64_t b)
@@ -28,6 +31,37 @@ static struct {
 	} threads[THREADS_MAX];
 	size_t n;
 } w;
+
+static int64_t own_cpu(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	return t.tv_sec * RT_SEC + t.tv_nsec;
+}
+
+/* clock_getres(2) says 1 ns of every kernel: the smallest step that is seen decides. */
+static bool steps_are_ticks(void)
+{
+	int64_t until = rt_now() + LOOK_NS, last = own_cpu(), now;
+
+	do {
+		now = own_cpu();
+		if (now > last && now - last < TICK_NS)
+			return false;
+		last = now;
+	} while (rt_now() < until);
+	return true;
+}
+
+bool waits_are_ticks(void)
+{
+	static int known = -1;
+
+	if (known < 0)
+		known = steps_are_ticks();
+	return known;
+}
 
 void waits_add(pid_t tid)
 {
@@ -81,6 +115,8 @@ int64_t waits_since(int64_t elapsed)
 	pid_t self = gettid();
 	int64_t own = 0, own_idle = elapsed, longest = 0;
 
+	if (waits_are_ticks())
+		return 0;
 	for (size_t i = 0; i < w.n; i++) {
 		int64_t idle = max(elapsed - (ran(w.threads[i].tid) - w.threads[i].ran), 0);
 		int64_t ns = min(waited(w.threads[i].fd) - w.threads[i].waited, idle);

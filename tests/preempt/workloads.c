@@ -5,7 +5,6 @@
 #include "rt.h"
 
 #include <stdatomic.h>
-#include <stdlib.h>
 #include <string.h>
 
 _Atomic uint64_t workload_errors;
@@ -91,20 +90,38 @@ static void preempt_off_sections(void)
 	}
 }
 
+struct stock {
+	uint64_t *const bytes; /* the first is key */
+	uint64_t key;
+};
+RT_TYPE(stock_type, struct stock, bytes);
+
+static struct stock *new_stock(uint64_t key)
+{
+	struct stock *s = rt_new(&stock_type);
+	uint64_t *bytes = rt_new_bytes(16 + mix(key * 3) % 2000);
+
+	s->key = bytes[0] = key;
+	RT_SET(s->bytes, bytes);
+	return s;
+}
+
+/* On the collected heap: what is alive moves about in a table, and is the right thing when it is found. */
 static void allocation_storm(void)
 {
-	void *live[64] = {0};
+	enum { LIVE = 64 };
+	struct stock *const *live = rt_new_ptrs(LIVE);
 
 	for (uint64_t i = 0; i < 200000; i++) {
-		void **p = &live[mix(i) % 64];
+		uint64_t from = mix(i) % LIVE, to = mix(i * 5) % LIVE;
 
-		free(*p);
-		*p = malloc(16 + mix(i * 3) % 2000);
-		memset(*p, 1, 16);
+		if (live[from] && live[from]->bytes[0] != live[from]->key)
+			atomic_fetch_add(&workload_errors, 1);
+		RT_SET(live[to], live[from]);
+		RT_SET(live[from], new_stock(i));
 		RT_POLL();
 	}
-	for (int i = 0; i < 64; i++)
-		free(live[i]);
+	RT_KEEP(live);
 }
 
 /* No poll but those of the calls. */
