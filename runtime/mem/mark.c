@@ -248,6 +248,12 @@ static inline void search(struct marker *k, const struct object *o)
 	}
 }
 
+void mark_fields(struct marker *k, const struct object *o)
+{
+	if (o->block->scan != SCAN_NONE)
+		search(k, o);
+}
+
 static inline void search_later(struct marker *k, const struct object *o)
 {
 	struct object *place = &k->objects[k->at_object++ % MARK_AHEAD];

@@ -9,6 +9,7 @@
 #include "../sched/sched.h"
 #include "../sync/chan.h"
 #include "pins.h"
+#include "special.h"
 
 #include <ucontext.h>
 
@@ -225,6 +226,7 @@ bool roots_some(struct marker *k)
 	atomic_fetch_add(&roots.at_work, 1);
 	if (!atomic_exchange(&roots.others_taken, true)) {
 		pins_search(k);
+		special_search(k);
 		chan_search_all(k);
 	} else if (stack_next_slice(&roots.next, &at, SLICE)) {
 		stack_slice(at, SLICE, search_parked, k);
@@ -253,6 +255,7 @@ void roots_without_stacks(struct marker *k)
 	search_globals(k);
 	pins_search_ranges(k);
 	pins_search(k);
+	special_search(k);
 	chan_search_all(k);
 	stack_each(search_any_values, k);
 }

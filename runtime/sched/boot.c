@@ -1,6 +1,7 @@
 /* The beginning and the end of a runtime. */
 #include "../mem/gc.h"
 #include "../mem/pins.h"
+#include "../mem/special.h"
 #include "../obs/obs.h"
 #include "switch.h"
 
@@ -144,6 +145,7 @@ int rt_run(const struct rt_options *o, void *(*fn)(void *arg), void *arg, void *
 		stack_forget_all();
 		gc_reset();
 		pins_reset();
+		special_reset();
 		alloc_reset();
 	}
 	if (r == 0 && ret_result)

@@ -82,9 +82,9 @@ static inline bool is_there(hidden h)
 
 	if (!object_find((uintptr_t)unhide(h), &o))
 		return false;
-	if (atomic_load(&o.block->sweep_gen) == heap.sweep_gen)
-		return map_has(o.block->alloc, o.cell);
-	return map_has(o.block->mark, o.cell);
+	if (atomic_load(&o.block->sweep_gen) != heap.sweep_gen && !map_has(o.block->mark, o.cell))
+		return false;
+	return map_has(o.block->alloc, o.cell);
 }
 
 static inline int count_there(const hidden *h, int n)

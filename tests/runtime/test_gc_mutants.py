@@ -1,46 +1,30 @@
 #!/usr/bin/python3
 """Each mutant of the collector is caught by the case of test_gc_keep that is about it."""
-import os
-import re
-import unittest
-
-import harness
-import rtmutant
+import gcmutants
 
 GC, MARK, ROOTS, BARRIER = (f"runtime/mem/{name}.c" for name in ("gc", "mark", "roots", "barrier"))
 ALLOC, SWEEP, PINS = (f"runtime/mem/{name}.c" for name in ("alloc", "sweep", "pins"))
 CHAN, CO = "runtime/sync/chan.c", "runtime/sched/co.c"
-KEEP = [os.path.join(harness.BUILD, "tests", "test_gc_keep.o")]
+SHADES = "\tif (gc_is_marking())\n\t\tshade_for_store(*field, value);\n"
 
 
-class Mutants(unittest.TestCase):
-    patient = True
-
-    def caught(self, edits, *cases):
-        """By each of the cases alone, which tells what was lost or dies by the verifier."""
-        with rtmutant.Mutant(edits, KEEP) as m:
-            for case in cases:
-                code, text = m.run(case, timeout=30)
-                self.assertNotEqual(code, 0, f"{case}:\n{text}")
-                self.assertNotEqual(code, "hangs", case)
-                self.assertRegex(text, re.compile(rf"^not ok 1 - {case}: .* \([1-9]\d* lost\)|collector missed", re.M))
+class Mutants(gcmutants.Case):
+    program = "test_gc_keep"
 
     def test_unchanged_passes(self):
-        with rtmutant.Mutant((), KEEP) as m:
-            code, text = m.run(timeout=120)
-        self.assertEqual(code, 0, text)
+        self.passes()
 
     # Stores.
 
     def test_store_shades_nothing(self):
-        self.caught([(BARRIER, "\tif (gc_is_marking())\n\t\tshade_for_store(*field, value);\n", "")], "store")
+        self.caught([(BARRIER, SHADES, "")], "store")
 
     def test_copy_shades_nothing(self):
         self.caught([(BARRIER, "\t\tif (gc_is_marking())\n\t\t\tshade_object(t, ", "\t\tif (false)\n\t\t\tshade_object(t, ")],
                     "copy")
 
     def test_stop_between_the_check_and_the_store(self):
-        self.caught([(BARRIER, "\tif (gc_is_marking())\n\t\tshade_for_store(*field, value);\n",
+        self.caught([(BARRIER, SHADES,
                       "\tbool marks = gc_is_marking();\n\n\tRT_POLL();\n"
                       "\tif (marks)\n\t\tshade_for_store(*field, value);\n")], "split")
 
@@ -121,4 +105,4 @@ class Mutants(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    harness.main()
+    gcmutants.main()
