@@ -68,8 +68,25 @@ static inline void shade_for_store(void *old, void *value)
 		barrier_shade(value);
 }
 
+/* A pointer in an object that names a stack would outlive what it names. */
+static inline void check_value(const char *what, const void *field, const void *value)
+{
+#ifdef RT_CHECKS
+	struct rt_co *owner = stack_owner((uintptr_t)value);
+	struct object o;
+
+	if (owner && object_find((uintptr_t)field, &o))
+		rt_fatal("%s: object %p (%s) is to name %p, which is on the stack of coroutine %llu: make that by rt_new",
+			 what, (void *)o.addr, o.block->type ? o.block->type->name : "pointers", value,
+			 (unsigned long long)owner->id);
+#else
+	(void)what, (void)field, (void)value;
+#endif
+}
+
 void rt_store(void **field, void *value)
 {
+	check_value("rt_store", field, value);
 	if (gc_is_marking())
 		shade_for_store(*field, value);
 	/* relaxed: a marker sees the old word or the new one; both are kept */
@@ -80,6 +97,12 @@ static void shade_object(const struct rt_type *t, char *dst, const char *src)
 {
 	for (uint32_t i = 0; i < t->n_ptrs; i++)
 		shade_for_store(*(void **)(dst + t->ptrs[i]), *(void *const *)(src + t->ptrs[i]));
+}
+
+static inline void check_object(const struct rt_type *t, const char *dst, const char *src)
+{
+	for (uint32_t i = 0; i < t->n_ptrs; i++)
+		check_value("rt_copy", dst + t->ptrs[i], *(void *const *)(src + t->ptrs[i]));
 }
 
 /* Word by word: a marker must not see half a pointer. */
@@ -108,6 +131,7 @@ void rt_copy(struct rt_type *t, void *dst, const void *src, size_t n)
 	for (size_t i = 0; i < n; i++) {
 		size_t at = t->bytes * (backward ? n - 1 - i : i);
 
+		check_object(t, (char *)dst + at, (const char *)src + at);
 		/* Polls between objects are fine: each is shaded and stored in one step. */
 		if (gc_is_marking())
 			shade_object(t, (char *)dst + at, (const char *)src + at);

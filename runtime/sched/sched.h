@@ -417,6 +417,7 @@ void stack_forget_all(void); /* every slot is idle: the runtime has ended */
 void stack_each(void (*fn)(struct rt_co *co, void *arg), void *arg);
 /* The coroutine in whose guard area addr lies, NULL if in none. Async-signal-safe. */
 struct rt_co *stack_guarded_by(uintptr_t addr);
+struct rt_co *stack_owner(uintptr_t addr); /* NULL: on no coroutine's stack */
 
 /* The collector's way through them: *next moves on by n slots, *ret is where they begin. false: at the
  * end. Several may call it. */

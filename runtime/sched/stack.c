@@ -245,19 +245,30 @@ void stack_forget_all(void)
 	stack_each(forget, NULL);
 }
 
-struct rt_co *stack_guarded_by(uintptr_t addr)
+/* Whose slot it is, guard included. */
+static struct rt_co *slot_of(uintptr_t addr)
 {
 	for (uint32_t k = 0; k < chunk_count(); k++) {
 		const struct chunk *c = &stacks.chunks[k];
-		uintptr_t off = addr - c->base;
+		uintptr_t i = (addr - c->base) / c->slot_bytes;
 
-		if (addr < c->base || off >= CHUNK_BYTES)
+		if (addr - c->base >= CHUNK_BYTES)
 			continue;
-		if (off % c->slot_bytes >= GUARD_BYTES)
-			return NULL;
-		off /= c->slot_bytes;
-		return off < atomic_load_explicit(&c->n_used, memory_order_acquire)
-			? slot_co(c, (uint32_t)off) : NULL;
+		return i < atomic_load_explicit(&c->n_used, memory_order_acquire) ? slot_co(c, (uint32_t)i) : NULL;
 	}
 	return NULL;
+}
+
+struct rt_co *stack_guarded_by(uintptr_t addr)
+{
+	struct rt_co *co = slot_of(addr);
+
+	return co && addr < co->stack_lo ? co : NULL;
+}
+
+struct rt_co *stack_owner(uintptr_t addr)
+{
+	struct rt_co *co = slot_of(addr);
+
+	return co && stack_holds(co, addr) ? co : NULL;
 }
