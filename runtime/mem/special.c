@@ -54,7 +54,8 @@ static struct {
 
 static void *map(size_t bytes)
 {
-	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+		       -1, 0);
 
 	if (p == MAP_FAILED)
 		rt_fatal("no memory for weak references and finalisers (%zu there)", specials.n_records);
@@ -118,8 +119,8 @@ static struct object object_at_start(const char *what, const void *obj)
 	struct object o;
 
 	if (!object_find((uintptr_t)obj, &o) || o.addr != (uintptr_t)obj || !map_has(o.block->alloc, o.cell))
-		rt_fatal("%s: %p is not the start of an object (of rt_new, rt_new_array, rt_new_ptrs or rt_new_bytes)",
-			 what, obj);
+		rt_fatal("%s: %p is not the start of an object (what rt_new and the like return)", what,
+			 obj);
 	return o;
 }
 
@@ -284,7 +285,7 @@ void rt_finalise(void *obj, void (*fn)(void *obj))
 	RT_KEEP(obj);
 }
 
-/* The collector's ------------------------------------------------------------------------------------------ */
+/* The collector's -------------------------------------------------------------------------------- */
 
 static void search_record(struct marker *k, const struct record *r)
 {
@@ -328,7 +329,8 @@ static void put_due(struct record *r, const struct object *o)
 {
 	uint32_t bytes = o->block->cell_bytes;
 
-	atomic_fetch_or_explicit(&o->block->mark[o->cell / 64], UINT64_C(1) << o->cell % 64, memory_order_relaxed);
+	atomic_fetch_or_explicit(&o->block->mark[o->cell / 64], UINT64_C(1) << o->cell % 64,
+				 memory_order_relaxed);
 	atomic_fetch_add_explicit(&heap.in_use, bytes ? bytes : o->block->bytes, memory_order_relaxed);
 	r->next = NULL;
 	if (!specials.due_end)
