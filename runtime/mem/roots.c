@@ -49,7 +49,7 @@ static void search_co(struct marker *k, struct rt_co *co)
 		 * it did not have then. */
 		for (unsigned i = 0; i < LEFT_REGS; i++)
 			mark_word(k, co->left_regs[i]);
-		search_stack(k, co, co->left_sp);
+		search_stack(k, co, __atomic_load_n(&co->left_sp, __ATOMIC_RELAXED));
 		break;
 	case CO_DEAD:
 		break;

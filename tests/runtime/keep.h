@@ -7,6 +7,7 @@
 #include "../../runtime/sched/sched.h"
 #include "../../runtime/mem/heap.h"
 #include "help.h"
+#include "scrub_x86_64.h"
 
 #include <string.h>
 
@@ -39,15 +40,6 @@ static inline void *unhide(hidden h)
 {
 	__asm__ volatile("notq %0" : "+r"(h));
 	return (void *)h;
-}
-
-/* What the functions called before left below here. */
-__attribute__((noinline, unused)) static void scrub(void)
-{
-	volatile char b[24 << 10];
-
-	for (size_t i = 0; i < sizeof b; i++)
-		b[i] = 0;
 }
 
 __attribute__((noinline, unused)) static struct node *new_node(struct node *next)

@@ -1,6 +1,7 @@
 /* graph SEED ROUNDS: the random program of graph.h on the runtime's heap, with collections all the time. */
 #include "../../runtime/sched/sched.h"
 #include "../../runtime/mem/heap.h"
+#include "scrub_x86_64.h"
 
 #include <unistd.h>
 
@@ -58,15 +59,6 @@ static void *heap_new(unsigned type, uint32_t n)
 static void heap_note(uint32_t id, void *obj)
 {
 	set_owner(obj, id);
-}
-
-/* What the functions called before left below here. */
-__attribute__((noinline)) static void scrub(void)
-{
-	volatile char b[24 << 10];
-
-	for (size_t i = 0; i < sizeof b; i++)
-		b[i] = 0;
 }
 
 static void heap_collect(void)
