@@ -101,6 +101,16 @@ void rt_unpin(void *obj);
 void rt_root_add(const void *addr, size_t bytes);
 void rt_root_remove(const void *addr);
 
+/* A weak reference does not keep obj (the start of an object) alive. It is an object itself, and the same
+ * one each time for the same obj. */
+struct rt_weak;
+struct rt_weak *rt_weak_new(void *obj);
+void *rt_weak_get(struct rt_weak *w); /* NULL: it is gone, or about to be finalised. No safepoint */
+/* Once a cycle has found that nobody knows obj (the start of an object), fn(obj) runs once, some time later,
+ * in a coroutine that all finalisers share. Until then what obj names is kept; so an obj that can be
+ * reached from itself is never finalised. fn NULL: not any more. Nothing is finalised when rt_run ends. */
+void rt_finalise(void *obj, void (*fn)(void *obj));
+
 /* Collecting -------------------------------------------------------------------------------------- */
 
 void rt_gc(void); /* a whole cycle, begun after the call; returns when it has been swept */

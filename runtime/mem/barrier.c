@@ -76,6 +76,22 @@ static inline void shade_for_store(void *old, void *value)
 		shade(value);
 }
 
+/* A pointer in an object that names a stack would outlive what it names. */
+static inline void check_value(const char *what, const void *field, const void *value)
+{
+#ifdef RT_CHECKS
+	struct rt_co *owner = stack_of((uintptr_t)value);
+	struct object o;
+
+	if (owner && object_find((uintptr_t)field, &o))
+		rt_fatal("%s: object %p (%s) is to name %p, which is on the stack of coroutine %llu: make that by rt_new",
+			 what, (void *)o.addr, o.block->type ? o.block->type->name : "pointers", value,
+			 (unsigned long long)owner->id);
+#else
+	(void)what, (void)field, (void)value;
+#endif
+}
+
 static __attribute__((noinline)) void store_watched(void **field, void *value, uintptr_t pc)
 {
 	if (gc_is_marking())
@@ -90,6 +106,7 @@ static __attribute__((noinline)) void store_watched(void **field, void *value, u
 
 void rt_store(void **field, void *value)
 {
+	check_value("rt_store", field, value);
 	/* relaxed: it changes in pauses */
 	if (__builtin_expect(atomic_load_explicit(&heap.watched, memory_order_relaxed), 0))
 		store_watched(field, value, (uintptr_t)__builtin_return_address(0));
@@ -107,6 +124,12 @@ static void shade_object(const struct rt_type *t, char *dst, const char *src)
 {
 	for (uint32_t i = 0; i < t->n_ptrs; i++)
 		shade_for_store(*(void **)(dst + t->ptrs[i]), *(void *const *)(src + t->ptrs[i]));
+}
+
+static inline void check_object(const struct rt_type *t, const char *dst, const char *src)
+{
+	for (uint32_t i = 0; i < t->n_ptrs; i++)
+		check_value("rt_copy", dst + t->ptrs[i], *(void *const *)(src + t->ptrs[i]));
 }
 
 /* Word by word: a marker must not see half a pointer. */
@@ -135,6 +158,7 @@ void rt_copy(struct rt_type *t, void *dst, const void *src, size_t n)
 	for (size_t i = 0; i < n; i++) {
 		size_t at = t->bytes * (backward ? n - 1 - i : i);
 
+		check_object(t, (char *)dst + at, (const char *)src + at);
 		/* Polls between objects are fine: each is shaded and stored in one step. */
 		if (gc_is_marking())
 			shade_object(t, (char *)dst + at, (const char *)src + at);

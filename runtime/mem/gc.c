@@ -7,6 +7,7 @@
 #include "mark.h"
 #include "pool.h"
 #include "roots.h"
+#include "special.h"
 
 #include <time.h>
 
@@ -472,6 +473,7 @@ static void cycle(void)
 	take_ns(&gc.assist_cpu_ns);
 	pause_for(0, "gc mark begin", begin, NULL);
 	let_go();
+	special_wake(); /* what was in a run was swept */
 	gc.now.marked_from = now_ns();
 	while (!over) {
 		mark_beside();
@@ -483,6 +485,7 @@ static void cycle(void)
 	gc.now.idle_cpu_ns = take_ns(&gc.idle_cpu_ns);
 	gc.now.assist_cpu_ns = take_ns(&gc.assist_cpu_ns);
 	sweep_beside();
+	special_wake();
 	gc.now.swept = now_ns();
 	scavenge_beside();
 	note_cpu();
@@ -561,7 +564,7 @@ void rt_mem_stats(struct rt_mem_stats *ret)
 	__builtin_memset(ret, 0, sizeof *ret);
 	mem_alloc_stats(ret);
 	/* Counters of a moment, each right by itself. */
-	ret->own_bytes += mark_own_bytes();
+	ret->own_bytes += mark_own_bytes() + special_own_bytes();
 	ret->heap_goal = pace_goal();
 	ret->heap_live = atomic_load_explicit(&gc.live, memory_order_relaxed);
 	ret->stack_bytes = roots_stack_bytes();

@@ -171,7 +171,9 @@ void mark_pointer(struct marker *k, uintptr_t value)
 
 static bool is_handed_out(uintptr_t word, struct object *ret)
 {
-	return object_find(word, ret) && map_has(ret->block->alloc, ret->cell);
+	/* acquire: pairs with the release in bits_set(): a new cell is marked, and zero */
+	return object_find(word, ret) &&
+	       atomic_load_explicit(&ret->block->alloc[ret->cell / 64], memory_order_acquire) >> ret->cell % 64 & 1;
 }
 
 static void any_word(struct marker *k, uintptr_t word)
@@ -331,6 +333,12 @@ static inline void search(struct marker *k, const struct object *o)
 		k->searched_bytes += b->cell_bytes;
 		search_type(k, b->type, a, a + b->cell_bytes);
 	}
+}
+
+void mark_fields(struct marker *k, const struct object *o)
+{
+	if (o->block->scan != SCAN_NONE)
+		search(k, o);
 }
 
 static inline void search_later(struct marker *k, const struct object *o)

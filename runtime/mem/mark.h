@@ -55,6 +55,8 @@ void mark_pointer(struct marker *k, uintptr_t value);
 void mark_word(struct marker *k, uintptr_t word);
 /* Every word in [lo, hi), aligned inwards. */
 void mark_range(struct marker *k, uintptr_t lo, uintptr_t hi);
+/* The pointers in an object, whether it is marked or not. */
+void mark_fields(struct marker *k, const struct object *o);
 /* Marks until about budget bytes have been searched or there is no work. false: no work is left in the
  * marker nor in the common list. */
 bool mark_some(struct marker *k, uint64_t budget);

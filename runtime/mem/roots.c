@@ -10,6 +10,7 @@
 #include "../sync/chan.h"
 #include "pins.h"
 #include "pool.h"
+#include "special.h"
 
 #include <ucontext.h>
 
@@ -50,7 +51,7 @@ void roots_search_co(struct marker *k, struct rt_co *co)
 		 * it did not have then. */
 		for (unsigned i = 0; i < LEFT_REGS; i++)
 			mark_word(k, co->left_regs[i]);
-		search_stack(k, co, co->left_sp);
+		search_stack(k, co, __atomic_load_n(&co->left_sp, __ATOMIC_RELAXED));
 		break;
 	case CO_DEAD:
 		break;
@@ -242,6 +243,7 @@ bool roots_some(struct marker *k)
 	atomic_fetch_add(&roots.at_work, 1);
 	if (!atomic_exchange(&roots.others_taken, true)) {
 		pins_search(k);
+		special_search(k);
 		chan_search_all(k);
 	} else if (stack_next_slice(&roots.next, &at, SLICE)) {
 		stack_slice(at, SLICE, search_parked, k);
@@ -282,6 +284,7 @@ void roots_own_bss(uintptr_t *ret_lo, uintptr_t *ret_hi)
 void roots_without_stacks(struct marker *k)
 {
 	roots_fixed(k);
+	special_search(k);
 	chan_search_all(k);
 	stack_each(search_any_values, k);
 }

@@ -24,9 +24,6 @@ static struct {
 	size_t end;
 } cursor;
 
-/* Without a definition there is nothing special. */
-void special_sweep(struct block *b) __attribute__((weak));
-
 void sweep_reset(void)
 {
 	for (uint32_t i = 0; i < atomic_load(&heap.n_slots); i++)
@@ -170,7 +167,7 @@ static struct block *next_stale(uint32_t *budget)
 static uint32_t sweep_block(struct block *b, bool *ret_partly)
 {
 	*ret_partly = false;
-	if (atomic_load_explicit(&b->special, memory_order_relaxed) && special_sweep)
+	if (atomic_load_explicit(&b->special, memory_order_relaxed))
 		special_sweep(b);
 	if (atomic_load_explicit(&b->kind, memory_order_relaxed) == BLOCK_LARGE)
 		return sweep_large(b);
@@ -256,7 +253,7 @@ bool sweep_cached(struct block *b)
 	if (__builtin_expect(
 		    atomic_load_explicit(&b->sweep_gen, memory_order_relaxed) == heap.sweep_gen, 1))
 		return false;
-	if (atomic_load_explicit(&b->special, memory_order_relaxed) && special_sweep)
+	if (atomic_load_explicit(&b->special, memory_order_relaxed))
 		special_sweep(b);
 	sweep_cells(b);
 	return true;

@@ -2,6 +2,7 @@
 #include "../mem/gc.h"
 #include "../mem/pins.h"
 #include "../mem/pool.h"
+#include "../mem/special.h"
 #include "../obs/obs.h"
 #include "switch.h"
 
@@ -157,6 +158,7 @@ int rt_run(const struct rt_options *o, void *(*fn)(void *arg), void *arg, void *
 		pool_forget_all();
 		gc_reset();
 		pins_reset();
+		special_reset();
 		alloc_reset();
 	}
 	if (r == 0 && ret_result)

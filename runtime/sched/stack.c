@@ -268,7 +268,7 @@ static struct rt_co *slot_at(uintptr_t addr, bool *ret_guard)
 		const struct chunk *c = &stacks.chunks[k];
 		uintptr_t off = addr - c->base;
 
-		if (addr < c->base || off >= CHUNK_BYTES)
+		if (off >= CHUNK_BYTES)
 			continue;
 		*ret_guard = off % c->slot_bytes < GUARD_BYTES;
 		off /= c->slot_bytes;

@@ -93,6 +93,7 @@ const char *wait_reason_name(enum wait_reason r)
 		[WAIT_COND] = "sync.Cond.Wait",
 		[WAIT_GC_ASSIST] = "GC assist wait",
 		[WAIT_GC] = "GC worker (idle)",
+		[WAIT_FINALISER] = "finalizer wait",
 		[WAIT_FOREVER] = "select (no cases)",
 		[WAIT_GROUP] = "sync.WaitGroup.Wait",
 		[WAIT_IO] = "IO wait",

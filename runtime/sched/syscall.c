@@ -15,6 +15,12 @@ enum { FRAME_BYTES = 512 }; /* more than what a frame below its frame pointer ha
 	((co)->left_pc = (uintptr_t)__builtin_return_address(0),                                   \
 	 (co)->left_fp = *(const uintptr_t *)__builtin_frame_address(0))
 
+static inline void set_left_sp(struct rt_co *co, uintptr_t sp)
+{
+	/* relaxed: within a system call a marker may search from the one or from the other, a little more */
+	__atomic_store_n(&co->left_sp, sp, __ATOMIC_RELAXED);
+}
+
 /* Called by rt_enter_syscall (switch_x86_64.S) with its frame pointer, and the registers that it keeps
  * for its caller. */
 void syscall_enter(const uintptr_t *frame, const uintptr_t *regs);
@@ -28,7 +34,7 @@ void syscall_enter(const uintptr_t *frame, const uintptr_t *regs)
 		rt_fatal("rt_enter_syscall between rt_preempt_off and rt_preempt_on");
 	self->left_fp = frame[0];
 	self->left_pc = frame[1];
-	self->left_sp = (uintptr_t)(frame + 2);
+	set_left_sp(self, (uintptr_t)(frame + 2));
 	for (unsigned i = 0; i < LEFT_REGS; i++)
 		self->left_regs[i] = regs[i];
 	obs_trace(TRACE_SYSCALL, m->cur->id, 0);
@@ -120,7 +126,7 @@ void *rt_on_system_stack(void *(*fn)(void *arg), void *arg)
 	void *ret;
 
 	note_where_left(o.co);
-	o.co->left_sp = (uintptr_t)__builtin_frame_address(0) - FRAME_BYTES;
+	set_left_sp(o.co, (uintptr_t)__builtin_frame_address(0) - FRAME_BYTES);
 	m->on_system_stack = true;
 	annotate_call(m, o.co, false);
 	/* Below the scheduler, which waits there. */

@@ -127,6 +127,51 @@ static void on_foreign_thread_tiny(void)
 	in_thread(3);
 }
 
+static void finalise_nothing(void *obj)
+{
+	(void)obj;
+}
+
+static void finalised_twice(void)
+{
+	void *p = rt_new(&node_type);
+
+	rt_finalise(p, finalise_nothing);
+	rt_finalise(p, finalise_nothing);
+}
+
+static void weak_to_the_inside(void)
+{
+	rt_weak_new((char *)rt_new_bytes(100) + 8);
+}
+
+static void weak_to_a_local(void)
+{
+	char local[16];
+
+	rt_weak_new(local);
+}
+
+#ifdef RT_CHECKS
+static void names_a_stack(void)
+{
+	struct node local = {0}, *n = rt_new(&node_type);
+
+	RT_SET(local.next, n); /* a local may be set so */
+	RT_SET(n->next, n);
+	fprintf(stderr, "until here\n");
+	RT_SET(n->next, &local);
+}
+
+static void copies_what_names_a_stack(void)
+{
+	struct node local = {0}, *n = rt_new(&node_type);
+
+	RT_SET(local.next, &local);
+	rt_copy(&node_type, n, &local, 1);
+}
+#endif
+
 /* Goes well with little address space. */
 static void makes_some(void)
 {
@@ -160,6 +205,14 @@ static const struct misuse {
 	 "rt_new_bytes: called by a thread that the runtime did not make", 0},
 	{"on_foreign_thread_tiny", on_foreign_thread_tiny,
 	 "rt_new_bytes: called by a thread that the runtime did not make", 0},
+	{"finalised_twice", finalised_twice, "has a finaliser", 0},
+	{"weak_to_the_inside", weak_to_the_inside, "is not the start of an object", 0},
+	{"weak_to_a_local", weak_to_a_local, "rt_weak_new", 0},
+#ifdef RT_CHECKS
+	{"names_a_stack", names_a_stack, "until here\nfatal error", 0},
+	{"names_a_stack", names_a_stack, "which is on the stack of coroutine 1", 0},
+	{"copies_what_names_a_stack", copies_what_names_a_stack, "rt_copy: object", 0},
+#endif
 	{"keep_all", keep_all, "out of memory: no 1088 KiB beside each other are free", 2048},
 	{"keep_all_small", keep_all_small, "out of memory: no 64 KiB beside each other are free",
 	 1024},

@@ -151,8 +151,8 @@ static uint32_t random_below(uint32_t n)
 
 static bool waits_for_others(enum wait_reason r)
 {
-	return r != WAIT_IO && r != WAIT_SLEEP && r != WAIT_POST && r != WAIT_GC && r != WAIT_FOREVER &&
-	       r != WAIT_NONE;
+	return r != WAIT_IO && r != WAIT_SLEEP && r != WAIT_POST && r != WAIT_GC && r != WAIT_FINALISER &&
+	       r != WAIT_FOREVER && r != WAIT_NONE;
 }
 
 void obs_blocked(struct rt_co *self, enum wait_reason r)
