@@ -114,8 +114,10 @@ static __attribute__((noinline)) void make_huges(void)
 
 static void drop_mediums(int from)
 {
-	for (int i = from; i < MEDIUMS; i++)
+	for (int i = from; i < MEDIUMS; i++) {
 		mediums[i] = NULL;
+		RT_POLL();
+	}
 }
 
 static void save_profiles(void)
