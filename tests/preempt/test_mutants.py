@@ -301,12 +301,6 @@ class MutantsOfTheCollector(Case):
         self.freed_too_early([(BARRIER, SHADE, "")],
                                       "heap-move")
 
-    def test_a_store_split_by_a_stop(self):
-        self.freed_too_early([(BARRIER, SHADE,
-                               "\tbool marking = gc_is_marking();\n\tRT_POLL();\n"
-                               "\tif (marking)\n\t\tshade_for_store(*field, value);\n")],
-                                      "heap-move")
-
     def test_new_objects_not_marked(self):
         self.freed_too_early([(ALLOC, "\t\tif (r->cur != r->end)\n", "\t\tif (false)\n")],
                                                "heap-list")
