@@ -286,7 +286,7 @@ class MutantsOfTheCollector(Case):
                                       "heap-syscall")
 
     def test_stack_of_who_is_away_not_searched(self):
-        self.freed_too_early([(ROOTS, "\t\tsearch_stack(k, co, (uintptr_t)co->sp);\n", "\t\t;\n")],
+        self.freed_too_early([(ROOTS, "\t\tsearch_stack(k, co, (uintptr_t)co->saved.sp);\n", "\t\t;\n")],
                                       "heap-list")
 
     # When.
@@ -306,8 +306,8 @@ class MutantsOfTheCollector(Case):
                                                "heap-list")
 
     def test_a_field_not_searched(self):
-        self.freed_too_early([("runtime/mem/mark.c", "for (mask = b->mask; mask;",
-                                        "for (mask = b->mask & 1; mask;")], "heap-register")
+        self.freed_too_early([("runtime/mem/mark.c", "for (uint64_t mask = b->mask; mask;",
+                               "for (uint64_t mask = b->mask & 1; mask;")], "heap-register")
 
 
 if __name__ == "__main__":
