@@ -302,7 +302,7 @@ class MutantsOfTheCollector(Case):
                                       "heap-move")
 
     def test_new_objects_not_marked(self):
-        self.freed_too_early([(ALLOC, "\t\tif (r->cur != r->end)\n", "\t\tif (false)\n")],
+        self.freed_too_early([(ALLOC, "\t\tif (r->cur != run_claimed_end(r))\n", "\t\tif (false)\n")],
                                                "heap-list")
 
     def test_a_field_not_searched(self):
