@@ -219,13 +219,21 @@ static void end_stop(void)
 /* ---------------------------------------------------------------------------------------------- */
 
 const struct action actions[] = {
-	{"same-thread", 1, false, false, false, begin_same, NULL, NULL, action_send_away, end_same},
-	{"other-thread", 2, false, true, false, begin_other, settle_other, prepare_other, act_other, end_other},
-	{"poisoned", 1, false, false, false, begin_poisoned, NULL, NULL, action_send_away, end_same},
-	{"stop", 2, true, false, false, begin_stop, NULL, NULL, act_stop, end_stop},
-	{"collect", 1, false, false, true, collect_whole_begin, NULL, NULL, action_send_away, collect_end},
-	{"mark", 2, false, false, true, collect_begin, NULL, NULL, collect_act_stop, collect_end},
-	{"mark-away", 1, false, false, true, collect_marking_begin, NULL, NULL, collect_act_away, collect_end},
-	{"mark-at-poll", 1, false, false, true, collect_marking_begin, NULL, NULL, collect_act_poll, collect_end},
+	{"same-thread", 1, false, false, false,
+	 begin_same, NULL, NULL, action_send_away, end_same},
+	{"other-thread", 2, false, true, false,
+	 begin_other, settle_other, prepare_other, act_other, end_other},
+	{"poisoned", 1, false, false, false,
+	 begin_poisoned, NULL, NULL, action_send_away, end_same},
+	{"stop", 2, true, false, false,
+	 begin_stop, NULL, NULL, act_stop, end_stop},
+	{"collect", 1, false, false, true,
+	 collect_whole_begin, NULL, NULL, action_send_away, collect_end},
+	{"mark", 2, false, false, true,
+	 collect_begin, NULL, NULL, collect_act_stop, collect_end},
+	{"mark-away", 1, false, false, true,
+	 collect_marking_begin, NULL, NULL, collect_act_away, collect_end},
+	{"mark-at-poll", 1, false, false, true,
+	 collect_marking_begin, NULL, NULL, collect_act_poll, collect_end},
 };
 const size_t n_actions = sizeof actions / sizeof *actions;

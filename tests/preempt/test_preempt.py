@@ -14,7 +14,7 @@ STRAIGHT = ("avx", "direction-flag", "flags", "heap-register", "heap-vector", "r
 def lines_expected():
     """{"kernel/action"}: those that collect are for kernels that allocate."""
     kernels = re.findall(r'^\t{"([\w-]+)", \w+, \w+, (\w+)},$', source("kernels.c"), re.M)
-    actions = re.findall(r'^\t{"([\w-]+)", \d, \w+, \w+, (\w+), ', source("actions.c"), re.M)
+    actions = re.findall(r'^\t{"([\w-]+)", \d, \w+, \w+, (\w+),$', source("actions.c"), re.M)
     assert len(kernels) >= 19 and len(actions) >= 8
     return {f"{k}/{a}" for k, allocates in kernels for a, collects in actions
             if allocates == "true" or collects == "false"}
