@@ -84,7 +84,7 @@ static inline void check_value(const char *what, const void *field, const void *
 	struct object o;
 
 	if (owner && object_find((uintptr_t)field, &o))
-		rt_fatal("%s: object %p (%s) is to name %p, which is on the stack of coroutine %llu: make that by rt_new",
+		rt_fatal("%s: object %p (%s) is to name %p, on the stack of coroutine %llu (use rt_new)",
 			 what, (void *)o.addr, o.block->type ? o.block->type->name : "pointers", value,
 			 (unsigned long long)owner->id);
 #else

@@ -172,8 +172,10 @@ void mark_pointer(struct marker *k, uintptr_t value)
 static bool is_handed_out(uintptr_t word, struct object *ret)
 {
 	/* acquire: pairs with the release in bits_set(): a new cell is marked, and zero */
-	return object_find(word, ret) &&
-	       atomic_load_explicit(&ret->block->alloc[ret->cell / 64], memory_order_acquire) >> ret->cell % 64 & 1;
+	if (!object_find(word, ret))
+		return false;
+	return atomic_load_explicit(&ret->block->alloc[ret->cell / 64], memory_order_acquire) >>
+	       ret->cell % 64 & 1;
 }
 
 static void any_word(struct marker *k, uintptr_t word)

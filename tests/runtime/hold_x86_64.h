@@ -78,3 +78,45 @@ __asm__(".text\n"
 	"	popq	%rbx\n"
 	"	ret\n"
 	".size hold_in_syscall, . - hold_in_syscall\n");
+
+struct held {
+	hidden (*hold)(hidden h, _Atomic int *go, _Atomic int *ready);
+	hidden what;
+	_Atomic int go, ready;
+};
+
+static void *hold(void *arg)
+{
+	struct held *h = arg;
+
+	h->hold(h->what, &h->go, &h->ready);
+	return NULL;
+}
+
+static bool is_lost(hidden (*how)(hidden h, _Atomic int *go, _Atomic int *ready))
+{
+	hidden what[FEW];
+	struct held h = {.hold = how};
+	struct rt_co *co;
+	bool lost;
+
+	make(what);
+	h.what = what[0];
+	co = rt_spawn(hold, &h, NULL);
+	until(&h.ready, 1);
+	rt_gc();
+	lost = !is_there(what[0]);
+	h.go = 1;
+	rt_join(co, NULL);
+	return lost;
+}
+
+/* On a busy machine the one that is to be held is preempted at times. */
+static int held_lost(hidden (*how)(hidden h, _Atomic int *go, _Atomic int *ready))
+{
+	int lost = 0;
+
+	for (int i = 0; i < 8; i++)
+		lost += is_lost(how);
+	return lost;
+}

@@ -3,7 +3,7 @@
  */
 #pragma once
 
-/* Not in C: a compiler leaves gaps between its locals, and sanitizers wider ones. A program includes it once. */
+/* Not in C: compilers leave gaps between locals, sanitizers wider ones. One program includes it once. */
 void scrub(void);
 __asm__(".text\n"
 	".p2align 4\n"

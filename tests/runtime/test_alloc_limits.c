@@ -210,7 +210,7 @@ static const struct misuse {
 	{"weak_to_a_local", weak_to_a_local, "rt_weak_new", 0},
 #ifdef RT_CHECKS
 	{"names_a_stack", names_a_stack, "until here\nfatal error", 0},
-	{"names_a_stack", names_a_stack, "which is on the stack of coroutine 1", 0},
+	{"names_a_stack", names_a_stack, "on the stack of coroutine 1", 0},
 	{"copies_what_names_a_stack", copies_what_names_a_stack, "rt_copy: object", 0},
 #endif
 	{"keep_all", keep_all, "out of memory: no 1088 KiB beside each other are free", 2048},

@@ -272,38 +272,6 @@ static int case_new_large(void)
 
 /* Registers -------------------------------------------------------------------------------------------- */
 
-struct held {
-	hidden (*hold)(hidden h, _Atomic int *go, _Atomic int *ready);
-	hidden what;
-	_Atomic int go, ready;
-};
-
-static void *hold(void *arg)
-{
-	struct held *h = arg;
-
-	h->hold(h->what, &h->go, &h->ready);
-	return NULL;
-}
-
-static int held_lost(hidden (*how)(hidden h, _Atomic int *go, _Atomic int *ready))
-{
-	hidden what[FEW];
-	struct held h = {.hold = how};
-	struct rt_co *co;
-	bool lost;
-
-	make(what);
-	h.what = what[0];
-	co = rt_spawn(hold, &h, NULL);
-	until(&h.ready, 1);
-	rt_gc();
-	lost = !is_there(what[0]);
-	h.go = 1;
-	rt_join(co, NULL);
-	return lost;
-}
-
 static int case_vector(void)
 {
 	return held_lost(hold_in_xmm15);
