@@ -457,6 +457,7 @@ static void forget(struct cache *c)
 	atomic_store(&c->n_slots, 0);
 	c->tiny = c->tiny_end = 0;
 	c->unaccounted = 0;
+	c->n_shaded = 0;
 }
 
 static void free_block(struct block *b)

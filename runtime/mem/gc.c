@@ -556,6 +556,8 @@ void gc_reset(void)
 	__builtin_memset(&gc, 0, sizeof gc);
 	atomic_store(&heap.marking, false);
 	barrier_watch();
+	mark_reset();
+	roots_reset();
 	pace_init();
 }
 

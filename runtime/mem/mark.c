@@ -523,3 +523,11 @@ void mark_begin_cycle(void)
 	atomic_store(&common.marked_objects, 0);
 	atomic_store(&common.searched_bytes, 0);
 }
+
+void mark_reset(void)
+{
+	struct work *w;
+
+	while ((w = take_full()))
+		put_empty(w);
+}

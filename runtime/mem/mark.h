@@ -68,4 +68,5 @@ bool mark_has_work(void);     /* in the common list */
 void mark_pass_on(struct cache *c); /* what a P's barrier kept goes to the common list */
 void mark_counts(uint64_t *ret_bytes, uint64_t *ret_objects, uint64_t *ret_searched); /* of the cycle */
 void mark_begin_cycle(void);  /* in the pause */
+void mark_reset(void); /* a runtime has ended, perhaps while it marked: what was to be marked is gone */
 size_t mark_own_bytes(void);  /* of work buffers */

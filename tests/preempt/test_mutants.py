@@ -280,8 +280,8 @@ class MutantsOfTheCollector(Case):
                                       "heap-syscall")
 
     def test_stack_at_a_system_call_not_searched(self):
-        self.freed_too_early([(ROOTS, "\t\tsearch_stack(k, co, co->left_sp);\n\t\tbreak;",
-                                "\t\tbreak;"),
+        self.freed_too_early([(ROOTS, "\t\tsearch_stack(k, co, __atomic_load_n(&co->left_sp, __ATOMIC_RELAXED));\n"
+                                      "\t\tbreak;", "\t\tbreak;"),
                               (ROOTS, "\t\t\tmark_word(k, co->left_regs[i]);\n", "\t\t\t;\n")],
                                       "heap-syscall")
 
