@@ -194,7 +194,7 @@ struct rt_ctx *rt_ctx_new(struct rt_ctx *parent, int64_t deadline)
 	/* Cancelled by the parent in between, it is still right: the timer finds nothing to do. */
 	if (c->has_timer)
 		timer_start(&c->timer);
-	else if (!err && deadline < parents)
+	else if (!err && deadline_passed(c->deadline)) /* its own, or the parent's, whose timer is late */
 		err = -ETIMEDOUT;
 	if (err)
 		cancel_all(c, err);
