@@ -76,14 +76,16 @@ static inline void shade_for_store(void *old, void *value)
 		shade(value);
 }
 
-/* A pointer in an object that names a stack would outlive what it names. */
+/* A pointer in an object that names a stack would outlive what it names; of a scoped object's, that is
+ * seen when its block is left. */
 static inline void check_value(const char *what, const void *field, const void *value)
 {
 #ifdef RT_CHECKS
 	struct rt_co *owner = stack_of((uintptr_t)value);
 	struct object o;
 
-	if (owner && object_find((uintptr_t)field, &o))
+	if (owner && object_find((uintptr_t)field, &o) && atomic_load(&rt_scoped_debug) &&
+	    !scoped_holds(value))
 		rt_fatal("%s: object %p (%s) is to name %p, on the stack of coroutine %llu (use rt_new)",
 			 what, (void *)o.addr, o.block->type ? o.block->type->name : "pointers", value,
 			 (unsigned long long)owner->id);

@@ -75,3 +75,5 @@ const char *debug_place(uintptr_t pc, char *ret, size_t bytes);
 
 /* By rt_store() and rt_copy() while rt_scoped_debug: an object's field was made to hold value. */
 void scoped_stored(void **field, void *value, uintptr_t pc);
+/* While rt_scoped_debug: value lies in a scoped object of the calling coroutine, whose end is watched. */
+bool scoped_holds(const void *value);

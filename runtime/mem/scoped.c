@@ -29,6 +29,14 @@ static bool points_into(const struct rt_scope *s, const void *value)
 	return (uintptr_t)value - (uintptr_t)s->obj < s->bytes;
 }
 
+bool scoped_holds(const void *value)
+{
+	for (const struct rt_scope *s = this_co() ? this_co()->scopes : NULL; s; s = s->up)
+		if (points_into(s, value))
+			return true;
+	return false;
+}
+
 static _Noreturn void tell(const struct rt_scope *s, unsigned i)
 {
 	char place[PLACE_BYTES];
