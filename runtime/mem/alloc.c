@@ -155,7 +155,7 @@ static void next_block(struct cache *c, struct run *r, uint16_t number)
 static void cut_run(struct run *r, uint32_t i, uint32_t n)
 {
 	r->end = r->cur + (uintptr_t)i * r->cell_bytes;
-	r->n_cut = (uint16_t)(n - i);
+	__atomic_store_n(&r->n_cut, (uint16_t)(n - i), __ATOMIC_RELAXED); /* statistics read it */
 }
 
 /* Returns the bytes claimed. */

@@ -25,7 +25,7 @@ enum {
 static struct {
 	struct lock lock;
 	struct work *full, *empty;
-	size_t n_made;
+	_Atomic size_t n_made; /* of statistics too */
 	_Atomic uint32_t n_full;
 	_Atomic uint64_t marked_bytes, marked_objects, searched_bytes;
 } common;

@@ -87,7 +87,8 @@ static size_t reserve_at_most(void)
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
 	return RESERVE_SHADOWED;
 #endif
-	return RUNNING_ON_VALGRIND ? RESERVE_SHADOWED : RESERVE_MAX;
+	/* valgrind goes through every byte of a mapping. */
+	return RUNNING_ON_VALGRIND ? RESERVE_SHADOWED / 16 : RESERVE_MAX;
 }
 
 void pages_init(void)
