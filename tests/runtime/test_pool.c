@@ -210,8 +210,10 @@ static void put_and_stay(void *arg)
 
 static void test_one_p_takes_what_another_has_put(void)
 {
-	struct handover h = {0};
+	static struct handover h; /* read by the other one after the test has gone on */
 
+	atomic_store(&h.put, 0);
+	atomic_store(&h.got, 0);
 	rt_set_procs(2);
 	start_empty();
 	rt_go(put_and_stay, &h);
@@ -226,8 +228,10 @@ static void test_one_p_takes_what_another_has_put(void)
 
 static void test_victims_are_for_every_p(void)
 {
-	struct handover h = {0};
+	static struct handover h; /* read by the other one after the test has gone on */
 
+	atomic_store(&h.put, 0);
+	atomic_store(&h.got, 0);
 	rt_set_procs(2);
 	start_empty();
 	rt_go(put_and_stay, &h);
