@@ -153,10 +153,13 @@ int serve(const char *listen)
 				 .listener = &serve_counts,
 				 .max_requests = config.max_requests,
 				 .max_per_client = config.max_per_client};
-	struct http_server *server = serve_at(listen, &o), *debug;
+	struct http_server *server, *debug;
 	bool drained;
 
-	if (!server || debug_open(config.debug, &debug) < 0 || !open_control())
+	if (!open_control())
+		return 1;
+	server = serve_at(listen, &o);
+	if (!server || debug_open(config.debug, &debug) < 0)
 		return 1;
 	if (config.roles & ROLE_ROOM)
 		room_start();
