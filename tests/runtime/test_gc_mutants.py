@@ -24,9 +24,9 @@ class Mutants(gcmutants.Case):
                     "copy")
 
     def test_stop_between_the_check_and_the_store(self):
-        self.caught([(BARRIER, SHADES,
-                      "\tbool marks = gc_is_marking();\n\n\tRT_POLL();\n"
-                      "\tif (marks)\n\t\tshade_for_store(*field, value);\n")], "split")
+        self.caught([(BARRIER, "\telse\n\t\t__atomic_store_n(field, value, __ATOMIC_RELAXED);\n",
+                      "\telse {\n\t\tRT_POLL();\n"
+                      "\t\t__atomic_store_n(field, value, __ATOMIC_RELAXED);\n\t}\n")], "split")
 
     def test_what_was_shaded_is_forgotten(self):
         self.caught([(GC, "\tpass_on_all();\n", "")], "store", "channel")
@@ -35,7 +35,8 @@ class Mutants(gcmutants.Case):
         self.caught([(ALLOC, "\t\tbits_set_shared(b->mark, from, end);\n", "\t\t(void)0;\n")], "new")
 
     def test_rest_of_a_run_is_white(self):
-        self.caught([(ALLOC, "\t\tif (r->cur != r->end)\n\t\t\tbits_set", "\t\tif (false)\n\t\t\tbits_set")], "new")
+        self.caught([(ALLOC, "\t\tif (r->cur != run_claimed_end(r))\n\t\t\tbits_set",
+                      "\t\tif (false)\n\t\t\tbits_set")], "new")
 
     def test_new_large_object_is_white(self):
         self.caught([(ALLOC, "\t\tbits_set_shared(b->mark, 0, 1);\n", "\t\t(void)0;\n")], "new-large")
@@ -57,7 +58,7 @@ class Mutants(gcmutants.Case):
     # Roots.
 
     def test_stacks_not_searched(self):
-        self.caught([(ROOTS, "\tdefault:\n\t\tsearch_stack(k, co, (uintptr_t)co->sp);\n", "\tdefault:\n\t\tbreak;\n")],
+        self.caught([(ROOTS, "\tdefault:\n\t\tsearch_stack(k, co, (uintptr_t)co->saved.sp);\n", "\tdefault:\n\t\tbreak;\n")],
                     "stack", "resume")
 
     def test_vector_registers_of_a_held_thread(self):
@@ -71,8 +72,8 @@ class Mutants(gcmutants.Case):
 
     def test_vector_registers_of_a_preempted_coroutine(self):
         """The area that rt_preempt_entry saves them in lies between the switch's frames and its own."""
-        self.caught([(ROOTS, "\tdefault:\n\t\tsearch_stack(k, co, (uintptr_t)co->sp);\n",
-                      "\tdefault:\n\t\tsearch_stack(k, co, (uintptr_t)co->sp + 768);\n")], "vector-preempted")
+        self.caught([(ROOTS, "\tdefault:\n\t\tsearch_stack(k, co, (uintptr_t)co->saved.sp);\n",
+                      "\tdefault:\n\t\tsearch_stack(k, co, (uintptr_t)co->saved.sp + 768);\n")], "vector-preempted")
 
     def test_registers_of_a_system_call(self):
         self.caught([(ROOTS, "i < LEFT_REGS; i++)\n\t\t\tmark_word", "i < 0; i++)\n\t\t\tmark_word")], "syscall")
