@@ -67,9 +67,12 @@ class Verb(harness.Case):
         return harness.run(os.path.join(harness.BUILD, "liveroom"), "preempt", *args)
 
     def test_exhaustive(self):
-        r = self.preempt("exhaustive", "--only", "red-zone")
+        args = "exhaustive", "--only", "red-zone"
+        r, own = self.preempt(*args), harness.run(RT_PREEMPT, *args)
         self.assertEqual(r.returncode, 0, r.stdout)
-        self.assertEqual(re.findall(r"^ok +red-zone/(\S+)", r.stdout, re.M), actions())
+        actions = re.findall(r"^ok +red-zone/(\S+)", r.stdout, re.M)
+        self.assertGreater(len(actions), 3)
+        self.assertEqual(actions, re.findall(r"^ok +red-zone/(\S+)", own.stdout, re.M))
 
     def test_signals_reach_it(self):
         r = self.preempt("random", "--mode", "signal", "--seconds", "1")
