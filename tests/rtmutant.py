@@ -30,9 +30,13 @@ class Part:
 
     def objects_without(self, paths):
         """Of the build, but for those of the mutated files."""
+        # Named after the path from the top, from the directory's parent, or from the directory itself.
         ends = [end for path in paths for end in
-                (path.replace("/", "_") + ".o", os.path.basename(self.directory) + "_" + os.path.basename(path) + ".o")]
-        return [o for o in glob.glob(os.path.join(self.objects, "*.o")) if not o.endswith(tuple(ends))]
+                (path.replace("/", "_") + ".o",
+                 os.path.basename(self.directory) + "_" + os.path.basename(path) + ".o")]
+        names = {os.path.basename(path) + ".o" for path in paths}
+        return [o for o in glob.glob(os.path.join(self.objects, "*.o"))
+                if not o.endswith(tuple(ends)) and os.path.basename(o) not in names]
 
 
 RUNTIME_PART = Part("runtime", RUNTIME, "rt_text")

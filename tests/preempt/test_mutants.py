@@ -2,20 +2,18 @@
 """The preemption harness can fail: it catches each mutant of the runtime or of a workload."""
 import glob
 import os
-import shutil
 import signal
-import subprocess
-import tempfile
 import unittest
 
 import harness
+import rtmutant
 
-OBJECTS = {"runtime": os.path.join(harness.BUILD, "runtime", "librt_objects.a.p"),
-           "tests/preempt": os.path.join(harness.BUILD, "tests", "preempt", "librt_preempt_managed.a.p")}
-OBSERVABILITY = os.path.join(harness.BUILD, "runtime", "librt_obs.a")
+PARTS = (rtmutant.RUNTIME_PART,
+         rtmutant.Part("tests/preempt",
+                       os.path.join(harness.BUILD, "tests", "preempt", "librt_preempt_managed.a.p"),
+                       "rt_managed"))
 HARNESS = [os.path.join(harness.BUILD, "tests", "preempt", folder)
            for folder in ("rt-preempt.p", "librt_preempt_harness.a.p")]
-SECTION = {"runtime": "rt_text", "tests/preempt": "rt_managed"}
 PREEMPT = "runtime/sched/preempt.c"
 PREEMPT_S = "runtime/sched/preempt_x86_64.S"
 SWITCH_S = "runtime/sched/switch_x86_64.S"
@@ -29,72 +27,12 @@ ASK_AGAIN = "#define ASK_AGAIN_NS (100 * RT_USEC)"
 ASK = "\task_all(own);\n\twait_for_all(own);\n"
 STOPS = ["--stops", "30"]
 SOAK = ["random", "--mode", "signal", "--seconds", "1"]
-COMPILE = ["gcc", "-std=gnu11", "-D_GNU_SOURCE", "-O2", "-g", "-fno-omit-frame-pointer",
-           "-fstack-clash-protection", "-fno-reorder-functions",
-           "-fno-reorder-blocks-and-partition", "-I", os.path.join(harness.SOURCE, "runtime"), "-c"]
 
 
-def source(path):
-    with open(os.path.join(harness.SOURCE, path), encoding="utf-8") as f:
-        return f.read()
-
-
-class Mutant:
+def Mutant(*edits):
     """A build of rt-preempt in which some lines of the source read otherwise."""
-
-    def __init__(self, *edits):
-        self.edits = edits
-        self.dir = tempfile.mkdtemp(prefix="rt-mutant-")
-
-    def __enter__(self):
-        parts = {part: self.part(part) for part in OBJECTS}
-        self.path = os.path.join(self.dir, "rt-preempt")
-        harness_objects = [o for folder in HARNESS for o in glob.glob(os.path.join(folder, "*.o"))]
-        subprocess.run(["gcc", "-o", self.path, *harness_objects, *parts.values(),
-                        "-Wl,--whole-archive", OBSERVABILITY, "-Wl,--no-whole-archive", "-Wl,-z,now",
-                        "-pthread", "-lm", "-ldl", "-ldw", "-lelf", "-lz"], check=True)
-        return self
-
-    def __exit__(self, *_):
-        shutil.rmtree(self.dir)
-
-    def part(self, part):
-        """The relocatable object of the runtime or of the kernels, with its mutated files."""
-        edited = {path for path, *_ in self.edits if path.startswith(part + "/")}
-        objects = glob.glob(os.path.join(OBJECTS[part], "*.o"))
-        for path in edited:
-            objects = [o for o in objects if not o.endswith(path.replace("/", "_") + ".o") and
-                       os.path.basename(o) != os.path.basename(path) + ".o"]
-            objects.append(self.compile(path))
-        out = os.path.join(self.dir, SECTION[part] + ".o")
-        managed = os.path.join(harness.SOURCE, "runtime", "managed")
-        subprocess.run([managed, SECTION[part], out, *objects], check=True)
-        return out
-
-    def compile(self, path):
-        text = source(path)
-        for where, old, new, *times in self.edits:
-            if where != path:
-                continue
-            if text.count(old) != (times[0] if times else 1):
-                raise AssertionError(f"{path}: {old!r} is there {text.count(old)} times")
-            text = text.replace(old, new)
-        name = os.path.join(self.dir, os.path.basename(path))
-        with open(name, "w", encoding="utf-8") as f:
-            f.write(text)
-        subprocess.run([*COMPILE, "-iquote",
-                        os.path.dirname(os.path.join(harness.SOURCE, path)), "-o",
-                        name + ".o", name], check=True)
-        return name + ".o"
-
-    def run(self, *args, timeout=60):
-        """Exit code and output; a mutant that hangs is caught too."""
-        try:
-            r = subprocess.run([self.path, *args], capture_output=True, text=True, timeout=timeout,
-                               check=False)
-        except subprocess.TimeoutExpired:
-            return "hangs", ""
-        return r.returncode, r.stdout + r.stderr
+    return rtmutant.Mutant(edits, [o for folder in HARNESS for o in glob.glob(os.path.join(folder, "*.o"))],
+                           PARTS)
 
 
 class Case(unittest.TestCase):
