@@ -377,10 +377,16 @@ static struct rt_co *poll_now(struct p *p)
 	return runq_get(p, &inherit);
 }
 
-/* No other P runs: there is nothing to steal, and the wait in the netpoller polls as well. */
-static bool is_alone(void)
+/* No other P runs and nobody's time has come: there is nothing to steal, and the wait in the netpoller
+ * polls as well. */
+static bool is_alone(int64_t now)
 {
-	return atomic_load(&sched.n_idle_ps) + 1 >= atomic_load(&sched.n_procs);
+	int64_t first;
+
+	if (atomic_load(&sched.n_idle_ps) + 1 < atomic_load(&sched.n_procs))
+		return false;
+	first = timers_first();
+	return !first || first > now;
 }
 
 /* What this P can have without going idle. *ret_first: the next timer that it saw. */
@@ -408,7 +414,7 @@ static struct rt_co *look(struct m *m, int64_t *ret_first)
 	learn_turn(p);
 	now = now_ns();
 	latency_look(p, p->look_in, now);
-	if (!m->spinning && is_alone())
+	if (!m->spinning && is_alone(now))
 		return NULL;
 	co = poll_now(p);
 	if (co)
@@ -489,6 +495,20 @@ static bool stop_searching(struct m *m)
 	return true;
 }
 
+/* Tells until when this thread will wait, and returns it. Who starts a timer looks at that, so a timer may
+ * come, and the one that was told may be stopped, until what was told is what is there. */
+static int64_t tell_poll_until(int64_t first)
+{
+	int64_t told;
+
+	do {
+		told = first;
+		atomic_store(&sched.poll_until, told ? told : RT_FOREVER);
+		first = timers_first();
+	} while (first != told);
+	return first;
+}
+
 /* Waits for descriptors and the next timer, if no other thread does. */
 static bool wait_in_netpoll(struct m *m)
 {
@@ -501,9 +521,7 @@ static bool wait_in_netpoll(struct m *m)
 			netpoll_break();
 		return false;
 	}
-	atomic_store(&sched.poll_until, first ? first : RT_FOREVER);
-	/* A timer may have come between: who starts one looks at poll_until. */
-	first = timers_first();
+	first = tell_poll_until(first);
 	now = now_ns();
 	list = atomic_load(&sched.exiting) ? NULL : netpoll(!first ? -1 : first > now ? first - now : 0);
 	atomic_store(&sched.poll_until, 0);

@@ -6,7 +6,8 @@
 #include <time.h>
 
 static const struct protocol *const protocols[] = {
-	&protocol_idle, &protocol_mark, &protocol_mutex, &protocol_park, &protocol_runq,
+	&protocol_idle, &protocol_mark, &protocol_mutex, &protocol_park, &protocol_poll,
+	&protocol_runq,
 };
 
 static double seconds(void)

@@ -22,4 +22,5 @@ extern const struct protocol protocol_idle;  /* schedule.c: making work and goin
 extern const struct protocol protocol_mark;  /* mem/: marking beside coroutines */
 extern const struct protocol protocol_mutex; /* sync/mutex.c */
 extern const struct protocol protocol_park;  /* schedule.c, waiters.h: a partner, a deadline */
-extern const struct protocol protocol_runq; /* queue.c: the ring and its thieves */
+extern const struct protocol protocol_poll;  /* schedule.c, timer.c: the wait in the netpoller */
+extern const struct protocol protocol_runq;  /* queue.c: the ring and its thieves */
