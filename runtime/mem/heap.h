@@ -31,6 +31,7 @@ enum {
 	MAP_WORDS = BLOCK_BYTES / CELL_MIN / 64,
 	RUN_BYTES = 4 << 10, /* claimed, and zeroed, at one time; one cell at least */
 	SLOTS_MAX = 4096,
+	NEAR_VALUES = 128, /* at least 64, the fields of an object */
 	SHADED_MAX = 256, /* pointers that a P's barrier keeps before it passes them on */
 };
 
@@ -104,6 +105,13 @@ static inline uintptr_t run_claimed_end(const struct run *r)
 	return r->end + (uintptr_t)r->n_cut * r->cell_bytes;
 }
 
+/* Of a marker that searches within one block. */
+struct near {
+	uint64_t seen[MAP_WORDS + 1]; /* the block's marks and its own; a bit behind the last cell is set */
+	uintptr_t value[NEAR_VALUES + 1]; /* of fields: a batch */
+	uint16_t unit[BLOCK_BYTES / CELL_MIN + 1]; /* objects to be searched: offsets in units of CELL_MIN */
+};
+
 /* A P's; p->cache. */
 struct cache {
 	struct run runs[SLOTS_MAX];
@@ -116,6 +124,7 @@ struct cache {
 	int64_t sample_rate;      /* drawn for this rate */
 	int64_t assist_credit;    /* bytes that may be allocated before marking is owed */
 	uintptr_t shaded[SHADED_MAX]; /* of the barrier, on their way to the markers */
+	struct near near;
 };
 
 /* The calling thread's P's, or an empty one that nothing can be had from: so the fast path need not

@@ -7,6 +7,7 @@
  * it was not marked yet, asks for its memory and takes the place of an older object, which is searched.
  */
 #include "mark.h"
+#include "bits.h"
 #include "fill.h"
 
 #include "../sched/sched.h"
@@ -300,32 +301,140 @@ static inline bool mark_object(struct marker *k, const struct object *o)
 	return o->block->scan != SCAN_NONE;
 }
 
-/* A pointer found in an object of block b. One into the same block needs no look ahead: its line and, most
- * likely, its mark word are here. Lists and trees that were made together are full of them. */
-static inline void mark_from(struct marker *k, struct block *b, uintptr_t base, uintptr_t value)
-{
-	struct object o;
+/* Searching within a block ------------------------------------------------------------------------ */
 
-	if (value - base >= BLOCK_BYTES) {
-		candidate(k, value);
-		return;
+/* The block's marks, and those of this search: what lies behind its last cell counts as marked. */
+static void near_begin(struct near *near, const struct block *b)
+{
+	uint32_t n = b->n_cells, words = (n + 63) / 64;
+
+	for (uint32_t i = 0; i < words; i++)
+		near->seen[i] = atomic_load_explicit(&b->mark[i], memory_order_relaxed);
+	near->seen[n / 64] = n % 64 ? near->seen[n / 64] | ~UINT64_C(0) << n % 64 : ~UINT64_C(0);
+}
+
+/* Into the heap: an atomic operation a word, not an object. */
+static void near_end(struct marker *k, struct near *near, struct block *b)
+{
+	uint32_t n = b->n_cells, words = (n + 63) / 64, marked = 0;
+
+	if (n % 64)
+		near->seen[n / 64] &= ~(~UINT64_C(0) << n % 64);
+	for (uint32_t i = 0; i < words; i++) {
+		uint64_t more = near->seen[i] & ~atomic_load_explicit(&b->mark[i], memory_order_relaxed);
+
+		/* relaxed: as in flush_marks() */
+		if (more)
+			marked += bits_count(more & ~atomic_fetch_or_explicit(&b->mark[i], more,
+									       memory_order_relaxed));
 	}
-	o.block = b;
-	o.cell = block_cell(b, value);
-	o.addr = base + (uintptr_t)o.cell * b->cell_bytes;
-	if (o.cell < b->n_cells && mark_object(k, &o))
-		push(k, o.addr | GREY);
+	k->marked_objects += marked;
+	k->marked_bytes += (uint64_t)marked * b->cell_bytes;
+}
+
+/* The pointers in the units [from, end) that are not NULL; returns how many. */
+static uint32_t near_collect(struct near *near, uintptr_t base, uint64_t fields, uint32_t from, uint32_t end)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = from; i < end; i++) {
+		uintptr_t at = base + (uintptr_t)near->unit[i] * CELL_MIN;
+
+		for (uint64_t mask = fields; mask; mask &= mask - 1) {
+			near->value[n] = field(at + 8 * (unsigned)__builtin_ctzll(mask));
+			n += near->value[n] != 0;
+		}
+	}
+	return n;
+}
+
+/* Of the first n_values of near->value, what lies in the block and was not marked is, and goes behind the n
+ * units. Returns their new number. */
+static uint32_t near_mark(struct marker *k, struct near *near, const struct block *b, uintptr_t base,
+			  uint32_t n_values, uint32_t n)
+{
+	const uint64_t magic = b->magic, units = b->cell_bytes / CELL_MIN;
+	uint64_t *at = near->seen, word = *at;
+
+	for (uint32_t i = 0; i < n_values; i++) {
+		uintptr_t off = near->value[i] - base;
+		uint64_t cell, fresh;
+
+		if (__builtin_expect(off >= BLOCK_BYTES, 0)) {
+			candidate(k, near->value[i]);
+			continue;
+		}
+		cell = off * magic >> 32;
+		if (&near->seen[cell / 64] != at) {
+			*at = word;
+			at = &near->seen[cell / 64];
+			word = *at;
+		}
+		fresh = ~(word >> cell % 64) & 1;
+		word |= fresh << cell % 64;
+		near->unit[n] = (uint16_t)(cell * units);
+		__builtin_prefetch((const void *)(base + cell * units * CELL_MIN));
+		n += (uint32_t)fresh;
+	}
+	*at = word;
+	return n;
+}
+
+/*
+ * All that is reached from n objects without leaving their block. Its marks and most of its memory are in the
+ * caches then; what costs is a branch that is guessed wrong, and a load that waits for the store before it. So
+ * whether a field is NULL, or names what is marked already, is reckoned with and not branched on, and a batch
+ * of objects is read before what they name is marked. First in, first out: the next objects are known while
+ * memory is waited for. (One object at a time took 10 ns of 16 bytes, this takes 4.)
+ */
+static uint32_t search_near(struct marker *k, struct near *near, const struct block *b, uintptr_t base, uint32_t n)
+{
+	const uint32_t batch = NEAR_VALUES / bits_count(b->mask);
+
+	for (uint32_t i = 0, end; i < n; i = end) {
+		end = n - i > batch ? i + batch : n;
+		n = near_mark(k, near, b, base, near_collect(near, base, b->mask, i, end), n);
+	}
+	return n;
+}
+
+/* One of at most 64 words. Lists and trees that were made together are full of pointers into their own
+ * block. */
+static void search_small(struct marker *k, struct block *b, uintptr_t addr)
+{
+	struct near *near = &this_cache()->near;
+	uintptr_t base = addr & -(uintptr_t)BLOCK_BYTES;
+	uint32_t n = 0;
+
+	for (uint64_t mask = b->mask; mask; mask &= mask - 1) {
+		uintptr_t value = field(addr + 8 * (unsigned)__builtin_ctzll(mask));
+		struct object o = {b, 0, 0};
+
+		if (value - base >= BLOCK_BYTES) {
+			candidate(k, value);
+			continue;
+		}
+		o.cell = block_cell(b, value);
+		if (o.cell < b->n_cells && mark_object(k, &o))
+			near->unit[n++] = (uint16_t)(o.cell * b->cell_bytes / CELL_MIN);
+	}
+	if (n) {
+		flush_marks(k);
+		near_begin(near, b);
+		n = search_near(k, near, b, base, n);
+		near_end(k, near, b);
+		k->word = NULL; /* it may have changed */
+	}
+	k->searched_bytes += (uint64_t)(n + 1) * b->cell_bytes;
 }
 
 static inline void search(struct marker *k, const struct object *o)
 {
 	struct block *b = o->block;
-	uintptr_t a = o->addr, base = a & -(uintptr_t)BLOCK_BYTES;
+	uintptr_t a = o->addr;
 
-	if (b->scan == SCAN_MASK) {
-		k->searched_bytes += b->cell_bytes;
-		for (uint64_t mask = b->mask; mask; mask &= mask - 1)
-			mark_from(k, b, base, field(a + 8 * (unsigned)__builtin_ctzll(mask)));
+	if (b->scan == SCAN_MASK && b->cell_bytes) {
+		search_small(k, b, a);
 	} else if (!b->cell_bytes) {
 		search_large(k, b, a);
 	} else if (b->scan == SCAN_WORDS) {
