@@ -35,12 +35,18 @@ static __attribute__((noinline)) void keep(uintptr_t p)
 	marker_end(&k);
 }
 
-static inline void shade(void *p)
+/* What a pointer field names, and is not marked yet. */
+static inline bool is_white(void *p)
 {
 	struct object o;
 
-	if (p && object_find((uintptr_t)p, &o) && !map_has(o.block->mark, o.cell))
-		keep(o.addr);
+	return object_find((uintptr_t)p, &o) && !map_has(o.block->mark, o.cell);
+}
+
+static inline void shade(void *p)
+{
+	if (is_white(p))
+		keep((uintptr_t)p);
 }
 
 void barrier_shade(void *old)
@@ -94,13 +100,12 @@ static inline void check_value(const char *what, const void *field, const void *
 #endif
 }
 
-static __attribute__((noinline)) void store_watched(void **field, void *value, uintptr_t pc)
+static __attribute__((noinline, cold)) void store_seen(void **field, void *value, uintptr_t pc)
 {
 	if (gc_is_marking())
 		shade_for_store(*field, value);
-	/* relaxed: a marker sees the old word or the new one; both are kept */
 	__atomic_store_n(field, value, __ATOMIC_RELAXED);
-	if (__builtin_expect(atomic_load_explicit(&rt_scoped_debug, memory_order_relaxed), 0))
+	if (atomic_load_explicit(&rt_scoped_debug, memory_order_relaxed))
 		scoped_stored(field, value, pc);
 	if (escape_is_on())
 		sample_stored(value);
@@ -108,18 +113,27 @@ static __attribute__((noinline)) void store_watched(void **field, void *value, u
 
 void rt_store(void **field, void *value)
 {
+	uint8_t watch = atomic_load_explicit(&heap.watch, memory_order_relaxed); /* it changes in pauses */
+	void *old;
+
 	check_value("rt_store", field, value);
-	/* relaxed: it changes in pauses */
-	if (__builtin_expect(atomic_load_explicit(&heap.watched, memory_order_relaxed), 0))
-		store_watched(field, value, (uintptr_t)__builtin_return_address(0));
-	else
+	if (__builtin_expect(!watch, 1)) {
 		__atomic_store_n(field, value, __ATOMIC_RELAXED);
+	} else if (watch & WATCH_DEBUG) {
+		store_seen(field, value, (uintptr_t)__builtin_return_address(0));
+	} else {
+		old = *field;
+		/* relaxed: a marker sees the old word or the new one; both are kept. Stored first, so that
+		 * nothing has to outlive the call of keep(): the pause that ends marking comes after it. */
+		__atomic_store_n(field, value, __ATOMIC_RELAXED);
+		shade_for_store(old, value);
+	}
 }
 
 void barrier_watch(void)
 {
-	atomic_store(&heap.watched,
-		     atomic_load(&heap.marking) || atomic_load(&rt_scoped_debug) || escape_is_on());
+	atomic_store(&heap.watch, (atomic_load(&heap.marking) ? WATCH_MARKING : 0) |
+				  (atomic_load(&rt_scoped_debug) || escape_is_on() ? WATCH_DEBUG : 0));
 }
 
 static void shade_object(const struct rt_type *t, char *dst, const char *src)

@@ -90,6 +90,8 @@ struct slot {
 	_Atomic uint32_t n_blocks;
 };
 
+enum watch { WATCH_MARKING = 1, WATCH_DEBUG = 2 };
+
 /* The part of a block that a P hands out from: cells in [cur, end) are zeroed. */
 struct run {
 	uintptr_t cur, end;
@@ -156,7 +158,7 @@ struct heap {
 	uint32_t sweep_gen; /* changed by 2, in the pause that ends a marking */
 	uint32_t cycle;     /* number of the marking; changed in the pause that begins it */
 	_Atomic bool marking; /* changed in pauses only, where nobody is in the runtime's text */
-	_Atomic bool watched; /* stores are more than stores: marking is on, or a debug mode */
+	_Atomic uint8_t watch; /* why stores are more than stores: enum watch */
 
 	_Alignas(64) _Atomic uint64_t in_use; /* bytes of cells: marked by the last cycle, claimed since */
 	_Atomic uint64_t trigger; /* in_use at which a cycle begins */

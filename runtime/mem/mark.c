@@ -381,13 +381,14 @@ static uint32_t near_mark(struct marker *k, struct near *near, const struct bloc
 }
 
 /*
- * All that is reached from n objects without leaving their block. Its marks and most of its memory are in the
- * caches then; what costs is a branch that is guessed wrong, and a load that waits for the store before it. So
- * whether a field is NULL, or names what is marked already, is reckoned with and not branched on, and a batch
- * of objects is read before what they name is marked. First in, first out: the next objects are known while
- * memory is waited for. (One object at a time took 10 ns of 16 bytes, this takes 4.)
+ * All that is reached from n objects without leaving their block. Its marks and most of its memory are in
+ * the caches then; what costs is a branch that is guessed wrong, and a load that waits for the store before
+ * it. So whether a field is NULL, or names what is marked already, is reckoned with and not branched on, and
+ * a batch of objects is read before what they name is marked. First in, first out: the next objects are
+ * known while memory is waited for. (One object of 16 bytes at a time took 10 ns, this takes 4.)
  */
-static uint32_t search_near(struct marker *k, struct near *near, const struct block *b, uintptr_t base, uint32_t n)
+static uint32_t search_near(struct marker *k, struct near *near, const struct block *b, uintptr_t base,
+			    uint32_t n)
 {
 	const uint32_t batch = NEAR_VALUES / bits_count(b->mask);
 

@@ -21,7 +21,7 @@ STOP = "runtime/sched/stop.c"
 ROOTS = "runtime/mem/roots.c"
 ALLOC = "runtime/mem/alloc.c"
 BARRIER = "runtime/mem/barrier.c"
-SHADE = "\tif (gc_is_marking())\n\t\tshade_for_store(*field, value);\n"
+SHADE = "\t\tshade_for_store(old, value);\n"
 FREED_TOO_EARLY = (1, -signal.SIGABRT, -signal.SIGSEGV)  # a value, the verifier, a poisoned pointer
 ASK_AGAIN = "#define ASK_AGAIN_NS (100 * RT_USEC)"
 ASK = "\task_all(own);\n\twait_for_all(own);\n"
@@ -245,7 +245,9 @@ class MutantsOfTheCollector(Case):
 
     def test_a_field_not_searched(self):
         self.freed_too_early([("runtime/mem/mark.c", "for (uint64_t mask = b->mask; mask;",
-                               "for (uint64_t mask = b->mask & 1; mask;")], "heap-register")
+                               "for (uint64_t mask = b->mask & 1; mask;"),
+                              ("runtime/mem/mark.c", "near_collect(near, base, b->mask,",
+                               "near_collect(near, base, b->mask & 1,")], "heap-register")
 
 
 if __name__ == "__main__":

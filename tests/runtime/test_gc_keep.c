@@ -541,6 +541,38 @@ static int case_sweep(void)
 	return lost;
 }
 
+static struct node *new_tree(int depth)
+{
+	struct node *n = new_node(NULL);
+
+	if (depth) {
+		RT_SET(n->next, new_tree(depth - 1));
+		RT_SET(n->other, new_tree(depth - 1));
+	}
+	return n;
+}
+
+static int count_good(const struct node *n)
+{
+	return n && n->value[0] == GOOD ? 1 + count_good(n->next) + count_good(n->other) : 0;
+}
+
+/* A tree that was made in one go: nearly all its pointers stay in their block. */
+static int case_near(void)
+{
+	enum { DEPTH = 14 };
+	struct node *const root = new_tree(DEPTH);
+
+	for (int round = 0; round < 3; round++) {
+		rt_gc();
+		for (int i = 0; i < 4 << DEPTH; i++) {
+			((struct node *)rt_new(&node_type))->value[0] = ~GOOD;
+			RT_POLL();
+		}
+	}
+	return (2 << DEPTH) - 1 - count_good(root);
+}
+
 /* Every second object of full blocks is garbage, and is freed wherever in the block it is. */
 static int case_frees(void)
 {
@@ -633,6 +665,7 @@ static const struct {
 	{"inside", "a pointer to the inside", case_inside, 1, RT_PREEMPT_ALL},
 	{"past-end", "a pointer past the end", case_past_end, 1, RT_PREEMPT_ALL},
 	{"sweep", "objects in blocks that are swept", case_sweep, 1, RT_PREEMPT_ALL},
+	{"near", "a tree whose pointers stay in their blocks", case_near, 1, RT_PREEMPT_ALL},
 	{"frees", "garbage in blocks with objects is freed", case_frees, 1, RT_PREEMPT_ALL},
 	{"large", "the last elements of a large array", case_large, 1, RT_PREEMPT_ALL},
 };

@@ -5,7 +5,7 @@ import gcmutants
 GC, MARK, ROOTS, BARRIER = (f"runtime/mem/{name}.c" for name in ("gc", "mark", "roots", "barrier"))
 ALLOC, SWEEP, PINS = (f"runtime/mem/{name}.c" for name in ("alloc", "sweep", "pins"))
 CHAN, CO = "runtime/sync/chan.c", "runtime/sched/co.c"
-SHADES = "\tif (gc_is_marking())\n\t\tshade_for_store(*field, value);\n"
+SHADES = "\t\tshade_for_store(old, value);\n"
 
 
 class Mutants(gcmutants.Case):
@@ -24,9 +24,7 @@ class Mutants(gcmutants.Case):
                     "copy")
 
     def test_stop_between_the_check_and_the_store(self):
-        self.caught([(BARRIER, "\telse\n\t\t__atomic_store_n(field, value, __ATOMIC_RELAXED);\n",
-                      "\telse {\n\t\tRT_POLL();\n"
-                      "\t\t__atomic_store_n(field, value, __ATOMIC_RELAXED);\n\t}\n")], "split")
+        self.caught([(BARRIER, "(!watch, 1)) {\n", "(!watch, 1)) {\n\t\tRT_POLL();\n")], "split")
 
     def test_what_was_shaded_is_forgotten(self):
         self.caught([(GC, "\tpass_on_all();\n", "")], "store", "channel")
@@ -95,6 +93,17 @@ class Mutants(gcmutants.Case):
 
     def test_rest_of_a_large_object_not_searched(self):
         self.caught([(MARK, "\t\tpush(k, end | PIECE);\n", "\t\t(void)0;\n")], "large")
+
+    def test_marks_of_a_block_stay_apart(self):
+        self.caught([(MARK, "bits_count(more & ~atomic_fetch_or_explicit(&b->mark[i], more,",
+                      "bits_count(more & ~atomic_fetch_or_explicit(&b->mark[i], 0,")], "near")
+
+    def test_last_of_a_batch_not_searched(self):
+        self.caught([(MARK, "near_collect(near, base, b->mask, i, end), n)",
+                      "near_collect(near, base, b->mask, i, end - 1), n)")], "near")
+
+    def test_marks_of_other_words_forgotten(self):
+        self.caught([(MARK, "\t\t\t*at = word;\n\t\t\tat = ", "\t\t\tat = ")], "near")
 
     def test_marked_cell_freed(self):
         self.caught([(SWEEP, "store_explicit(&b->alloc[i], mark, ", "store_explicit(&b->alloc[i], mark & mark - 1, ")],
