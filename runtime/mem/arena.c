@@ -23,7 +23,6 @@
 #include "fill.h"
 
 #include <inttypes.h>
-#include <string.h>
 
 enum {
 	CHUNK_BYTES = 32 << 10,
@@ -98,7 +97,7 @@ static void wipe(const struct arena *a, char *mem, size_t bytes, uint8_t byte)
 		/* In one step with the wipe: there is no poll between. */
 		if (a->kind == RT_ARENA_PTRS && gc_is_marking())
 			barrier_shade_words(mem + at, n);
-		fill(mem + at, byte, n);
+		fill_words(mem + at, byte, n);
 		poll_here();
 	}
 }
@@ -170,7 +169,8 @@ static void *bump(struct arena *a, size_t bytes)
 		return at;
 	a->bump.end = a->bump.at;
 	check(a, c, (size_t)(at - c->mem), (size_t)(a->bump.at - c->mem));
-	return memset(at, 0, bytes);
+	fill_words(at, 0, bytes);
+	return at;
 }
 
 void *rt_arena_alloc_slow(struct rt_arena *arena, size_t bytes)

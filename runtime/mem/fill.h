@@ -32,3 +32,19 @@ static inline void fill(void *p, uint8_t byte, size_t n)
 		__asm__ volatile("" : : : "memory");
 	}
 }
+
+/* As fill(), where a marker may be reading: each word is the old one or the new one. */
+static inline void fill_words(void *p, uint8_t byte, size_t n)
+{
+	uint64_t word = byte * UINT64_C(0x0101010101010101);
+
+#if defined(__x86_64__)
+	if (n >= FILL_BY_STRING) {
+		fill(p, byte, n); /* whose string instruction does the same */
+		return;
+	}
+#endif
+	/* relaxed: pairs with field(); what the old word named was shaded, the new one names nothing */
+	for (uint64_t *q = p, *end = q + n / 8; q < end; q++)
+		__atomic_store_n(q, word, __ATOMIC_RELAXED);
+}

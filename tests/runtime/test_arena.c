@@ -131,7 +131,8 @@ static struct tree *grow(struct rt_arena *a, int depth, uint64_t *serial)
 {
 	struct tree *t = RT_ARENA_NEW(a, struct tree);
 
-	t->serial = ++*serial;
+	/* Not plain, for TSan: a chunk is searched word by word, numbers too. */
+	__atomic_store_n(&t->serial, ++*serial, __ATOMIC_RELAXED);
 	RT_SET(t->leaf, leaf_new(t->serial));
 	if (depth > 0) {
 		RT_SET(t->left, grow(a, depth - 1, serial));
