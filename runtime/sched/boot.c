@@ -85,6 +85,7 @@ static void reset(const struct rt_options *o)
 	atomic_store(&sched.exiting, 0);
 	atomic_fetch_add(&sched.generation, 1);
 	lock_put(&sched.lock);
+	stop_reset();
 }
 
 /* The first coroutine is made by a thread that borrows a P for it. */

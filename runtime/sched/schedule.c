@@ -573,6 +573,27 @@ static bool mark_instead(struct m *m)
 	return gc_mark_idle(m);
 }
 
+static bool is_over(const struct m *m)
+{
+	return atomic_load(&sched.exiting) || m->generation != atomic_load(&sched.generation);
+}
+
+/* The runtime ends, and who stops the world meanwhile waits for each P that runs. */
+static void give_up_last(struct m *m)
+{
+	struct p *p = p_release(m);
+
+	lock_get(&sched.lock);
+	if (atomic_load(&sched.stopping)) {
+		lock_put(&sched.lock);
+		stop_give(p);
+		return;
+	}
+	p_set(p, P_RUNNING, P_IDLE);
+	p_idle_put(p);
+	lock_put(&sched.lock);
+}
+
 /* Something to run; NULL when the runtime ends. */
 static struct rt_co *find_runnable(struct m *m)
 {
@@ -580,8 +601,11 @@ static struct rt_co *find_runnable(struct m *m)
 		struct rt_co *co;
 		int64_t first;
 
-		if (atomic_load(&sched.exiting) || m->generation != atomic_load(&sched.generation))
+		if (is_over(m)) {
+			if (m->p)
+				give_up_last(m);
 			return NULL;
+		}
 		if (m->p && atomic_load(&m->p->retiring))
 			retire(m);
 		if (!m->p) {

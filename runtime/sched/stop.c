@@ -186,6 +186,11 @@ static void *stop_and_do(void *arg)
 	return NULL;
 }
 
+void stop_reset(void)
+{
+	stop.turn = (struct rt_mutex){0};
+}
+
 void rt_stop_world(const char *cause, void (*fn)(void *arg), void *arg)
 {
 	struct request r = {cause, fn, arg};

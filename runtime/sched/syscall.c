@@ -51,10 +51,12 @@ void syscall_enter(const uintptr_t *frame, const uintptr_t *regs)
 		stop_in_syscall(p);
 }
 
-/* The coroutine is saved: others may have it. */
+/* The coroutine is saved: others may have it, unless its runtime has ended meanwhile. */
 static void after_syscall(struct m *m, struct rt_co *co)
 {
 	co_set(co, CO_SYSCALL, CO_RUNNABLE);
+	if (m->generation != atomic_load(&sched.generation))
+		return;
 	global_put(co);
 	schedule_wake_one();
 }

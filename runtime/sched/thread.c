@@ -47,9 +47,11 @@ static void *thread_entry(void *arg)
 	obs_thread_ends(m);
 	signals_done_thread(m);
 	rt_tls_m = NULL;
-	/* release: pairs with threads_end(): this thread touches the runtime no more */
 	annotate_thread_ends(m);
-	atomic_store_explicit(&m->exited, true, memory_order_release);
+	/* acq_rel: pairs with threads_end(): this thread touches the runtime no more. It was left behind when
+	 * the runtime has been there first, and m is its own then. */
+	if (atomic_exchange_explicit(&m->exited, true, memory_order_acq_rel))
+		free(m);
 	futex_wake((_Atomic uint32_t *)&sched.exiting, INT_MAX);
 	return NULL;
 }
@@ -243,7 +245,8 @@ void threads_end(void)
 		struct m *m = sched.all_ms;
 
 		sched.all_ms = m->all_next;
-		if (atomic_load_explicit(&m->exited, memory_order_acquire))
+		/* acq_rel: pairs with thread_entry(); who comes second frees it */
+		if (atomic_exchange_explicit(&m->exited, true, memory_order_acq_rel))
 			free(m);
 		else
 			sched.n_left_behind++;
