@@ -557,8 +557,18 @@ void gc_reset(void)
 	atomic_store(&heap.marking, false);
 	barrier_watch();
 	mark_reset();
-	roots_reset();
 	pace_init();
+}
+
+/* The same where all objects stay. A block is swept while marking is on, and has no mark when it begins. */
+void gc_abandon(void)
+{
+	if (gc_is_marking()) {
+		for (unsigned i = 0; i < atomic_load(&sched.n_made); i++)
+			sched.ps[i]->cache->n_shaded = 0;
+		sweep_forget_marks();
+	}
+	gc_reset();
 }
 
 void rt_mem_stats(struct rt_mem_stats *ret)

@@ -16,6 +16,7 @@ struct m;
 /* From the scheduler's loop, with a P and nothing to run: marks for a moment. false: nothing to do. */
 bool gc_mark_idle(struct m *m);
 void gc_reset(void); /* a runtime has ended */
+void gc_abandon(void); /* the same, and threads that are left behind may be at any object */
 
 /* How long the collector's steps take (metrics.c); kept for the life of the process. */
 enum gc_time {

@@ -302,6 +302,7 @@ bool sweep_cached(struct block *b);
 /* Sweeps until n blocks came free, or it has looked at a multiple of that. */
 void sweep_for_large(uint32_t n);
 void sweep_reset(void); /* nothing is to be swept */
+void sweep_forget_marks(void); /* a marking is given up */
 /* Before a block with special set is swept: marks are those of the cycle. Whose it is defines it. */
 void special_sweep(struct block *b);
 

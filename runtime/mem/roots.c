@@ -227,11 +227,6 @@ void roots_begin(struct marker *k)
 	pool_search(k);
 }
 
-void roots_reset(void)
-{
-	atomic_store(&roots.at_work, 0);
-}
-
 bool roots_left(void)
 {
 	return !atomic_load(&roots.stacks_done) || !atomic_load(&roots.others_taken) ||

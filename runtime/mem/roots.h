@@ -33,5 +33,4 @@ void roots_search_running(struct marker *k, void (*then)(struct rt_co *co, void 
 void roots_search_own(struct marker *k, uintptr_t sp);
 void roots_fixed(struct marker *k);
 void roots_own_bss(uintptr_t *ret_lo, uintptr_t *ret_hi); /* the runtime's own globals; 0: unknown */
-void roots_reset(void); /* a runtime has ended */
 uint64_t roots_stack_bytes(void); /* of stacks searched in this cycle */

@@ -38,6 +38,17 @@ void sweep_begin(void)
 	atomic_store(&cursor.next, 0);
 }
 
+void sweep_forget_marks(void)
+{
+	for (size_t i = 0; i < heap.top >> BLOCK_SHIFT; i++) {
+		struct block *b = &heap.blocks[i];
+		uint8_t kind = atomic_load(&b->kind);
+
+		for (uint32_t w = 0; (kind == BLOCK_CELLS || kind == BLOCK_LARGE) && w * 64 < b->n_cells; w++)
+			atomic_store(&b->mark[w], 0);
+	}
+}
+
 /* One block ------------------------------------------------------------------------------------ */
 
 #ifdef RT_CHECKS

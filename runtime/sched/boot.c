@@ -161,6 +161,8 @@ int rt_run(const struct rt_options *o, void *(*fn)(void *arg), void *arg, void *
 		pins_reset();
 		special_reset();
 		alloc_reset();
+	} else {
+		gc_abandon();
 	}
 	if (r == 0 && ret_result)
 		*ret_result = f.result;
