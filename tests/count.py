@@ -3,7 +3,8 @@
 
 LOGS is a build's meson-logs folder. Beside each ROUND.junit.xml in it there may be a
 ROUND-again.junit.xml: what was run once more, alone, takes the place of its first result. A program
-that died without a verdict counts as one failure: meson's own exit status is the second witness.
+that died or hung without a verdict counts as one failure. It is in ROUND.json, which tells of programs
+what ROUND.junit.xml tells of their tests; meson's own exit status, STATUS, is the last witness.
 """
 import collections
 import glob
@@ -13,6 +14,7 @@ import sys
 import xml.etree.ElementTree as ET
 
 AGAIN = "-again.junit.xml"
+BAD = {"FAIL", "ERROR", "TIMEOUT", "INTERRUPT", "UNEXPECTEDPASS"}
 
 
 def outcome(case):
@@ -21,10 +23,24 @@ def outcome(case):
     return "skipped" if case.find("skipped") is not None else "passed"
 
 
+def runs(path):
+    """What meson tells of each program."""
+    with open(path.replace(".junit.xml", ".json"), encoding="utf-8") as f:
+        return [json.loads(line) for line in f]
+
+
 def programs(path):
     """{program: [outcome of each of its tests]}"""
-    return {suite.get("name"): [outcome(c) for c in suite.iter("testcase")]
-            for suite in ET.parse(path).getroot().iter("testsuite")}
+    found = collections.defaultdict(list)
+    for suite in ET.parse(path).getroot().iter("testsuite"):
+        program = suite.get("name").partition(".")[2]
+        for case in suite.iter("testcase"):
+            # A program that told of no test is one of its project's.
+            found[program or case.get("name")].append(outcome(case))
+    for run in runs(path):
+        if run["result"] in BAD and "failed" not in found[run["name"]]:
+            found[run["name"]].append("failed")
+    return found
 
 
 def failed(path):
@@ -62,11 +78,9 @@ def durations(folder):
     """(suite, program, seconds) of every program of a build that ran."""
     build = os.path.basename(os.path.dirname(os.path.abspath(folder)))
     for path in glob.glob(f"{folder}/*.junit.xml"):
-        with open(path.replace(".junit.xml", ".json"), encoding="utf-8") as f:
-            for line in f:
-                test = json.loads(line)
-                suites, program = test["name"].split(" / ")
-                yield f"{build} {suites.split(':')[1].split('+')[0]}", program, test["duration"]
+        for run in runs(path):
+            suites, program = run["name"].split(" / ")
+            yield f"{build} {suites.split(':')[1].split('+')[0]}", program, run["duration"]
 
 
 def print_times(seconds, folders):
