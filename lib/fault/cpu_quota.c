@@ -9,6 +9,7 @@
 #include "driver.h"
 
 #include "../base/units.h"
+#include "amount.h"
 #include "cpu_group.h"
 #include "group_record.h"
 
@@ -25,33 +26,12 @@ static const char *const action_names[] = {"quota", NULL};
 struct cpu_params {
 	struct fault_common common;
 	int action;
-	char *cpu;
-	uint64_t cpu_milli; /* 0: a percentage */
-	uint32_t cpu_ppm;
+	struct amount cpu; /* milli CPUs */
 };
 
 static int parse_cpu(const struct yaml_node *node, void *storage, struct field_ctx *ctx)
 {
-	struct cpu_params *p = (void *)((char *)storage - offsetof(struct cpu_params, cpu));
-	const char *text = node->kind == YAML_SCALAR ? node->text : "";
-	struct err e = {0};
-	int r;
-
-	p->cpu = xstrdup(text);
-	if (strchr(text, '%'))
-		r = units_parse_percent(text, &p->cpu_ppm, &e);
-	else
-		r = units_parse_milli_cpu(text, &p->cpu_milli, &e);
-	if (r < 0)
-		return field_error(ctx, node, NULL, "%s", e.text);
-	if (p->cpu_milli + p->cpu_ppm == 0)
-		return field_error(ctx, node, NULL, "\"%s\" leaves no CPU time at all", text);
-	return 0;
-}
-
-static void free_cpu(void *storage)
-{
-	free(*(char **)storage);
+	return amount_parse(storage, node, ctx, units_parse_milli_cpu, "CPU time");
 }
 
 #define OFFSET(f) offsetof(struct cpu_params, f)
@@ -62,7 +42,7 @@ static const struct field fields[] = {
 	 .offset = OFFSET(action), .example = "quota",
 	 .doc = "quota: the CPU time that the target's control group may use in each of its periods "
 		"(v1 cfs_quota_us, v2 cpu.max), beyond which it is throttled."},
-	{.name = "cpu", .type = FIELD_CUSTOM, .parse = parse_cpu, .free = free_cpu, .required = true,
+	{.name = "cpu", .type = FIELD_CUSTOM, .parse = parse_cpu, .free = amount_free, .required = true,
 	 .offset = OFFSET(cpu), .example = "250m",
 	 .doc = "CPUs as Kubernetes writes them (250m, 1.5), or a percentage of what the target may use "
 		"when the fault is planned: its quota, or the machine's CPUs if it has none."},
@@ -108,16 +88,17 @@ static int choose_goal(const struct fault *f, struct throttle *t, struct err *e)
 		return r;
 	all_us = t->was.period_us * get_nprocs();
 	limit_us = MIN_OF(t->was.quota_us, all_us);
-	t->goal_us = p->cpu_milli ? (int64_t)(p->cpu_milli * (uint64_t)t->was.period_us / 1000)
-				  : (int64_t)((double)limit_us * p->cpu_ppm / 1000000);
+	t->goal_us = (int64_t)(p->cpu.fixed ? p->cpu.fixed * (uint64_t)t->was.period_us / 1000
+					    : amount_share(&p->cpu, (uint64_t)limit_us));
 	if (t->goal_us < QUOTA_MIN_US) {
 		err_set(e, EINVAL, "%s: %s would be %" PRId64 " us of each %" PRId64 " us, the kernel's "
-			"least is %d us", t->cg.path, p->cpu, t->goal_us, t->was.period_us, QUOTA_MIN_US);
+			"least is %d us", t->cg.path, p->cpu.text, t->goal_us, t->was.period_us,
+			QUOTA_MIN_US);
 		return err_hint(e, "ask for more");
 	}
 	if (t->goal_us >= limit_us)
 		return err_set(e, EINVAL, "%s may use %" PRId64 "m already: %s would not throttle it",
-			       t->cg.path, limit_us * 1000 / t->was.period_us, p->cpu);
+			       t->cg.path, limit_us * 1000 / t->was.period_us, p->cpu.text);
 	if (t->was.burst_us > t->goal_us)
 		return err_set(e, EBUSY, "%s has a burst of %" PRId64 " us, which the kernel does not allow "
 			       "above a quota of %" PRId64 " us", t->cg.path, t->was.burst_us, t->goal_us);
@@ -201,26 +182,25 @@ static int record_group(const struct throttle *t, json_t *groups, struct err *e)
 	return 0;
 }
 
-/* One record a target, whatever number of groups its containers have. */
+static int record_target(const struct fault *f, const struct target *target, json_t *groups, struct err *e)
+{
+	const struct cpu_state *st = f->state;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < st->n; i++)
+		if (st->items[i].target == target)
+			r = record_group(&st->items[i], groups, e);
+	return r;
+}
+
 static int cpu_prepare(struct fault *f, struct err *e)
 {
 	struct cpu_state *st = f->state;
 	int r = 0;
 
-	for (size_t i = 0; i < st->n && r == 0; i++)
+	for (size_t i = 0; r == 0 && i < st->n; i++)
 		r = choose_goal(f, &st->items[i], e);
-	for (size_t i = 0; i < f->targets.n; i++) {
-		struct undo *u = array_push(f->undo.items, f->undo.n);
-		json_t *groups = json_array();
-
-		*u = (struct undo){.fault = xstrdup(f->name), .target = target_id(f->targets.items[i]),
-				   .driver = f->driver, .netns_fd = -1};
-		for (size_t k = 0; r == 0 && k < st->n; k++)
-			if (st->items[k].target == f->targets.items[i])
-				r = record_group(&st->items[k], groups, e);
-		undo_set_json(u, json_pack("{s:o}", "groups", groups));
-	}
-	return r;
+	return r < 0 ? r : group_prepare(f, record_target, e);
 }
 
 static int inject_group(struct throttle *t, struct err *e)

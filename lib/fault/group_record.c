@@ -80,6 +80,24 @@ int group_record_find(const json_t *record, struct cgroup *ret)
 	return 0;
 }
 
+int group_prepare(struct fault *f,
+		  int (*add)(const struct fault *f, const struct target *t, json_t *groups, struct err *e),
+		  struct err *e)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < f->targets.n; i++) {
+		struct undo *u = array_push(f->undo.items, f->undo.n);
+		json_t *groups = json_array();
+
+		*u = (struct undo){.fault = xstrdup(f->name), .target = target_id(f->targets.items[i]),
+				   .driver = f->driver, .netns_fd = -1};
+		r = add(f, f->targets.items[i], groups, e);
+		undo_set_json(u, json_pack("{s:o}", "groups", groups));
+	}
+	return r;
+}
+
 /* The worse outcome of several groups stands for all; gone only when all are. */
 static void revert_record(const struct undo *u, struct undo_result *ret,
 			  enum undo_outcome (*one)(const json_t *record, char *text, size_t size))

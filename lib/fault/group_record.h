@@ -25,6 +25,11 @@ json_t *group_record_new(const struct cgroup *cg, struct err *e);
 /* -ENOENT when it is gone or was made anew. */
 int group_record_find(const json_t *record, struct cgroup *ret);
 
+/* Makes the records: add appends those of a target's groups. */
+int group_prepare(struct fault *f,
+		  int (*add)(const struct fault *f, const struct target *t, json_t *groups, struct err *e),
+		  struct err *e);
+
 int group_revert(const struct undo *undo, size_t n, struct undo_result *results,
 		 enum undo_outcome (*one)(const json_t *record, char *text, size_t size));
 /* snapshot prints one group; -ENOENT: it is gone, and differs in nothing. */

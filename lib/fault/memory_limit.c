@@ -12,6 +12,7 @@
 
 #include "../base/clock.h"
 #include "../base/units.h"
+#include "amount.h"
 #include "group_record.h"
 #include "memory_group.h"
 #include "memory_undo.h"
@@ -31,36 +32,14 @@ static const char *const of_names[] = {"host", "limit", "usage", NULL};
 struct memory_params {
 	struct fault_common common;
 	int action, of;
-	char *size;
-	uint64_t size_bytes; /* 0: a percentage */
-	uint32_t size_ppm;
+	struct amount size; /* bytes */
 	int64_t steps, over_ns;
 	uint32_t until_pressure_ppm; /* 0: not asked */
 };
 
 static int parse_size(const struct yaml_node *node, void *storage, struct field_ctx *ctx)
 {
-	struct memory_params *p =
-		(void *)((char *)storage - offsetof(struct memory_params, size));
-	const char *text = node->kind == YAML_SCALAR ? node->text : "";
-	struct err e = {0};
-	int r;
-
-	p->size = xstrdup(text);
-	if (strchr(text, '%'))
-		r = units_parse_percent(text, &p->size_ppm, &e);
-	else
-		r = units_parse_size(text, &p->size_bytes, &e);
-	if (r < 0)
-		return field_error(ctx, node, NULL, "%s", e.text);
-	if (p->size_bytes + p->size_ppm == 0)
-		return field_error(ctx, node, NULL, "\"%s\" leaves no memory at all", text);
-	return 0;
-}
-
-static void free_size(void *storage)
-{
-	free(*(char **)storage);
+	return amount_parse(storage, node, ctx, units_parse_size, "memory");
 }
 
 static int check_params(const void *obj, const struct yaml_node *node, struct field_ctx *ctx)
@@ -72,8 +51,8 @@ static int check_params(const void *obj, const struct yaml_node *node, struct fi
 		r = field_error(ctx, node, "steps", "steps needs the field over: in which time?");
 	if (p->steps == 1 && p->over_ns)
 		r = field_error(ctx, node, "over", "only goes with steps: in how many?");
-	if (p->size_bytes && yaml_get(node, "of"))
-		r = field_error(ctx, node, "of", "only goes with a percentage: size is %s", p->size);
+	if (p->size.fixed && yaml_get(node, "of"))
+		r = field_error(ctx, node, "of", "only goes with a percentage: size is %s", p->size.text);
 	return r;
 }
 
@@ -85,7 +64,7 @@ static const struct field fields[] = {
 	 .offset = OFFSET(action), .example = "limit",
 	 .doc = "limit: the hard limit, past which the kernel kills (v1 limit_in_bytes, v2 "
 		"memory.max). high: the limit past which it stalls (memory.high; cgroup v2 only)."},
-	{.name = "size", .type = FIELD_CUSTOM, .parse = parse_size, .free = free_size,
+	{.name = "size", .type = FIELD_CUSTOM, .parse = parse_size, .free = amount_free,
 	 .required = true, .offset = OFFSET(size), .example = "70%",
 	 .doc = "What the limit becomes: bytes (256MiB) or a percentage of what `of` names."},
 	{.name = "of", .type = FIELD_ENUM, .names = of_names, .deflt = "limit", .offset = OFFSET(of),
@@ -156,18 +135,17 @@ static int choose_goal(const struct fault *f, struct squeeze *s, struct err *e)
 		r = memory_group_counts(&s->group, &s->before, e);
 	if (r < 0)
 		return r;
-	if (p->of == OF_LIMIT && !p->size_bytes && limit == UINT64_MAX) {
-		err_set(e, EINVAL, "%s has no limit to take %s of", s->group.cg.path, p->size);
+	if (p->of == OF_LIMIT && !p->size.fixed && limit == UINT64_MAX) {
+		err_set(e, EINVAL, "%s has no limit to take %s of", s->group.cg.path, p->size.text);
 		return err_hint(e, "say of: usage, of: host, or a size in bytes");
 	}
 	base = p->of == OF_LIMIT ? limit : p->of == OF_USAGE ? s->before.usage_bytes : host_bytes();
 	s->start_bytes = limit == UINT64_MAX ? MAX_OF(s->before.usage_bytes, (uint64_t)PAGE) : limit;
-	s->goal_bytes = p->size_bytes ? p->size_bytes
-				      : (uint64_t)((double)base * p->size_ppm / 1000000);
+	s->goal_bytes = p->size.fixed ? p->size.fixed : amount_share(&p->size, base);
 	s->goal_bytes = MAX_OF(s->goal_bytes / PAGE * PAGE, (uint64_t)PAGE);
 	if (s->goal_bytes >= limit)
 		return err_set(e, EINVAL, "%s is limited to %" PRIu64 " bytes already: %s would not "
-			       "shrink it", s->group.cg.path, limit, p->size);
+			       "shrink it", s->group.cg.path, limit, p->size.text);
 	s->start_bytes = MAX_OF(s->start_bytes, s->goal_bytes);
 	return 0;
 }
@@ -290,24 +268,22 @@ static int aim_again(struct fault *f, struct err *e)
 	return r;
 }
 
-/* One record a target, whatever number of groups its containers have. */
-static int memory_prepare(struct fault *f, struct err *e)
+static int record_target(const struct fault *f, const struct target *target, json_t *groups, struct err *e)
 {
 	const struct memory_state *st = f->state;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < st->n; i++)
+		if (st->items[i].target == target)
+			r = record_group(f, &st->items[i], groups, e);
+	return r;
+}
+
+static int memory_prepare(struct fault *f, struct err *e)
+{
 	int r = aim_again(f, e);
 
-	for (size_t i = 0; i < f->targets.n; i++) {
-		struct undo *u = array_push(f->undo.items, f->undo.n);
-		json_t *groups = json_array();
-
-		*u = (struct undo){.fault = xstrdup(f->name), .target = target_id(f->targets.items[i]),
-				   .driver = f->driver, .netns_fd = -1};
-		for (size_t k = 0; r == 0 && k < st->n; k++)
-			if (st->items[k].target == f->targets.items[i])
-				r = record_group(f, &st->items[k], groups, e);
-		undo_set_json(u, json_pack("{s:o}", "groups", groups));
-	}
-	return r;
+	return r < 0 ? r : group_prepare(f, record_target, e);
 }
 
 /* Down to rung `want`; stays above it on EBUSY. */

@@ -1,39 +1,13 @@
 /* A CPU quota written and put back, on folders that look like control groups of either version. */
 #include "fault/cpu_group.h"
-#include "fault/driver.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <errno.h>
-#include <stdio.h>
-#include <sys/stat.h>
 
 #include <cmocka.h>
 
-static char dir[64];
-
-static void put(const char *group, const char *file, const char *value)
-{
-	autofree char *path = xasprintf("%s/%s/%s", dir, group, file);
-	FILE *f = fopen(path, "w");
-
-	assert_non_null(f);
-	fputs(value, f);
-	fclose(f);
-}
-
-static void expect(const char *group, const char *file, const char *value)
-{
-	autofree char *path = xasprintf("%s/%s/%s", dir, group, file);
-	char buf[64] = "";
-	FILE *f = fopen(path, "r");
-
-	assert_non_null(f);
-	buf[fread(buf, 1, sizeof buf - 1, f)] = '\0';
-	fclose(f);
-	assert_string_equal(buf, value);
-}
+#include "group_files.h"
 
 static struct cgroup group(const char *name, int version)
 {
@@ -42,14 +16,10 @@ static struct cgroup group(const char *name, int version)
 
 static int setup(void **state)
 {
-	autofree char *v1 = NULL, *v2 = NULL;
-
-	snprintf(dir, sizeof dir, "/tmp/bt-cpu-XXXXXX");
-	if (!mkdtemp(dir))
+	if (groups_begin() < 0)
 		return -1;
-	v1 = xasprintf("%s/v1", dir);
-	v2 = xasprintf("%s/v2", dir);
-	assert_int_equal(mkdir(v1, 0700) | mkdir(v2, 0700), 0);
+	make_group("v1");
+	make_group("v2");
 	put("v1", "cpu.cfs_quota_us", "-1");
 	put("v1", "cpu.cfs_period_us", "50000");
 	put("v1", "cpu.stat", "nr_periods 9\nnr_throttled 4\nthrottled_time 7000\n");
@@ -57,13 +27,6 @@ static int setup(void **state)
 	put("v2", "cpu.max.burst", "0");
 	put("v2", "cpu.stat", "usage_usec 1\nnr_periods 8\nnr_throttled 3\nthrottled_usec 6\n");
 	return 0;
-}
-
-static int teardown(void **state)
-{
-	autofree char *cmd = xasprintf("rm -rf %s", dir);
-
-	return system(cmd);
 }
 
 static void test_no_quota_reads_as_unlimited(void **state)
@@ -111,24 +74,16 @@ static struct undo throttled(const char *name, int version, const char *saved, c
 	struct cgroup cg = group(name, version);
 	struct undo u = {.fault = (char *)"quota", .target = (char *)"default/p",
 			 .driver = fault_driver_by_kind("CPUChaos"), .netns_fd = -1};
-	struct str before = {0};
 	struct stat st;
 
 	assert_int_equal(stat(cg.path, &st), 0);
 	undo_set_json(&u, json_pack("{s:[{s:s, s:i, s:I, s:s, s:s}]}", "groups", "path", cg.path,
 				    "version", version, "ino", (json_int_t)st.st_ino, "saved", saved,
 				    "wrote", wrote));
-	assert_int_equal(u.driver->resnapshot(&u, NULL, &before, NULL), 0);
-	u.before = str_take(&before);
+	keep_snapshot(&u);
 	put(name, cpu_group_file(&cg), wrote);
 	cgroup_done(&cg);
 	return u;
-}
-
-static void done(struct undo *u)
-{
-	free(u->data);
-	free(u->before);
 }
 
 static void test_the_very_text_that_was_there_is_put_back(void **state)
@@ -145,7 +100,6 @@ static void test_the_very_text_that_was_there_is_put_back(void **state)
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		struct undo_result r;
-		autostr now = {0};
 		struct undo u;
 
 		put(rows[i].name, rows[i].file, rows[i].saved);
@@ -155,8 +109,7 @@ static void test_the_very_text_that_was_there_is_put_back(void **state)
 		expect(rows[i].name, rows[i].file, rows[i].saved);
 		assert_int_equal(u.driver->revert(&u, 1, NULL, &r, NULL), 0); /* and once more */
 		assert_int_equal(r.outcome, UNDO_REVERTED);
-		assert_int_equal(u.driver->resnapshot(&u, NULL, &now, NULL), 0);
-		assert_string_equal(now.s, u.before);
+		expect_snapshot(&u);
 		done(&u);
 	}
 }
@@ -189,7 +142,7 @@ static void test_a_group_made_anew_is_another(void **state)
 	done(&u);
 }
 
-#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, groups_end)
 
 int main(void)
 {

@@ -1,44 +1,15 @@
 /* Reverting a memory limit, on folders that look like cgroup v2 groups whatever this machine has. */
-#include "fault/driver.h"
-
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <errno.h>
-#include <stdio.h>
-#include <sys/stat.h>
 
 #include <cmocka.h>
 
-static char dir[64];
+#include "group_files.h"
 
-static void put(const char *group, const char *file, const char *value)
+static void make_limited_group(const char *group)
 {
-	autofree char *path = xasprintf("%s/%s/%s", dir, group, file);
-	FILE *f = fopen(path, "w");
-
-	assert_non_null(f);
-	fputs(value, f);
-	fclose(f);
-}
-
-static void expect(const char *group, const char *file, const char *value)
-{
-	autofree char *path = xasprintf("%s/%s/%s", dir, group, file);
-	char buf[64] = "";
-	FILE *f = fopen(path, "r");
-
-	assert_non_null(f);
-	buf[fread(buf, 1, sizeof buf - 1, f)] = '\0';
-	fclose(f);
-	assert_string_equal(buf, value);
-}
-
-static void make_group(const char *group)
-{
-	autofree char *path = xasprintf("%s/%s", dir, group);
-
-	assert_int_equal(mkdir(path, 0700), 0);
+	make_group(group);
 	put(group, "memory.max", "819200");
 	put(group, "memory.high", "700000");
 	put(group, "memory.swap.max", "600000");
@@ -53,19 +24,11 @@ static void remove_group(const char *group)
 
 static int setup(void **state)
 {
-	snprintf(dir, sizeof dir, "/tmp/bt-core-memory-XXXXXX");
-	if (!mkdtemp(dir))
+	if (groups_begin() < 0)
 		return -1;
-	make_group("a");
-	make_group("b");
+	make_limited_group("a");
+	make_limited_group("b");
 	return 0;
-}
-
-static int teardown(void **state)
-{
-	autofree char *cmd = xasprintf("rm -rf %s", dir);
-
-	return system(cmd);
 }
 
 static json_t *group_json(const char *group)
@@ -88,29 +51,12 @@ static struct undo shrunk(void)
 		.driver = fault_driver_by_kind("MemoryChaos"),
 		.netns_fd = -1,
 	};
-	struct str before = {0};
 
 	undo_set_json(&u, json_pack("{s:[o, o]}", "groups", group_json("a"), group_json("b")));
-
-	assert_int_equal(u.driver->resnapshot(&u, NULL, &before, NULL), 0);
-	u.before = str_take(&before);
+	keep_snapshot(&u);
 	put("a", "memory.max", "409600");
 	put("b", "memory.max", "409600");
 	return u;
-}
-
-static void expect_snapshot(const struct undo *u)
-{
-	autostr now = {0};
-
-	assert_int_equal(u->driver->resnapshot(u, NULL, &now, NULL), 0);
-	assert_string_equal(now.s, u->before);
-}
-
-static void done(struct undo *u)
-{
-	free(u->data);
-	free(u->before);
 }
 
 static void test_what_was_written_is_put_back(void **state)
@@ -172,7 +118,7 @@ static void test_all_containers_gone(void **state)
 	done(&u);
 }
 
-#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, groups_end)
 
 int main(void)
 {
