@@ -21,8 +21,6 @@ LAB = f"crash-{os.getpid()}"
 POINTS = ["injected", "off"] if harness.IN_LAB else \
     STEPS[STEPS.index("steady"):] + FAULT_POINTS
 BOTH_POINTS = ["injected"] if harness.IN_LAB else ["journaled", "injected", "off", "reverted"]
-LIMITS = ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes", "memory.max", "memory.high",
-          "memory.swap.max")
 
 
 def pod(name):
@@ -73,13 +71,8 @@ spec:
 """)
 
 
-class Memory(LabCase):
-    def state_of(self):
-        return {file: self.read(file) for file in LIMITS if self.group(file)}
-
-    def manifest(self, fault="300ms", action="limit"):
-        return self.experiment(f"memoryChaos: {{mode: one, selector: {{pods: {{default: [p0]}}}}, "
-                               f"action: {action}, size: 64MiB}}", fault)
+class Killed:
+    """What a kind of fault must stand; a case has manifest() and state_of()."""
 
     def test_owner_killed(self):
         for point in POINTS:
@@ -91,24 +84,43 @@ class Memory(LabCase):
             with self.subTest(point=point):
                 self.kill_both_at(point)
 
-    def test_both_killed_stays_until_recover(self):
-        """What no kernel lease ends, and the journal does."""
-        p = self.injected(fault="60s")
-        during = self.state_of()
-        self.kill_both(p)
-        self.assertEqual(self.state_of(), during)
-        status = json.loads(self.brunt("status", "-o", "json").stdout)[0]
-        self.assertEqual([(f["kind"], f["has_lease"]) for f in status["injected"]],
-                         [("MemoryChaos", False)])
-        self.recover()
-        self.assertTrue(self.is_clean(), self.state_of())
-
     def test_guard_killed(self):
         p = self.injected(fault="60s")
         os.kill(self.guard_pid(), signal.SIGKILL)
         out, _ = p.communicate(timeout=60)
         self.assertEqual(p.returncode, 3, out)
         self.assert_clean()
+
+
+class Limit(Killed, LabCase):
+    """A value in a file of a control group."""
+
+    def state_of(self):
+        return {file: self.read(file) for file in self.FILES if self.group(file)}
+
+    def check_killed_stays(self, kind, written):
+        """What no kernel lease ends, and the journal does."""
+        p = self.injected(fault="60s")
+        during = self.state_of()
+        self.assertTrue(written & set(during.values()), during)
+        self.kill_both(p)
+        self.assertEqual(self.state_of(), during)
+        status = json.loads(self.brunt("status", "-o", "json").stdout)[0]
+        self.assertEqual([(f["kind"], f["has_lease"]) for f in status["injected"]], [(kind, False)])
+        self.recover()
+        self.assertTrue(self.is_clean(), self.state_of())
+
+
+class Memory(Limit):
+    FILES = ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes", "memory.max", "memory.high",
+             "memory.swap.max")
+
+    def manifest(self, fault="300ms", action="limit"):
+        return self.experiment(f"memoryChaos: {{mode: one, selector: {{pods: {{default: [p0]}}}}, "
+                               f"action: {action}, size: 64MiB}}", fault)
+
+    def test_both_killed_stays_until_recover(self):
+        self.check_killed_stays("MemoryChaos", {str(64 << 20)})
 
     def change_meanwhile(self, action, file, value):
         """Somebody sets a file that the fault does not write; the file written is put back."""
@@ -133,34 +145,15 @@ class Memory(LabCase):
         self.change_meanwhile("high", "memory.max", str(200 << 20))
 
 
-class Cpu(LabCase):
+class Cpu(Limit):
     FILES = ("cpu.cfs_quota_us", "cpu.cfs_period_us", "cpu.max")
-
-    def state_of(self):
-        return {file: self.read(file) for file in self.FILES if self.group(file)}
 
     def manifest(self, fault="300ms", cpu="100m"):
         return self.experiment(f"cpuChaos: {{mode: one, selector: {{pods: {{default: [p0]}}}}, "
                                f"action: quota, cpu: {cpu}}}", fault)
 
-    def test_owner_killed(self):
-        for point in POINTS:
-            with self.subTest(point=point):
-                self.kill_at(point)
-
-    def test_both_killed_then_recover(self):
-        for point in BOTH_POINTS:
-            with self.subTest(point=point):
-                self.kill_both_at(point)
-
     def test_both_killed_stays_until_recover(self):
-        p = self.injected(fault="60s")
-        during = self.state_of()
-        self.assertIn(during.get("cpu.cfs_quota_us", during.get("cpu.max")), ("10000", "10000 100000"))
-        self.kill_both(p)
-        self.assertEqual(self.state_of(), during)
-        self.recover()
-        self.assertTrue(self.is_clean(), self.state_of())
+        self.check_killed_stays("CPUChaos", {"10000", "10000 100000"})
 
     def test_somebody_elses_quota_is_left(self):
         p = self.injected(fault="60s")
@@ -225,7 +218,7 @@ class PodKill(LabCase):
 
 
 if harness.IN_LAB:
-    class Net(crash_case.NetCase):
+    class Net(Killed, crash_case.NetCase):
         """Delays by IFB and netem, which the host of most machines that test this lacks."""
 
         @classmethod
@@ -235,23 +228,6 @@ if harness.IN_LAB:
         @classmethod
         def tearDownClass(cls):
             crash_case.remove_pair()
-
-        def test_owner_killed(self):
-            for point in POINTS:
-                with self.subTest(point=point):
-                    self.kill_at(point)
-
-        def test_both_killed_then_recover(self):
-            for point in BOTH_POINTS:
-                with self.subTest(point=point):
-                    self.kill_both_at(point)
-
-        def test_guard_killed(self):
-            p = self.injected(fault="60s")
-            os.kill(self.guard_pid(), signal.SIGKILL)
-            out, _ = p.communicate(timeout=60)
-            self.assertEqual(p.returncode, 3, out)
-            self.assert_clean()
 
 
 if __name__ == "__main__":
