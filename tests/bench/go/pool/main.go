@@ -7,7 +7,8 @@ import (
 	"runtime"
 	"strconv"
 	"sync"
-	"syscall"
+
+	"brunt.dev/bench/row"
 )
 
 const held = 8
@@ -23,18 +24,6 @@ func growLive() {
 	for done := 0; done < 100<<20; done += 64 {
 		live = &node{next: live}
 	}
-}
-
-func cpuSeconds() float64 {
-	var u syscall.Rusage
-	syscall.Getrusage(syscall.RUSAGE_SELF, &u)
-	return float64(u.Utime.Sec+u.Stime.Sec) + float64(u.Utime.Usec+u.Stime.Usec)/1e6
-}
-
-func cycles() uint32 {
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return m.NumGC
 }
 
 func work(p *sync.Pool, size int) {
@@ -56,10 +45,10 @@ func main() {
 	pool := sync.Pool{New: func() any { b := make([]byte, size); return &b }}
 	growLive()
 	runtime.GC()
-	before, cpu := cycles(), cpuSeconds()
+	before, cpu := row.Cycles(), row.CPUSeconds()
 	for done := 0; done < n; done += held {
 		work(&pool, size)
 	}
-	cpu = cpuSeconds() - cpu
-	fmt.Printf("{\"value\": %.6g, \"cpu_s\": %.6f, \"gc_cycles\": %d}\n", cpu/float64(n)*1e9, cpu, cycles()-before)
+	cpu = row.CPUSeconds() - cpu
+	fmt.Printf("{\"value\": %.6g, \"cpu_s\": %.6f, \"gc_cycles\": %d}\n", cpu/float64(n)*1e9, cpu, row.Cycles()-before)
 }

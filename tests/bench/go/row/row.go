@@ -1,4 +1,4 @@
-// Package row is the frame of Go's side of the rows memory.*: PROGRAM ROW N prints one JSON object
+// Package row is what Go's sides of the rows share, and the frame of memory.*: PROGRAM ROW N prints one JSON object
 // of figures, "value" in the row's unit first of all. The same as tests/bench/rows.h and graph.h.
 package row
 
