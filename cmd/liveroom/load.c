@@ -170,14 +170,17 @@ static void plan_viewers(struct load *l)
 		v->number = i;
 		v->fd = -1;
 		v->starts_ns = l->start_ns + i / l->joins_per_s * RT_SEC;
+		RT_POLL();
 	}
 }
 
 /* Once no request is under way. */
 static void hang_up(struct load *l)
 {
-	for (unsigned i = 0; i < l->o->viewers; i++)
+	for (unsigned i = 0; i < l->o->viewers; i++) {
 		viewer_hang_up(&l->viewers[i]);
+		RT_POLL();
+	}
 }
 
 int load_run(const struct load_options *o)
