@@ -240,7 +240,12 @@ static inline void *new_cell(const char *what, uint16_t number)
 	return ready_cell(number, &cell) ? cell : new_by_run(what, number);
 }
 
-/* Large objects -------------------------------------------------------------------------------- */
+/* Large objects --------------------------------------------------------------------------------
+ *
+ * What lies in the last block behind the object is not touched: a fresh block costs the pages of its object
+ * only. One that others have used keeps theirs. Weighed: giving them back here made RSS 18 % smaller
+ * where 500 of 33 to 64 KiB live (64 to 52 MB), and an allocation twice as dear (8 to 18 us), since the
+ * next object in the block takes them again. */
 
 /* The blocks are nobody's yet, and a coroutine that leaves between them keeps them. */
 static void zero_blocks(const struct block *b, size_t bytes)
