@@ -39,11 +39,12 @@ static void make_wide(void)
 /* Marking has come to wide and is not over; pointers lie in the P's buffer, too. */
 static void until_amid_marking(void)
 {
+	uint32_t cycle = heap.cycle;
+
 	rt_gc_set_percent(-1);
 	make_wide();
 	rt_go(collect, NULL);
-	until_marking();
-	while (!mark_has_work() && gc_is_marking())
+	while (heap.cycle == cycle || (gc_is_marking() && !mark_has_work()))
 		rt_yield();
 	for (int i = 0; i < SHADED; i++)
 		RT_SET(wide[N / 2 + i], NULL);
