@@ -219,6 +219,7 @@ static __attribute__((noinline)) void *new_by_run(const char *what, uint16_t num
 
 	if (claimed)
 		account(m, claimed);
+	poll_here(); /* who does nothing but allocate is hardly ever met outside of this text */
 	return cell;
 }
 

@@ -13,6 +13,7 @@
 
 #define SLICE_NS (100 * RT_USEC)     /* of the collector's coroutine */
 #define KEEP_NS (10 * RT_SEC)        /* in which memory that is needed no more is given back */
+#define HUGE_SPARE ((uint64_t)16 << 20)
 #define REST_WITHIN_NS RT_MSEC       /* that coroutine rests at least once */
 #define IDLE_SLICE_NS (50 * RT_USEC) /* of a P that has nothing else to do */
 
@@ -350,10 +351,8 @@ static void try_end(void *arg)
 
 static void pause_for(unsigned which, const char *cause, void (*fn)(void *arg), void *arg)
 {
-	int64_t began = now_ns(), took;
+	int64_t took = stop_timed(cause, fn, arg);
 
-	rt_stop_world(cause, fn, arg);
-	took = now_ns() - began;
 	gc.now.pause_ns[which] += took;
 	note_pause(took);
 }
@@ -442,6 +441,28 @@ static void scavenge_beside(void)
 	}
 }
 
+/* Another cycle. */
+static bool is_wanted(void)
+{
+	return atomic_load(&gc.asked) || (int32_t)(gc.wanted - gc.begun) > 0;
+}
+
+/* What is full now stays: each huge page saves marking some misses of the TLB. Not where the copy might not
+ * fit in. */
+static void make_huge_beside(void)
+{
+	static bool cannot;
+	uintptr_t area = 0;
+
+	while (!cannot && !is_wanted() && pages_mapped() + HUGE_SPARE < limit_heap() &&
+	       (area = pages_next_full(area))) {
+		rt_enter_syscall();
+		cannot = !pages_make_huge(area);
+		rt_exit_syscall();
+		RT_POLL();
+	}
+}
+
 static int64_t take_ns(_Atomic int64_t *counter)
 {
 	return atomic_exchange(counter, 0);
@@ -488,6 +509,7 @@ static void cycle(void)
 	special_wake();
 	gc.now.swept = now_ns();
 	scavenge_beside();
+	make_huge_beside();
 	note_cpu();
 	if (gc_traces)
 		gc_trace(&gc.now);
@@ -511,7 +533,7 @@ static void controller(void *arg)
 	gc.controller = this_co();
 	for (;;) {
 		lock_get(&gc.lock);
-		if (!atomic_load(&gc.asked) && (int32_t)(gc.wanted - gc.begun) <= 0) {
+		if (!is_wanted()) {
 			co_park(WAIT_GC, put_waiting, NULL);
 			continue;
 		}

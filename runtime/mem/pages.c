@@ -6,10 +6,11 @@
  * the first touch, and taking a block needs no system call. A block is used or free, and mapped
  * (the kernel may have given memory for it) or not.
  *
- * Huge pages: what lies beyond the first 128 MiB asks for them. Marking a large heap misses the TLB
- * with every object: a random graph of 8.4 million took 58 ns of CPU an object with huge pages
- * throughout and 100 with none. A small heap has nothing to win, and what it frees and takes again
- * in pieces is cleared 2 MiB at a time.
+ * Huge pages: areas beyond the first 128 MiB that are full after a cycle are made one by the collector.
+ * Marking a large heap misses the TLB with every object: a random graph of 8.4 million took 58 ns of
+ * CPU an object with huge pages throughout and 100 with none. Nobody gets one at the first touch: a
+ * thread that clears 2 MiB in a page fault cannot be stopped meanwhile (beside other load p99 of the
+ * pauses was 28 ms), and a small heap has nothing to win.
  */
 #include "bits.h"
 #include "heap.h"
@@ -28,15 +29,20 @@
 #define RESERVE_MAX ((size_t)256 << 30)
 #define RESERVE_MIN ((size_t)32 << 20)
 #define HUGE_FROM ((size_t)128 << 20)
-#define HUGE_STEP ((size_t)64 << 20) /* asked for at one time */
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25 /* Linux 6.1 */
+#endif
 /* Those who shadow every byte of a mapping. */
 #define RESERVE_SHADOWED ((size_t)2 << 30)
 
 enum {
 	BLOCKS_MAX = 256 << (30 - BLOCK_SHIFT),
 	SCAVENGE_BLOCKS = 64, /* given back in one system call */
-	ALIGN = 2 << 20,
+	ALIGN = 2 << 20, /* and the bytes of an area */
+	AREA_BLOCKS = ALIGN >> BLOCK_SHIFT,
+	PAGE_BYTES = 4 << 10,
 };
+_Static_assert(AREA_BLOCKS == 32, "an area is half a word of the maps");
 
 struct heap heap;
 
@@ -44,9 +50,9 @@ static struct {
 	struct lock lock;
 	size_t n;          /* blocks reserved */
 	size_t first_free; /* every block below is used */
-	size_t huge_until; /* bytes from the heap's base, from HUGE_FROM on */
 	bits used[BLOCKS_MAX / 64], mapped[BLOCKS_MAX / 64];
 	bits released[BLOCKS_MAX / 64]; /* was given back, and not used since */
+	bits huge[BLOCKS_MAX / AREA_BLOCKS / 64]; /* areas that are one, and gave nothing back since */
 	_Atomic size_t n_mapped, n_released, n_used;
 } pages;
 
@@ -78,7 +84,6 @@ static bool reserve_both(size_t bytes, bool scarce)
 	heap.blocks = blocks;
 	heap.reserved = bytes;
 	pages.n = bytes >> BLOCK_SHIFT;
-	pages.huge_until = HUGE_FROM;
 	return true;
 }
 
@@ -122,17 +127,6 @@ static size_t find(uint32_t n)
 	return pages.n;
 }
 
-/* A kernel without them says so, and nothing changes. */
-static void ask_for_huge_pages(size_t top)
-{
-	size_t from = pages.huge_until;
-
-	while (pages.huge_until < top && pages.huge_until < heap.reserved)
-		pages.huge_until += HUGE_STEP;
-	if (pages.huge_until > from)
-		madvise((void *)(heap.base + from), pages.huge_until - from, MADV_HUGEPAGE);
-}
-
 /* [from, end) come into use. */
 static void take(size_t from, size_t end)
 {
@@ -150,10 +144,8 @@ static void take(size_t from, size_t end)
 	pages.n_used += end - from;
 	pages.n_mapped += n_mapped;
 	pages.n_released -= n_released;
-	if (heap.top >= end << BLOCK_SHIFT)
-		return;
-	__atomic_store_n(&heap.top, end << BLOCK_SHIFT, __ATOMIC_RELAXED);
-	ask_for_huge_pages(heap.top);
+	if (heap.top < end << BLOCK_SHIFT)
+		__atomic_store_n(&heap.top, end << BLOCK_SHIFT, __ATOMIC_RELAXED);
 }
 
 struct block *pages_get(uint32_t n)
@@ -214,6 +206,7 @@ static void put_released(size_t i, size_t n)
 		heap.blocks[k].dirty = false;
 	bits_clear(pages.mapped, i, i + n);
 	bits_set(pages.released, i, i + n);
+	bits_clear(pages.huge, i / AREA_BLOCKS, (i + n - 1) / AREA_BLOCKS + 1);
 	pages.n_mapped -= n;
 	pages.n_released += n;
 }
@@ -244,6 +237,54 @@ size_t pages_scavenge(size_t keep)
 		done += gone ? n : 0;
 	} while (end > 0);
 	return done << BLOCK_SHIFT;
+}
+
+/* Huge pages ----------------------------------------------------------------------------------- */
+
+static bool is_full(size_t area)
+{
+	uint64_t word = area * AREA_BLOCKS / 64, shift = area * AREA_BLOCKS % 64;
+
+	return (uint32_t)((pages.used[word] & pages.mapped[word]) >> shift) == UINT32_MAX;
+}
+
+uintptr_t pages_next_full(uintptr_t after)
+{
+	size_t area = (after ? after - heap.base : HUGE_FROM - ALIGN) / ALIGN + 1, end;
+
+	lock_get(&pages.lock);
+	end = heap.top / ALIGN;
+	while (area < end && (!is_full(area) || map_has(pages.huge, (uint32_t)area)))
+		area++;
+	if (area < end)
+		bits_set(pages.huge, area, area + 1);
+	lock_put(&pages.lock);
+	return area < end ? heap.base + area * ALIGN : 0;
+}
+
+/* The program has touched nearly all of it: what a large object never used stays unmapped. */
+static bool is_touched(uintptr_t area)
+{
+	unsigned char in[ALIGN / PAGE_BYTES];
+	unsigned n = 0;
+
+	if (mincore((void *)area, ALIGN, in) < 0)
+		return false;
+	for (unsigned i = 0; i < sizeof in; i++)
+		n += in[i] & 1;
+	return n >= sizeof in / 8 * 7;
+}
+
+bool pages_make_huge(uintptr_t area)
+{
+	size_t at = (area - heap.base) / ALIGN;
+
+	if (is_touched(area))
+		return madvise((void *)area, ALIGN, MADV_COLLAPSE) == 0 || errno != EINVAL;
+	lock_get(&pages.lock);
+	bits_clear(pages.huge, at, at + 1);
+	lock_put(&pages.lock);
+	return true;
 }
 
 size_t pages_mapped(void)

@@ -401,6 +401,8 @@ void monitor_wake(int64_t when); /* it shall look at this time, and from now on 
 void stop_here(struct m *m); /* called by who finds sched.stopping, holding a P, no lock */
 void stop_in_syscall(struct p *p);
 void stop_give(struct p *p); /* running, held by nobody */
+/* rt_stop_world(); returns the ns from the request until everybody was let go. */
+int64_t stop_timed(const char *cause, void (*fn)(void *arg), void *arg);
 void stop_reset(void); /* a runtime begins; whose turn it was in the last one is gone */
 /* In a signal handler: stands still there until the world goes on. */
 void stop_hold(struct m *m, struct p *p, void *context);

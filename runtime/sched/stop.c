@@ -122,9 +122,11 @@ static void wait_for_all(struct p *own)
 	}
 }
 
-static void go_on(struct p *own)
+/* Returns when everybody was let go. */
+static int64_t go_on(struct p *own)
 {
 	struct p *with_work = NULL;
+	int64_t let_go;
 
 	lock_get(&sched.lock);
 	/* First: a thread that goes on must not find the old request and stand still again. */
@@ -155,14 +157,18 @@ static void go_on(struct p *own)
 		with_work = p->next;
 		thread_start(p, false);
 	}
+	/* What follows may cost this thread its CPU. */
+	let_go = now_ns();
 	preempt_poll_settle();
 	schedule_wake_one();
+	return let_go;
 }
 
 struct request {
 	const char *cause;
 	void (*fn)(void *arg);
 	void *arg;
+	int64_t stopped_ns; /* from the request until all were let go */
 };
 
 /* On the system stack, with locks held against being stopped itself. */
@@ -182,7 +188,7 @@ static void *stop_and_do(void *arg)
 	ttsp_add(r->cause, now_ns() - begin, atomic_load(&stop.last));
 	r->fn(r->arg);
 	obs_trace(TRACE_GO_ON, 0, 0);
-	go_on(own);
+	r->stopped_ns = go_on(own) - begin;
 	return NULL;
 }
 
@@ -191,9 +197,9 @@ void stop_reset(void)
 	stop.turn = (struct rt_mutex){0};
 }
 
-void rt_stop_world(const char *cause, void (*fn)(void *arg), void *arg)
+int64_t stop_timed(const char *cause, void (*fn)(void *arg), void *arg)
 {
-	struct request r = {cause, fn, arg};
+	struct request r = {cause, fn, arg, 0};
 	struct m *m;
 
 	rt_lock(&stop.turn);
@@ -202,4 +208,10 @@ void rt_stop_world(const char *cause, void (*fn)(void *arg), void *arg)
 	rt_on_system_stack(stop_and_do, &r);
 	atomic_fetch_sub_explicit(&m->locks, 1, memory_order_relaxed);
 	rt_unlock(&stop.turn);
+	return r.stopped_ns;
+}
+
+void rt_stop_world(const char *cause, void (*fn)(void *arg), void *arg)
+{
+	stop_timed(cause, fn, arg);
 }

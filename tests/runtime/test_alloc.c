@@ -331,37 +331,6 @@ static void test_blocks(void)
 	      "and come again, zero");
 }
 
-/* Whether the kernel was asked for huge pages at this address. */
-static bool asks_for_huge(uintptr_t addr)
-{
-	FILE *f = fopen("/proc/self/smaps", "re");
-	unsigned long lo = 0, hi = 0, from, to;
-	bool asks = false;
-	char line[512];
-
-	while (f && fgets(line, sizeof line, f)) {
-		if (sscanf(line, "%lx-%lx ", &from, &to) == 2) {
-			lo = from;
-			hi = to;
-		} else if (!strncmp(line, "VmFlags:", 8) && addr >= lo && addr < hi) {
-			asks = strstr(line, " hg") != NULL;
-		}
-	}
-	if (f)
-		fclose(f);
-	return asks;
-}
-
-static void test_huge_pages(void)
-{
-	rt_new_bytes(200 << 20);
-	if (access("/sys/kernel/mm/transparent_hugepage", F_OK) == 0)
-		CHECK(!asks_for_huge(heap.base) && asks_for_huge(heap.base + heap.top - 1),
-		      "huge pages are asked for where the heap is large");
-	else
-		CHECK(true, "huge pages # SKIP this kernel has none");
-}
-
 /* A marking goes on while objects are made. */
 static void test_black(void)
 {
@@ -408,7 +377,6 @@ static void *run(void *arg)
 	test_begun_block();
 	test_blocks();
 	test_black();
-	test_huge_pages();
 	return NULL;
 }
 
