@@ -18,9 +18,10 @@ LIVEROOM = os.path.join(harness.BUILD, "liveroom")
 class Server:
     """A liveroom process on a free port."""
 
-    def __init__(self, test, *args, listen="127.0.0.1:0"):
+    def __init__(self, test, *args, listen="127.0.0.1:0", env=None):
         self.process = subprocess.Popen([LIVEROOM, "serve", "--listen", listen, *args],
-                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                        env=dict(os.environ, **(env or {})))
         test.addCleanup(self.close)
         line = self.process.stdout.readline()
         self.address = line.split()[-1]
@@ -218,6 +219,21 @@ class Serve(harness.Case):
         self.assertGreater(s.metric("rt_coroutines"), 2)
         self.assertGreater(s.metric("rt_threads"), 0)
         self.assertGreater(s.metric("rt_procs"), 0)
+
+    def test_the_collector_keeps_to_the_limit_that_it_was_given(self):
+        s = Server(self, env={"RT_GOGC": "off", "RT_MEMLIMIT": "32MiB"})
+        s.get("/join?room=a")
+        harness.wait_for(lambda: s.metric("live_rooms") == 1, "looks at the memory limit")
+        self.assertGreater(s.metric("rt_heap_goal_bytes"), 16 << 20)
+        self.assertLess(s.metric("rt_heap_goal_bytes"), 32 << 20)
+
+    def test_the_process_shows_its_memory_and_the_collectors_cpu(self):
+        s = Server(self)
+        with open(f"/proc/{s.process.pid}/statm", encoding="ascii") as f:
+            resident = int(f.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+        self.assertAlmostEqual(s.metric("process_resident_memory_bytes") / resident, 1, delta=0.5)
+        for name in ("assist", "mark", "pause"):
+            self.assertGreaterEqual(s.metric(f'rt_gc_cpu_seconds_total{{class="{name}"}}'), 0)
 
 
 @harness.patient
