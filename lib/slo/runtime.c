@@ -276,11 +276,12 @@ static const struct field fields[] = {
 	{.name = "metric", .type = FIELD_ENUM, .names = metric_names, .offset = O(metric),
 	 .required = true, .example = "ttsp",
 	 .doc = "ttsp (time from a request to stop the world to the last thread's stop), schedLatency "
-		"(time from runnable to running), gcPause (a stop of the world for a collection): times, of "
-		"which there are p50 to p99.99, mean and max, to the width of the service's buckets and never "
-		"better than they were. gcCpu (CPU seconds of collecting) counts from the start of the run, over "
-		"all targets: rate is CPUs. coroutines, heap (bytes of objects, garbage included), heapLive "
-		"(bytes that the last collection left), procs and threads: readings, summed over the targets."},
+		"(time from runnable to running), gcPause (a stop of the world for a collection): times, "
+		"of which there are p50 to p99.99, mean and max, to the width of the service's buckets and "
+		"never better than they were. gcCpu (CPU seconds of collecting) counts from the start of "
+		"the run, over all targets: rate is CPUs. coroutines, heap (bytes of objects, garbage "
+		"included), heapLive (bytes that the last collection left), procs and threads: readings, "
+		"summed over the targets."},
 	SCRAPE_FIELDS(O(scrape)),
 };
 #undef O
