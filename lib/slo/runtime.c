@@ -32,6 +32,7 @@ static const struct metric {
 	{"coroutines", "rt_coroutines", METRIC_GAUGE, DIM_PLAIN},
 	{"gcCpu", "rt_gc_cpu_seconds_total", METRIC_COUNTER, DIM_TIME},
 	{"gcPause", "rt_gc_pause_seconds", METRIC_TIMES, DIM_TIME},
+	{"gcPercent", "rt_gc_percent", METRIC_GAUGE, DIM_PLAIN},
 	{"heap", "rt_heap_bytes", METRIC_GAUGE, DIM_BYTES},
 	{"heapLive", "rt_heap_live_bytes", METRIC_GAUGE, DIM_BYTES},
 	{"procs", "rt_procs", METRIC_GAUGE, DIM_PLAIN},
@@ -39,8 +40,8 @@ static const struct metric {
 	{"threads", "rt_threads", METRIC_GAUGE, DIM_PLAIN},
 	{"ttsp", "rt_ttsp_seconds", METRIC_TIMES, DIM_TIME},
 };
-static const char *const metric_names[] = {"coroutines", "gcCpu", "gcPause", "heap", "heapLive", "procs",
-					   "schedLatency", "threads", "ttsp", NULL};
+static const char *const metric_names[] = {"coroutines", "gcCpu", "gcPause", "gcPercent", "heap", "heapLive",
+					   "procs", "schedLatency", "threads", "ttsp", NULL};
 _Static_assert(ARRAY_SIZE(metric_names) == ARRAY_SIZE(metrics) + 1, "each metric has its name");
 
 enum { BOUNDS_MAX = 256 };
@@ -279,9 +280,9 @@ static const struct field fields[] = {
 		"(time from runnable to running), gcPause (a stop of the world for a collection): times, "
 		"of which there are p50 to p99.99, mean and max, to the width of the service's buckets and "
 		"never better than they were. gcCpu (CPU seconds of collecting) counts from the start of "
-		"the run, over all targets: rate is CPUs. coroutines, heap (bytes of objects, garbage "
-		"included), heapLive (bytes that the last collection left), procs and threads: readings, "
-		"summed over the targets."},
+		"the run, over all targets: rate is CPUs. coroutines, gcPercent (RT_GOGC as it is now), heap "
+		"(bytes of objects, garbage included), heapLive (bytes that the last collection left), procs "
+		"and threads: readings, summed over the targets."},
 	SCRAPE_FIELDS(O(scrape)),
 };
 #undef O

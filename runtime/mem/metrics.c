@@ -32,6 +32,8 @@ static void write_sizes(FILE *f, const struct rt_mem_stats *s)
 		      (int64_t)s->objects);
 	metrics_gauge(f, "rt_stack_bytes", "Bytes of coroutines' stacks.", (int64_t)s->stack_bytes);
 	metrics_gauge(f, "rt_heap_own_bytes", "Bytes of the collector's tables.", (int64_t)s->own_bytes);
+	metrics_gauge(f, "rt_gc_percent", "What of the live heap it may grow by; -1: without bound.",
+		      rt_gc_percent());
 	metrics_gauge(f, "process_resident_memory_bytes", "Resident memory of the whole process.",
 		      limit_resident_bytes());
 }

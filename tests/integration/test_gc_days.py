@@ -54,8 +54,8 @@ def made_up(pauses=(1e6, 2e6, 9e6), n=100, joins=(1e6, 2e6, 3e6), served=100.0, 
             live=30e6):
     return {"join": {stat: (v, 2500) for stat, v in zip(("p50", "p99", "p99.9"), joins)},
             "pause": {stat: (v, n) for stat, v in zip(("mean", "p99", "max"), pauses)},
-            "collector": {"rate": (gc, 9)}, "live": {"mean": (live, 9)}, "memory": {"max": (rss, 9)},
-            "served": {"rate": (served, 9)}, "cpu": {"rate": (cpu, 9)}}
+            "collector": {"rate": (gc, 9)}, "percent": {"mean": (gc * 1000, 9)}, "live": {"mean": (live, 9)},
+            "memory": {"max": (rss, 9)}, "served": {"rate": (served, 9)}, "cpu": {"rate": (cpu, 9)}}
 
 
 class Sums(harness.Case):
@@ -76,7 +76,7 @@ class Sums(harness.Case):
         self.assertEqual(lines["default"]["throughput %"], 0)
         want = {"mean pause ms": (1 * 100 + 4 * 300) / 400, "p99 pause ms": 4, "max pause ms": 9,
                 "pauses": 400, "join p50 ms": 2, "p99 ms": 20, "p99.9 ms": 200,
-                "throughput %": -15, "GC CPUs": 0.2, "RSS MB": 60, "live MB": 32}
+                "throughput %": -15, "GC CPUs": 0.2, "GOGC": 200, "RSS MB": 60, "live MB": 32}
         for column, value in want.items():
             self.assertAlmostEqual(lines["gogc-50"][column], value, msg=column)
         self.assertEqual(lines["gogc-50"]["verdict"], "passed, failed")

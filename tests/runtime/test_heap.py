@@ -220,6 +220,7 @@ class Heap(unittest.TestCase):
         empty, full, dropped = (self.metrics(n) for n in ("empty", "full", "dropped"))
         self.assertEqual(empty["rt_gc_cycles_total"], 0)
         self.assertEqual(empty["rt_gc_pause_seconds_count"], 0)
+        self.assertEqual(empty["rt_gc_percent"], 77)
         self.assertGreaterEqual(full["rt_gc_cycles_total"], 1)
         self.assertEqual(dropped["rt_gc_cycles_total"], full["rt_gc_cycles_total"] + 2)
         self.assertGreaterEqual(dropped["rt_gc_pause_seconds_count"],
