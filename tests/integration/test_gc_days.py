@@ -1,7 +1,9 @@
 #!/usr/bin/python3
 """The game day of the collector's settings: its manifests, a short run of all four, its table's sums."""
+import contextlib
 import importlib.machinery
 import importlib.util
+import io
 import json
 import os
 import re
@@ -96,6 +98,18 @@ class Sums(harness.Case):
         unsteady = report(made_up(), "inconclusive", window="recovery")
         with self.assertRaisesRegex(self.days.Broken, "no .* was measured: as it was"):
             self.days.table({"default": [unsteady]})
+
+    def test_a_run_without_a_steady_state_is_run_again_and_no_other(self):
+        steady, other = report(made_up()), report(made_up(), "failed")
+        unsteady = dict(steady, windows={"baseline": {}}, sentence="no steady state")
+        for runs, want, used in (([unsteady, steady, other], steady, 2), ([other, steady], other, 1),
+                                 ([unsteady] * 4, unsteady, 3)):
+            days = self.days.Days(self.dir, DAY, self.dir)
+            days.run = lambda *_, left=runs: left.pop(0)
+            before = len(runs)
+            with contextlib.redirect_stdout(io.StringIO()):  # the test's own is TAP
+                self.assertIs(days.day("default", 1), want)
+            self.assertEqual(before - len(runs), used)
 
     def test_the_caption_tells_the_rounds_and_the_rates(self):
         text = self.days.caption({"default": [report(made_up())] * 3}, 0.25)
