@@ -27,6 +27,9 @@ test: deps-test build
 demo: build
 	@experiments/demo $(BUILD)
 
+gc-days: build
+	@experiments/gc-days $(BUILD) $(if $(MARKDOWN),--markdown $(MARKDOWN))
+
 bench: deps-bench build
 	@tests/bench/run $(BUILD) '$(ONLY)' $(if $(MARKDOWN),--markdown $(MARKDOWN))
 
@@ -39,4 +42,4 @@ install: build
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all build configure test demo bench fuzz install clean
+.PHONY: all build configure test demo gc-days bench fuzz install clean

@@ -30,25 +30,24 @@ static void resolve(struct load *l)
 		return;
 	l->n_targets = 0;
 	for (struct addrinfo *a = list; a && l->n_targets < LOAD_TARGETS_MAX; a = a->ai_next) {
-		memcpy(&l->targets[l->n_targets++], a->ai_addr, a->ai_addrlen);
-		l->target_len = a->ai_addrlen;
+		struct load_target *t = &l->targets[l->n_targets++];
+
+		memcpy(&t->sa, a->ai_addr, a->ai_addrlen);
+		t->len = a->ai_addrlen;
 	}
 	freeaddrinfo(list);
 }
 
 int load_connect(struct load *l, int64_t deadline)
 {
-	struct sockaddr_storage sa = {0};
-	socklen_t len = 0;
+	struct load_target t = {0};
 
 	rt_lock(&l->lock);
 	resolve(l);
-	if (l->n_targets) {
-		sa = l->targets[l->turn++ % l->n_targets];
-		len = l->target_len;
-	}
+	if (l->n_targets)
+		t = l->targets[l->turn++ % l->n_targets];
 	rt_unlock(&l->lock);
-	return len ? rt_connect((const struct sockaddr *)&sa, len, deadline) : -ENOENT;
+	return t.len ? rt_connect((const struct sockaddr *)&t.sa, t.len, deadline) : -ENOENT;
 }
 
 static void turn(struct load *l, struct viewer *v, int64_t at_ns)

@@ -65,8 +65,10 @@ struct load {
 	struct rt_chan *stop;     /* a signal came */
 
 	struct rt_mutex lock; /* guards the rest: where the gateway is */
-	struct sockaddr_storage targets[LOAD_TARGETS_MAX];
-	socklen_t target_len;
+	struct load_target {
+		struct sockaddr_storage sa;
+		socklen_t len;
+	} targets[LOAD_TARGETS_MAX];
 	size_t n_targets, turn;
 	int64_t resolved_ns;
 };

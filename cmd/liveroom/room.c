@@ -30,6 +30,7 @@ static struct rt_mutex lock;
 static struct room *rooms[ROOMS_MAX]; /* made at the first request, never given up */
 static uint32_t n_rooms;
 static struct rt_co *producer;
+static int64_t given_limit_bytes; /* RT_MEMLIMIT: the collector's alone, the cache follows the group's */
 static _Atomic bool stopping;
 
 int64_t room_number(const char *name)
@@ -177,7 +178,7 @@ static void fit_heap(const struct memory *m)
 	struct rt_mem_stats s;
 
 	if (m->limit_bytes == INT64_MAX) {
-		rt_gc_set_limit(INT64_MAX);
+		rt_gc_set_limit(given_limit_bytes);
 		cache_set_limit(cache);
 		return;
 	}
@@ -185,7 +186,7 @@ static void fit_heap(const struct memory *m)
 	others = m->used_bytes - (int64_t)s.heap_mapped;
 	left = m->limit_bytes - (others > 0 ? others : 0) - reserve_bytes;
 	left = left < heap_least_bytes ? heap_least_bytes : left;
-	rt_gc_set_limit(left);
+	rt_gc_set_limit(left < given_limit_bytes ? left : given_limit_bytes);
 	left = left * CACHE_PERCENT / 100;
 	cache = left < cache ? left : cache;
 	if (cache >= cache_bytes()) {
@@ -265,6 +266,7 @@ void room_start(void)
 {
 	static const struct rt_attr attr = {.name = "segments"};
 
+	given_limit_bytes = rt_gc_set_limit(-1);
 	fit_cache();
 	producer = rt_spawn(produce, NULL, &attr);
 	if (!producer)

@@ -95,11 +95,11 @@ static const char *json_value(const char *json, const char *name)
 	return at ? at + strlen(quoted) : NULL;
 }
 
-/* Numeric addresses only: the gateway says where, a viewer does not ask a resolver. */
+/* A gateway gives a number, and nobody is asked. Who is gateway and room in one gives the name that it
+ * was asked by. */
 static bool parse_address(const struct http_origin *at, struct viewer *v)
 {
-	struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
-				 .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV};
+	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
 	struct addrinfo *list;
 
 	if (rt_lookup(at->host, at->port, &hints, &list))

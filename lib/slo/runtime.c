@@ -1,5 +1,5 @@
 /*
- * runtime - what the targets' own scheduler says of itself: liveroom, and whatever runs on its runtime
+ * runtime - what the targets' own scheduler and collector say: liveroom, and whatever runs on its runtime
  *
  * Times come as the increments of the targets' histograms. A bucket says that a value was at most its
  * bound, so each counts as that bound: a quantile is never better than it was, and at most one
@@ -17,19 +17,31 @@
 #include <errno.h>
 #include <math.h>
 
+enum metric_kind {
+	METRIC_TIMES,   /* a histogram of seconds */
+	METRIC_COUNTER, /* of seconds; counts from the start of the run */
+	METRIC_GAUGE,
+};
+
 /* One row a metric; sorted by name. */
 static const struct metric {
 	const char *name, *family;
-	bool times; /* a histogram of seconds; else a gauge */
+	enum metric_kind kind;
+	enum objective_dim dim;
 } metrics[] = {
-	{"coroutines", "rt_coroutines", false},
-	{"procs", "rt_procs", false},
-	{"schedLatency", "rt_sched_latency_seconds", true},
-	{"threads", "rt_threads", false},
-	{"ttsp", "rt_ttsp_seconds", true},
+	{"coroutines", "rt_coroutines", METRIC_GAUGE, DIM_PLAIN},
+	{"gcCpu", "rt_gc_cpu_seconds_total", METRIC_COUNTER, DIM_TIME},
+	{"gcPause", "rt_gc_pause_seconds", METRIC_TIMES, DIM_TIME},
+	{"gcPercent", "rt_gc_percent", METRIC_GAUGE, DIM_PLAIN},
+	{"heap", "rt_heap_bytes", METRIC_GAUGE, DIM_BYTES},
+	{"heapLive", "rt_heap_live_bytes", METRIC_GAUGE, DIM_BYTES},
+	{"procs", "rt_procs", METRIC_GAUGE, DIM_PLAIN},
+	{"schedLatency", "rt_sched_latency_seconds", METRIC_TIMES, DIM_TIME},
+	{"threads", "rt_threads", METRIC_GAUGE, DIM_PLAIN},
+	{"ttsp", "rt_ttsp_seconds", METRIC_TIMES, DIM_TIME},
 };
-static const char *const metric_names[] = {"coroutines", "procs", "schedLatency", "threads", "ttsp",
-					   NULL};
+static const char *const metric_names[] = {"coroutines", "gcCpu", "gcPause", "gcPercent", "heap", "heapLive",
+					   "procs", "schedLatency", "threads", "ttsp", NULL};
 _Static_assert(ARRAY_SIZE(metric_names) == ARRAY_SIZE(metrics) + 1, "each metric has its name");
 
 enum { BOUNDS_MAX = 256 };
@@ -53,8 +65,9 @@ struct runtime {
 	struct scrape *scrape;
 	struct bucket buckets[BOUNDS_MAX]; /* by bound */
 	size_t n_buckets;
+	struct tally tally; /* of a counter */
 	bool found;   /* in this page */
-	double gauge; /* of this page */
+	double value; /* of this page */
 	double sum;   /* of this round */
 };
 
@@ -65,12 +78,12 @@ static const struct metric *metric_of(const void *params)
 
 static enum sample_type runtime_yields(const void *params)
 {
-	return metric_of(params)->times ? SAMPLE_LATENCY : SAMPLE_VALUE;
+	return metric_of(params)->kind == METRIC_TIMES ? SAMPLE_LATENCY : SAMPLE_VALUE;
 }
 
 static enum objective_dim runtime_measures(const void *params)
 {
-	return metric_of(params)->times ? DIM_TIME : DIM_PLAIN;
+	return metric_of(params)->dim;
 }
 
 /* The place of a bound, made where there is none; NULL: more bounds than anybody needs. */
@@ -117,11 +130,11 @@ static void read_sample(void *data, const struct openmetrics_sample *s)
 
 	if (isnan(s->value))
 		return;
-	if (m->metric->times) {
+	if (m->metric->kind == METRIC_TIMES) {
 		if (streq(s->name, m->bucket_name))
 			read_bucket(m, s);
 	} else if (streq(s->name, m->metric->family)) {
-		m->gauge += s->value;
+		m->value += s->value;
 		m->found = true;
 	}
 }
@@ -138,7 +151,7 @@ static void begin_page(void *data)
 	struct runtime *m = data;
 
 	m->found = false;
-	m->gauge = 0;
+	m->value = 0;
 	for (size_t i = 0; i < m->n_buckets; i++)
 		m->buckets[i].page = 0;
 }
@@ -149,8 +162,10 @@ static const char *end_page(void *data, const struct scrape_page *p)
 
 	if (!m->found)
 		return m->metric->family;
-	if (p->in_round)
-		m->sum += m->gauge;
+	if (m->metric->kind == METRIC_COUNTER)
+		tally_add(&m->tally, p->target, p->started_ns, m->value);
+	else if (p->in_round)
+		m->sum += m->value;
 	for (size_t i = 0; i < m->n_buckets; i++)
 		m->buckets[i].more += tally_add(&m->buckets[i].tally, p->target, p->started_ns,
 						m->buckets[i].page);
@@ -187,12 +202,13 @@ static void yield_times(struct runtime *m)
 static void end_round(void *data, size_t answered)
 {
 	struct runtime *m = data;
+	double value = m->metric->kind == METRIC_COUNTER ? m->tally.sum : m->sum;
 
-	if (m->metric->times)
+	if (m->metric->kind == METRIC_TIMES)
 		yield_times(m);
 	else
 		slo_sample(m->indicator->slo,
-			   &(struct sample){.type = SAMPLE_VALUE, .ok = answered > 0, .value = m->sum,
+			   &(struct sample){.type = SAMPLE_VALUE, .ok = answered > 0, .value = value,
 					    .at_ns = clock_now_ns()});
 }
 
@@ -208,12 +224,15 @@ static int runtime_start(struct indicator *i, struct err *e)
 {
 	const struct runtime_params *p = i->params;
 	struct runtime *m = xcalloc(1, sizeof *m);
+	int r;
 
 	i->state = m;
 	m->indicator = i;
 	m->metric = metric_of(p);
 	m->bucket_name = xasprintf("%s_bucket", m->metric->family);
-	return scrape_start(i, &p->scrape, &ops, m, &m->scrape, e);
+	r = scrape_start(i, &p->scrape, &ops, m, &m->scrape, e);
+	m->tally.born_ns = scrape_start_ns(m->scrape);
+	return r;
 }
 
 static void runtime_stop(struct indicator *i)
@@ -232,6 +251,7 @@ static void runtime_free(struct indicator *i)
 	scrape_free(m->scrape);
 	for (size_t k = 0; k < m->n_buckets; k++)
 		tally_done(&m->buckets[k].tally);
+	tally_done(&m->tally);
 	free(m->bucket_name);
 	free(m);
 }
@@ -257,8 +277,11 @@ static const struct field fields[] = {
 	{.name = "metric", .type = FIELD_ENUM, .names = metric_names, .offset = O(metric),
 	 .required = true, .example = "ttsp",
 	 .doc = "ttsp (time from a request to stop the world to the last thread's stop), schedLatency "
-		"(time from runnable to running): times, of which there are p50 to p99.99, mean and max, "
-		"to the width of the service's buckets and never better than they were. coroutines, procs "
+		"(time from runnable to running), gcPause (a stop of the world for a collection): times, "
+		"of which there are p50 to p99.99, mean and max, to the width of the service's buckets and "
+		"never better than they were. gcCpu (CPU seconds of collecting) counts from the start of "
+		"the run, over all targets: rate is CPUs. coroutines, gcPercent (RT_GOGC as it is now), heap "
+		"(bytes of objects, garbage included), heapLive (bytes that the last collection left), procs "
 		"and threads: readings, summed over the targets."},
 	SCRAPE_FIELDS(O(scrape)),
 };
@@ -266,8 +289,8 @@ static const struct field fields[] = {
 
 static const struct schema runtime_schema = {
 	.name = "runtime",
-	.doc = "Reads from the targets' own metrics pages what their scheduler says of itself (liveroom, or "
-	       "any other service on its runtime).",
+	.doc = "Reads from the targets' own metrics pages what their scheduler and their collector say of "
+	       "themselves (liveroom, or any other service on its runtime).",
 	.size = sizeof(struct runtime_params),
 	.fields = fields,
 	.n_fields = ARRAY_SIZE(fields),
@@ -276,7 +299,8 @@ static const struct schema runtime_schema = {
 
 const struct indicator_type indicator_runtime = {
 	.name = "runtime",
-	.doc = "Time to safepoint, scheduling latency, Ps, coroutines or threads of the targets' runtime.",
+	.doc = "Time to safepoint, scheduling latency, pauses, CPU and heap of the collector, Ps, coroutines "
+	       "or threads of the targets' runtime.",
 	.schema = &runtime_schema,
 	.yields = runtime_yields,
 	.measures = runtime_measures,

@@ -63,6 +63,7 @@ bool limit_is_cpu_capped(void); /* collecting has had half of the CPU: who alloc
 void limit_note_cpu(int64_t gc_ns, int64_t now);
 /* sysmon: the control group's limit may have changed. */
 void limit_follow(void);
+int64_t limit_resident_bytes(void); /* of the whole process; 0: nobody says */
 
 /* tune.c: after a cycle, RT_GOGC by what the pause and the CPU were */
 void tune_init(void);

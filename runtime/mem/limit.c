@@ -124,19 +124,25 @@ static int64_t read_number(const char *name)
 	return n;
 }
 
-/* Bytes of the process that are not the runtime's: text, malloc, threads. */
-static int64_t other_bytes(void)
+int64_t limit_resident_bytes(void)
 {
 	FILE *f = fopen("/proc/self/statm", "re");
 	long long size = 0, resident = 0;
-	int64_t ours = (int64_t)(pages_mapped() + own_bytes() + stacks_bytes());
 
 	if (!f)
 		return 0;
 	if (fscanf(f, "%lld %lld", &size, &resident) != 2)
 		resident = 0;
 	fclose(f);
-	resident *= sysconf(_SC_PAGESIZE);
+	return resident * sysconf(_SC_PAGESIZE);
+}
+
+/* Bytes of the process that are not the runtime's: text, malloc, threads. */
+static int64_t other_bytes(void)
+{
+	int64_t ours = (int64_t)(pages_mapped() + own_bytes() + stacks_bytes());
+	int64_t resident = limit_resident_bytes();
+
 	return resident > ours ? resident - ours : 0;
 }
 

@@ -32,6 +32,10 @@ static void write_sizes(FILE *f, const struct rt_mem_stats *s)
 		      (int64_t)s->objects);
 	metrics_gauge(f, "rt_stack_bytes", "Bytes of coroutines' stacks.", (int64_t)s->stack_bytes);
 	metrics_gauge(f, "rt_heap_own_bytes", "Bytes of the collector's tables.", (int64_t)s->own_bytes);
+	metrics_gauge(f, "rt_gc_percent", "What of the live heap it may grow by; -1: without bound.",
+		      rt_gc_percent());
+	metrics_gauge(f, "process_resident_memory_bytes", "Resident memory of the whole process.",
+		      limit_resident_bytes());
 }
 
 static void write_counts(FILE *f, const struct rt_mem_stats *s)
@@ -46,22 +50,41 @@ static void write_counts(FILE *f, const struct rt_mem_stats *s)
 				s->mark_cpu_ns);
 }
 
+/* By Go's classes. A pause counts once and not for each P: what the collector used, not what it kept
+ * from being used. */
+static void write_cpu(FILE *f, const struct rt_mem_stats *s)
+{
+	static const char name[] = "rt_gc_cpu_seconds";
+	const struct {
+		const char *class;
+		int64_t ns;
+	} rows[] = {{"assist", s->assist_cpu_ns}, {"mark", s->mark_cpu_ns}, {"pause", s->pause_ns}};
+
+	fprintf(f, "# TYPE %s counter\n# UNIT %s seconds\n"
+		   "# HELP %s CPU time of collecting: assists, marking beside the program, pauses.\n",
+		name, name, name);
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+		fprintf(f, "%s_total{class=\"%s\"} %.9f\n", name, rows[i].class, (double)rows[i].ns / 1e9);
+}
+
 static void write_times(FILE *f)
 {
 	static const struct {
 		const char *name, *help;
+		int per_octave;
 	} rows[GC_TIMES] = {
 		[GC_TIME_PAUSE] = {"rt_gc_pause_seconds",
-				   "From the request to stop the world for a collection to its restart."},
+				   "From the request to stop the world for a collection to its restart.",
+				   8},
 		[GC_TIME_CYCLE_CPU] = {"rt_gc_cycle_mark_cpu_seconds",
-				       "CPU time of a collection's marking beside the program."},
+				       "CPU time of a collection's marking beside the program.", 1},
 		[GC_TIME_ASSIST] = {"rt_gc_assist_seconds",
-				    "CPU time of an allocation's assist to marking."},
+				    "CPU time of an allocation's assist to marking.", 1},
 	};
 
 	for (unsigned i = 0; i < GC_TIMES; i++) {
 		metrics_histogram_head(f, rows[i].name, rows[i].help);
-		metrics_histogram(f, rows[i].name, "", &times[i]);
+		metrics_histogram(f, rows[i].name, "", &times[i], rows[i].per_octave);
 	}
 }
 
@@ -113,6 +136,7 @@ void metrics_of_heap(FILE *f)
 	rt_mem_stats(&s);
 	write_sizes(f, &s);
 	write_counts(f, &s);
+	write_cpu(f, &s);
 	write_times(f);
 	write_slots(f);
 }

@@ -6,6 +6,8 @@
 
 #include <inttypes.h>
 
+enum { OCTAVES = 20 }; /* of a histogram's bounds: 1 us to 1 s */
+
 static void head(FILE *f, const char *name, const char *kind, const char *unit, const char *help)
 {
 	fprintf(f, "# TYPE %s %s\n", name, kind);
@@ -43,15 +45,19 @@ static void bucket(FILE *f, const char *name, const char *label, const char *bou
 		(unsigned long long)n);
 }
 
-/* Bounds at powers of two from 1 us to 1 s; the sum of a histogram that goes on growing is read
- * before its buckets, so that no bucket exceeds the count. */
-void metrics_histogram(FILE *f, const char *name, const char *label, const struct ttsp *t)
+/* Bounds from 1 us to 1 s; the sum of a histogram that goes on growing is read before its buckets, so
+ * that no bucket exceeds the count. */
+void metrics_histogram(FILE *f, const char *name, const char *label, const struct ttsp *t,
+		       int per_octave)
 {
 	uint64_t sum = atomic_load_explicit(&t->sum_ns, memory_order_relaxed), seen = 0;
 	const char *open = *label ? "{" : "", *close = *label ? "}" : "";
 	char text[32];
 
-	for (int64_t bound = 1024; bound <= INT64_C(1) << 30; bound *= 2) {
+	for (int i = 0; i <= OCTAVES * per_octave; i++) {
+		int64_t octave = INT64_C(1024) << i / per_octave;
+		int64_t bound = octave + octave / per_octave * (i % per_octave);
+
 		seen = ttsp_below(t, bound);
 		snprintf(text, sizeof text, "%.9f", (double)bound / 1e9);
 		bucket(f, name, label, text, seen);
@@ -72,7 +78,7 @@ static void write_ttsp(FILE *f)
 			       "Time from a request to stop the world to the last thread's stop.");
 	for (size_t i = 0; i < n; i++) {
 		snprintf(label, sizeof label, "cause=\"%s\"", t[i].cause);
-		metrics_histogram(f, "rt_ttsp_seconds", label, &t[i]);
+		metrics_histogram(f, "rt_ttsp_seconds", label, &t[i], 1);
 	}
 }
 

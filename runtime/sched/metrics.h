@@ -12,7 +12,8 @@ void metrics_counter(FILE *f, const char *name, const char *help, uint64_t value
 /* In seconds, as a histogram is: name ends in _seconds. */
 void metrics_seconds_counter(FILE *f, const char *name, const char *help, int64_t ns);
 void metrics_histogram_head(FILE *f, const char *name, const char *help);
-/* label: as cause="stop", or empty. */
-void metrics_histogram(FILE *f, const char *name, const char *label, const struct ttsp *t);
+/* label: as cause="stop", or empty; per_octave: bounds to a doubling, 1, 2, 4, 8 or 16. */
+void metrics_histogram(FILE *f, const char *name, const char *label, const struct ttsp *t,
+		       int per_octave);
 
 void metrics_of_heap(FILE *f); /* mem/metrics.c */

@@ -67,23 +67,29 @@ def marks(family):
     return f"<!-- {family}.*: begin -->\n", f"<!-- {family}.*: end -->\n"
 
 
-def put(text, family, rows):
+def put(text, family, body):
     begin, end = marks(family)
-    new = f"{begin}{section(rows)}{end}"
+    new = f"{begin}{body}{end}"
     if begin not in text:
         return text + f"\n## {family}\n\n{new}"
     before, _, rest = text.partition(begin)
     return before + new + rest.partition(end)[2]
 
 
-def write(path, rows):
-    """Puts the rows' families' tables in place of what the document says of them."""
+def write_sections(path, bodies):
+    """Puts each family's text in place of what the document says of it."""
     text = INTRO
     if os.path.exists(path):
         with open(path, encoding="utf-8") as f:
             text = f.read()
-    families = dict.fromkeys(row["name"].partition(".")[0] for row in rows)
-    for family in families:
-        text = put(text, family, [r for r in rows if r["name"].startswith(family + ".")])
+    for family, body in bodies.items():
+        text = put(text, family, body)
     with open(path, "w", encoding="utf-8") as f:
         f.write(text)
+
+
+def write(path, rows):
+    """The rows' families' tables."""
+    families = dict.fromkeys(row["name"].partition(".")[0] for row in rows)
+    write_sections(path, {family: section([r for r in rows if r["name"].startswith(family + ".")])
+                          for family in families})

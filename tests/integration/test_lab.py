@@ -190,6 +190,28 @@ class Lab(harness.Case):
         ask = f"import socket;print(socket.create_connection(('{address[1]}',81),5).recv(9))"
         wait_for(lambda: self.exec("client", PYTHON, "-c", ask).stdout == "b'six'\n", "an answer")
 
+    def test_who_asks_from_the_switch_does_not_run_out_of_ports(self):
+        self.up(pod("web", SERVE, container=PROBE))
+        # Ten ports; a closed connection keeps its own for a minute unless it may be used again.
+        ask = """
+import errno, socket, sys, time
+with open("/proc/sys/net/ipv4/ip_local_port_range", "w") as f:
+    f.write("50000 50009")
+made, deadline = 0, time.monotonic() + 40
+while made < 30 and time.monotonic() < deadline:
+    try:
+        socket.create_connection((sys.argv[1], 8080)).close()
+        made += 1
+    except OSError as e:
+        if e.errno != errno.EADDRNOTAVAIL:
+            raise
+        time.sleep(0.1)
+print(made)
+"""
+        r = harness.run("nsenter", f"--net=/proc/{self.record()['pid']}/ns/net", PYTHON, "-c", ask,
+                        self.state()["pods"][0]["addresses"][0])
+        self.assertEqual(r.stdout, "30\n", r.stderr)
+
     def test_port_forward_carries_connections(self):
         self.up(pod("web", SERVE, container=PROBE))
         p = subprocess.Popen([harness.BRUNT, "lab", "port-forward", "web", "0:8080"], env=self.env,

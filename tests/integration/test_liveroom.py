@@ -18,9 +18,10 @@ LIVEROOM = os.path.join(harness.BUILD, "liveroom")
 class Server:
     """A liveroom process on a free port."""
 
-    def __init__(self, test, *args, listen="127.0.0.1:0"):
+    def __init__(self, test, *args, listen="127.0.0.1:0", env=None):
         self.process = subprocess.Popen([LIVEROOM, "serve", "--listen", listen, *args],
-                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                        env=dict(os.environ, **(env or {})))
         test.addCleanup(self.close)
         line = self.process.stdout.readline()
         self.address = line.split()[-1]
@@ -219,6 +220,21 @@ class Serve(harness.Case):
         self.assertGreater(s.metric("rt_threads"), 0)
         self.assertGreater(s.metric("rt_procs"), 0)
 
+    def test_the_collector_keeps_to_the_limit_that_it_was_given(self):
+        s = Server(self, env={"RT_GOGC": "off", "RT_MEMLIMIT": "32MiB"})
+        s.get("/join?room=a")
+        harness.wait_for(lambda: s.metric("live_rooms") == 1, "looks at the memory limit")
+        self.assertGreater(s.metric("rt_heap_goal_bytes"), 16 << 20)
+        self.assertLess(s.metric("rt_heap_goal_bytes"), 32 << 20)
+
+    def test_the_process_shows_its_memory_and_the_collectors_cpu(self):
+        s = Server(self)
+        with open(f"/proc/{s.process.pid}/statm", encoding="ascii") as f:
+            resident = int(f.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+        self.assertAlmostEqual(s.metric("process_resident_memory_bytes") / resident, 1, delta=0.5)
+        for name in ("assist", "mark", "pause"):
+            self.assertGreaterEqual(s.metric(f'rt_gc_cpu_seconds_total{{class="{name}"}}'), 0)
+
 
 @harness.patient
 class BadRequests(harness.Case):
@@ -375,6 +391,19 @@ class Load(harness.Case):
         self.assertEqual(seen["segments"]["done"], s.metric("live_cache_hits_total") +
                          s.metric("live_cache_misses_total"))
         self.assertGreaterEqual(seen["joins"]["p99_ns"], seen["joins"]["p50_ns"])
+
+    def test_viewers_come_by_name_over_both_families(self):
+        if os.geteuid() != 0:
+            self.skipTest("names of one's own need root; the lab's experiments cover this")
+        s = Server(self, listen="*:0")
+        hosts = self.write("hosts", "127.0.0.1 both\n::1 both\n")
+        r = harness.run("unshare", "-m", "sh", "-c", 'mount --bind "$1" /etc/hosts && shift && exec "$@"',
+                        "sh", hosts, LIVEROOM, "load", "--target", f"http://both:{s.port}",
+                        "--viewers", "20", "--rate", "10", "--duration", "4", "--json")
+        seen = json.loads(r.stdout)
+        self.assertGreaterEqual(seen["joins"]["done"], 20, r.stdout)
+        self.assertGreater(seen["segments"]["done"], 0, r.stdout)
+        self.assertEqual(seen["joins"]["failed"] + seen["segments"]["failed"], 0, r.stdout)
 
     def test_a_stopped_room_shows_as_stalls(self):
         s = Server(self)

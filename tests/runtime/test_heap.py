@@ -51,6 +51,13 @@ class Metrics:
     def buckets(self, name):
         return [v for (n, _), v in self.samples.items() if n == name + "_bucket"]
 
+    def bounds(self, name):
+        return [float(re.search('le="([^"]+)"', labels)[1]) for n, labels in self.samples
+                if n == name + "_bucket"]
+
+    def cpu(self, name):
+        return self.samples["rt_gc_cpu_seconds_total", f'class="{name}"']
+
     def slot(self, name, kind):
         return sum(v for (n, labels), v in self.samples.items()
                    if n == name and f'type="{kind}"' in labels)
@@ -213,6 +220,7 @@ class Heap(unittest.TestCase):
         empty, full, dropped = (self.metrics(n) for n in ("empty", "full", "dropped"))
         self.assertEqual(empty["rt_gc_cycles_total"], 0)
         self.assertEqual(empty["rt_gc_pause_seconds_count"], 0)
+        self.assertEqual(empty["rt_gc_percent"], 77)
         self.assertGreaterEqual(full["rt_gc_cycles_total"], 1)
         self.assertEqual(dropped["rt_gc_cycles_total"], full["rt_gc_cycles_total"] + 2)
         self.assertGreaterEqual(dropped["rt_gc_pause_seconds_count"],
@@ -223,6 +231,22 @@ class Heap(unittest.TestCase):
         self.assertAlmostEqual(full["rt_gc_mark_cpu_seconds_total"],
                                full["rt_gc_cycle_mark_cpu_seconds_sum"], places=6)
         self.assertIn(("rt_gc_assist_seconds_count", None), full.samples)
+
+    def test_the_collectors_cpu_is_told_by_class(self):
+        full = self.metrics("full")
+        cpu = {name: full.cpu(name) for name in ("assist", "mark", "pause")}
+        self.assertAlmostEqual(cpu["mark"], full["rt_gc_mark_cpu_seconds_total"], places=6)
+        self.assertAlmostEqual(cpu["pause"], full["rt_gc_pause_seconds_sum"], places=6)
+        self.assertGreaterEqual(cpu["assist"], 0)
+
+    def test_pauses_are_told_to_an_eighth(self):
+        bounds = self.metrics("full").bounds("rt_gc_pause_seconds")
+        self.assertEqual(bounds[0], 1024e-9)
+        self.assertEqual(bounds[-1], math.inf)
+        self.assertGreater(bounds[-2], 1)
+        for low, high in zip(bounds, bounds[1:-1]):
+            self.assertLessEqual(high, low * 1.126)
+            self.assertGreater(high, low)
 
     def test_histograms_grow_up_to_their_count(self):
         full = self.metrics("full")

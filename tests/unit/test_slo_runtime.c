@@ -160,6 +160,95 @@ static void test_readings_are_summed_over_the_targets(void **state)
 	slo_fixture_done(&f);
 }
 
+/* CPU seconds by class, since the process was started. */
+static void set_cpu(double mark, double pause)
+{
+	char text[256];
+
+	snprintf(text, sizeof text,
+		 "# TYPE rt_gc_cpu_seconds counter\n# UNIT rt_gc_cpu_seconds seconds\n"
+		 "rt_gc_cpu_seconds_total{class=\"mark\"} %f\n"
+		 "rt_gc_cpu_seconds_total{class=\"pause\"} %f\n", mark, pause);
+	http_server_page(&server, text);
+}
+
+static void test_the_collectors_cpu_counts_from_the_start_of_the_run(void **state)
+{
+	struct slo_fixture f = {0};
+	const struct stats *s;
+
+	begin(&f, RUNTIME("gcCpu", "rate <= 100"));
+	set_cpu(40, 2);
+	slo_fixture_start(&f);
+	run_rounds(&f, 3);
+	set_cpu(41.5, 2.25);
+	run_rounds(&f, 4);
+	slo_fixture_end(&f);
+	s = fault_stats(&f);
+	assert_true(s->n_values >= 4);
+	assert_float_equal(s->values[0], 0, 1e-9);
+	assert_float_equal(s->values[s->n_values - 1], 1.75, 1e-9);
+	assert_int_equal(f.result.state, SLO_HELD);
+	slo_fixture_done(&f);
+}
+
+static void test_a_restarted_collector_goes_on_counting(void **state)
+{
+	struct slo_fixture f = {0};
+	const struct stats *s;
+	struct target *t;
+
+	slo_fixture_bind(&f, RUNTIME("gcCpu", "rate <= 100"), server.port, 0);
+	t = add_target(&f, "room-0", "127.0.0.1");
+	target_add_container(t, "app")->started_ns = 1;
+	set_cpu(40, 2);
+	slo_fixture_start(&f);
+	run_rounds(&f, 3);
+	set_cpu(41, 2);
+	run_rounds(&f, 3);
+	t->containers[0].started_ns = clock_now_ns();
+	set_cpu(0.5, 0.25);
+	run_rounds(&f, 4);
+	slo_fixture_end(&f);
+	s = fault_stats(&f);
+	assert_float_equal(s->values[s->n_values - 1], 1.75, 1e-9);
+	slo_fixture_done(&f);
+}
+
+static void test_a_pause_counts_at_its_buckets_bound(void **state)
+{
+	struct slo_fixture f = {0};
+
+	begin(&f, RUNTIME("gcPause", "max <= 2ms"));
+	http_server_page(&server, "# TYPE rt_gc_pause_seconds histogram\n"
+			 "rt_gc_pause_seconds_bucket{le=\"0.002\"} 0\n"
+			 "rt_gc_pause_seconds_bucket{le=\"+Inf\"} 0\n");
+	slo_fixture_start(&f);
+	run_rounds(&f, 3);
+	http_server_page(&server, "# TYPE rt_gc_pause_seconds histogram\n"
+			 "rt_gc_pause_seconds_bucket{le=\"0.002\"} 12\n"
+			 "rt_gc_pause_seconds_bucket{le=\"+Inf\"} 12\n");
+	run_rounds(&f, 4);
+	slo_fixture_end(&f);
+	assert_int_equal(fault_stats(&f)->latency.n, 12);
+	assert_int_equal(f.result.state, SLO_HELD);
+	slo_fixture_done(&f);
+}
+
+static void test_the_heap_is_measured_in_bytes(void **state)
+{
+	struct slo_fixture f = {0};
+
+	begin(&f, RUNTIME("heapLive", "max <= 64MiB"));
+	http_server_page(&server, "# TYPE rt_heap_live_bytes gauge\nrt_heap_live_bytes 67108865\n"
+			 "# TYPE rt_heap_bytes gauge\nrt_heap_bytes 7\n");
+	slo_fixture_start(&f);
+	slo_fixture_run(&f, 3);
+	slo_fixture_end(&f);
+	assert_int_equal(f.result.state, SLO_BREACHED);
+	slo_fixture_done(&f);
+}
+
 static void test_a_service_without_the_metric_is_inconclusive_and_named(void **state)
 {
 	struct slo_fixture f = {0};
@@ -187,6 +276,10 @@ int main(void)
 		TEST(test_a_quantile_is_judged_by_the_number_of_stops),
 		TEST(test_a_restarted_service_counts_from_zero),
 		TEST(test_readings_are_summed_over_the_targets),
+		TEST(test_the_collectors_cpu_counts_from_the_start_of_the_run),
+		TEST(test_a_restarted_collector_goes_on_counting),
+		TEST(test_a_pause_counts_at_its_buckets_bound),
+		TEST(test_the_heap_is_measured_in_bytes),
 		TEST(test_a_service_without_the_metric_is_inconclusive_and_named),
 	};
 
