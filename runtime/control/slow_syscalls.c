@@ -19,11 +19,12 @@ static int begin(struct control_job *job, char why[ACTION_WHY_MAX])
 	const int64_t *v = job->values;
 
 	if (active) {
-		snprintf(why, ACTION_WHY_MAX, "%s delays them already, and a call has one delay", active->tag);
+		snprintf(why, ACTION_WHY_MAX, "%s delays them already: a call has one delay",
+			 active->tag);
 		return -EBUSY;
 	}
 	if (v[JITTER] > v[LATENCY]) {
-		snprintf(why, ACTION_WHY_MAX, "jitter_us is larger than latency_us: delays cannot be negative");
+		snprintf(why, ACTION_WHY_MAX, "jitter_us is larger than latency_us");
 		return -ERANGE;
 	}
 	active = job;

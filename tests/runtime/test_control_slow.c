@@ -197,7 +197,8 @@ static void nothing_waits_for(void (*fn)(void), const char *what, bool has_threa
 	CHECK(comes(&ticks, seen + 100) && atomic_load(&done) == 0, "%s: others run meanwhile", what);
 	if (!has_thread)
 		CHECK(threads() < before + MANY_CALLS / 2, "%s: no thread waits either", what);
-	CHECK(says(fd, "end tag=s", "ok 1") && comes(&done, MANY_CALLS), "%s: the end cuts them short", what);
+	CHECK(says(fd, "end tag=s", "ok 1") && comes(&done, MANY_CALLS), "%s: the end cuts them short",
+	      what);
 	close(fd);
 }
 
@@ -235,7 +236,7 @@ static void jitter_makes_some_shorter(void)
 
 	ask(fd, "slow-syscalls tag=s lease_ms=60000 latency_us=25000000 jitter_us=25000000");
 	begin_many(blocking, MANY_CALLS);
-	CHECK(comes(&done, 1) && rt_now() - begun < 25 * RT_SEC, "jitter makes some calls shorter than latency");
+	CHECK(comes(&done, 1) && rt_now() - begun < 25 * RT_SEC, "jitter makes some calls shorter");
 	CHECK(atomic_load(&done) < MANY_CALLS, "and not all of them");
 	ask(fd, "end tag=s");
 	comes(&done, MANY_CALLS);
@@ -246,7 +247,8 @@ static void it_ends(void)
 {
 	int fd = greeted(), other = greeted();
 
-	CHECK(says(fd, "slow-syscalls tag=s lease_ms=60000", "error latency_us is missing"), "a latency is given");
+	CHECK(says(fd, "slow-syscalls tag=s lease_ms=60000", "error latency_us is missing"),
+	      "a latency is given");
 	CHECK(says(fd, "slow-syscalls tag=s lease_ms=60000 latency_us=5 jitter_us=6",
 		   "error slow-syscalls: jitter_us is larger than latency_us"), "no delay is negative");
 	ask(fd, "slow-syscalls tag=s lease_ms=60000 latency_us=1000");
@@ -256,8 +258,8 @@ static void it_ends(void)
 	close(fd);
 	CHECK(comes_to(other, "actions=-") && delayed_of(other, 10) == 0, "it ends with its connection");
 	ask(other, "slow-syscalls tag=t lease_ms=1000 latency_us=1");
-	CHECK(comes_to(other, "slow-syscalls:t:") && comes_to(other, "actions=-") && delayed_of(other, 10) == 0,
-	      "and with its lease");
+	CHECK(comes_to(other, "slow-syscalls:t:") && comes_to(other, "actions=-") &&
+	      delayed_of(other, 10) == 0, "and with its lease");
 	close(other);
 }
 
