@@ -6,6 +6,7 @@
  */
 #include "metrics.h"
 #include "roles.h"
+#include "sessions.h"
 
 #include <stdio.h>
 
@@ -89,8 +90,9 @@ void chat_post(const struct http_request *req, struct http_answer *a)
 {
 	char room[ROOM_NAME_MAX];
 	struct room_chat *c;
+	struct session *s;
 
-	if (!room_name(req, a, room))
+	if (!room_name(req, a, room) || !session_named(req, a, room_number(room), &s))
 		return;
 	if (!text_is_fine(req)) {
 		http_text(a, 400, NULL, "a message is 1 to %d bytes of text on one line\n", TEXT_MAX);
@@ -135,16 +137,20 @@ static char *lines_after(const struct room_chat *c, int64_t after, size_t *ret_l
 	return text;
 }
 
+/* Who names a session and no number goes on where it was. */
 void chat_read(const struct http_request *req, struct http_answer *a)
 {
-	int64_t after = number_in(req, "after", INT64_MAX - 1);
+	int64_t after = number_in(req, "after", INT64_MAX - 1), last;
 	int64_t end = rt_now() + number_in(req, "wait", WAIT_MAX_S) * RT_SEC;
 	char room[ROOM_NAME_MAX], *text;
 	struct room_chat *c;
+	struct session *s;
 	size_t len;
 
-	if (!room_name(req, a, room))
+	if (!room_name(req, a, room) || !session_named(req, a, room_number(room), &s))
 		return;
+	if (!strstr(req->query, "after="))
+		after = session_chat(s);
 	c = chat_of(room);
 	if (!c) {
 		http_text(a, 503, NULL, "the room cannot be opened\n");
@@ -155,7 +161,9 @@ void chat_read(const struct http_request *req, struct http_answer *a)
 	       rt_cond_wait_dl(&c->news, &c->lock, end) == 0)
 		;
 	text = lines_after(c, after, &len);
+	last = c->last;
 	rt_unlock(&c->lock);
+	session_chat_read(s, last);
 	http_give(a, "text/plain; charset=utf-8", text, len);
 }
 

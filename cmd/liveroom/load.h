@@ -46,6 +46,7 @@ struct viewer {
 	struct sockaddr_storage room_sa;
 	socklen_t room_sa_len;
 	char room_origin[HTTP_HOST_MAX];
+	char session[SESSION_NAME_MAX]; /* "": the room keeps none */
 	int64_t seq, seq_at_ns; /* what was live when the room let the viewer in */
 };
 

@@ -25,6 +25,9 @@ static const char usage[] =
 	"  --segment-bytes N      size of a segment (default 32768)\n"
 	"  --cache-bytes N        most that a room keeps in memory (default 33554432)\n"
 	"  --window N             seconds of the past that a room keeps (default 120)\n"
+	"  --sessions N           viewers of a room at one time; beyond them a join is answered 503\n"
+	"                         (default 16384)\n"
+	"  --session-idle SECONDS until a viewer's session ends of which nothing is heard (default 30)\n"
 	"  --threads N            requests under way at one time, at most 65536; beyond them the\n"
 	"                         answer is 503 (default 1024)\n"
 	"  --debug [HOST:]PORT    where to show profiles, traces and stacks, of 127.0.0.1 unless a host is\n"
@@ -109,6 +112,12 @@ static int serve_option(int opt, struct upstream *room, struct upstream *store)
 	case 'w':
 		config.window = n;
 		return 0;
+	case 's':
+		config.sessions = n;
+		return n <= 1e6 ? 0 : usage_error("more than 1000000 viewers:", optarg);
+	case 'i':
+		config.session_idle_ns = n * RT_SEC;
+		return n <= 1e6 ? 0 : usage_error("more than 1000000 seconds:", optarg);
 	case 'C':
 		config.max_per_client = n;
 		return n <= 65536 ? 0 : usage_error("more than 65536 connections:", optarg);
@@ -146,6 +155,8 @@ static int serve_main(int argc, char **argv)
 		{"role", required_argument, NULL, 'r'},
 		{"room", required_argument, NULL, 'R'},
 		{"segment-bytes", required_argument, NULL, 'b'},
+		{"session-idle", required_argument, NULL, 'i'},
+		{"sessions", required_argument, NULL, 's'},
 		{"store", required_argument, NULL, 'S'},
 		{"threads", required_argument, NULL, 't'},
 		{"window", required_argument, NULL, 'w'},
@@ -156,7 +167,8 @@ static int serve_main(int argc, char **argv)
 	int opt, r = 0;
 
 	config = (struct config){.roles = ROLE_ALL, .segment_bytes = 32 << 10,
-				 .cache_bytes = 32 << 20, .window = 120, .max_requests = 1024};
+				 .cache_bytes = 32 << 20, .window = 120, .max_requests = 1024,
+				 .sessions = 16384, .session_idle_ns = 30 * RT_SEC};
 	while (!r && (opt = getopt_long(argc, argv, "", options, NULL)) >= 0) {
 		if (opt == '?')
 			return 2;

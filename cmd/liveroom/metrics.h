@@ -29,6 +29,11 @@
 	COUNTER(live_refused_requests, "Requests refused as malformed or beyond a bound.")         \
 	GAUGE(live_rooms, "Rooms that are live.")                                                  \
 	COUNTER(live_segments, "Segments that were due to viewers.")                               \
+	COUNTER(live_session_refusals, "Joins refused because the room was full.")                 \
+	GAUGE(live_sessions, "Viewers in all rooms.")                                              \
+	COUNTER(live_sessions_expired, "Sessions that ended because nothing was heard of them.")   \
+	COUNTER(live_sessions_finished, "Sessions that have ended, by a good-bye or by themselves.") \
+	COUNTER(live_sessions_stalled, "Sessions that have ended and had a stall.")                \
 	COUNTER(live_stalls, "Segments that did not reach a viewer in time.")                      \
 	COUNTER(live_upstream_failures, "Requests to a room or the store that failed.")            \
 	COUNTER(live_upstream_retries, "Requests sent again to another address.")

@@ -13,7 +13,7 @@
 
 enum role { ROLE_GATEWAY = 1, ROLE_ROOM = 2, ROLE_STORE = 4, ROLE_ALL = 7 };
 
-enum { ROOM_NAME_MAX = 40, ROOMS_MAX = 512, SEGMENT_MS = 1000 };
+enum { ROOM_NAME_MAX = 40, ROOMS_MAX = 512, SEGMENT_MS = 1000, SESSION_NAME_MAX = 17 };
 
 struct config {
 	unsigned roles;
@@ -21,6 +21,8 @@ struct config {
 	size_t segment_bytes;
 	int64_t cache_bytes;    /* at most, without regard to the memory limit */
 	int64_t window;         /* segments of the past that a room keeps ready */
+	unsigned sessions;      /* in a room at one time */
+	int64_t session_idle_ns; /* until one ends of which nothing is heard */
 	unsigned max_requests;  /* under way at one time */
 	unsigned max_per_client; /* connections from one address; 0: no bound */
 	const char *debug;       /* [HOST:]PORT of the pages below /debug/; NULL: nowhere */

@@ -9,6 +9,7 @@
 #include "memory.h"
 #include "metrics.h"
 #include "roles.h"
+#include "sessions.h"
 
 #include <stdio.h>
 
@@ -86,34 +87,42 @@ static bool room_is_open(const char *room)
 
 void room_join(const struct http_request *req, struct http_answer *a)
 {
-	char room[ROOM_NAME_MAX];
+	char room[ROOM_NAME_MAX], session[SESSION_NAME_MAX];
+	int64_t n = -1;
 
 	if (!room_name(req, a, room))
 		return;
-	if (!room_is_open(room) || room_number(room) < 0) {
+	if (room_is_open(room))
+		n = room_number(room);
+	if (n < 0 || !session_begin(n, session)) {
 		metric_add(METRIC_live_join_failures, 1);
-		http_text(a, 503, NULL, "the room cannot be opened\n");
+		http_text(a, 503, NULL, n < 0 ? "the room cannot be opened\n" : "the room is full\n");
+		a->retry_after_s = 1;
 		return;
 	}
 	metric_add(METRIC_live_joins, 1);
-	http_text(a, 200, "application/json", "{\"room\":\"%s\",\"seq\":%lld,\"segment_ms\":%d}", room,
-		  (long long)live_seq(), SEGMENT_MS);
+	http_text(a, 200, "application/json",
+		  "{\"room\":\"%s\",\"seq\":%lld,\"segment_ms\":%d,\"session\":\"%s\"}", room,
+		  (long long)live_seq(), SEGMENT_MS, session);
 }
 
-/* The viewer's last word: its session has finished. */
+/* The viewer's last word. */
 void room_leave(const struct http_request *req, struct http_answer *a)
 {
 	char room[ROOM_NAME_MAX];
+	struct session *s;
 
-	if (!room_name(req, a, room))
+	if (!room_name(req, a, room) ||
+	    !session_named(req, a, session_is_named(req) ? room_number(room) : -1, &s))
 		return;
+	session_end(s);
 	metric_add(METRIC_live_leaves, 1);
 	http_text(a, 200, "application/json", "{\"room\":\"%s\"}\n", room);
 }
 
 /* A viewer tells with its next request how many segments reached it late or not at all: each was
- * due, and not all were asked for. */
-static void count_request(const struct http_request *req)
+ * due, and not all were asked for. How many. */
+static int count_request(const struct http_request *req)
 {
 	char text[4];
 	int stalled = http_query(req, "stalled", text, sizeof text) ? atoi(text) : 0;
@@ -121,6 +130,7 @@ static void count_request(const struct http_request *req)
 	stalled = stalled < 0 ? 0 : stalled;
 	metric_add(METRIC_live_segments, 1 + stalled);
 	metric_add(METRIC_live_stalls, stalled);
+	return stalled;
 }
 
 static struct blob *get_segment(const char *name, struct cache_key key)
@@ -140,7 +150,8 @@ void room_segment(const struct http_request *req, struct http_answer *a)
 {
 	char name[ROOM_NAME_MAX], text[24];
 	struct blob *b = NULL;
-	int64_t room, seq;
+	struct session *s;
+	int64_t room, seq, stalled;
 
 	if (!room_name(req, a, name))
 		return;
@@ -150,7 +161,10 @@ void room_segment(const struct http_request *req, struct http_answer *a)
 		return;
 	}
 	room = room_number(name);
-	count_request(req);
+	stalled = count_request(req);
+	if (!session_named(req, a, room, &s))
+		return;
+	session_stalled(s, stalled);
 	if (room >= 0)
 		b = get_segment(name, (struct cache_key){room, seq});
 	if (b)
@@ -257,6 +271,7 @@ static void *produce(void *data)
 	while (!atomic_load(&stopping)) {
 		fit_cache();
 		fill_rooms();
+		sessions_expire(rt_now());
 		rt_sleep(step_ns);
 	}
 	return NULL;

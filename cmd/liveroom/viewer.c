@@ -113,8 +113,12 @@ static bool parse_address(const struct http_origin *at, struct viewer *v)
 static bool enter_room(struct viewer *v, const char *json)
 {
 	const char *url = json_value(json, "url"), *seq = json_value(json, "seq");
+	const char *session = json_value(json, "session");
 	struct http_origin at;
 
+	v->session[0] = '\0';
+	if (session && sscanf(session, "\"%16[0-9a-f]\"", v->session) != 1)
+		return false;
 	if (!url || !seq || sscanf(url, "\"http://%127[^\"]", v->room_origin) != 1)
 		return false;
 	v->seq = strtoll(seq, NULL, 10);
@@ -164,10 +168,10 @@ static bool segment(struct viewer *v, int64_t deadline)
 	if (v->fd < 0)
 		return false;
 	snprintf(request, sizeof request,
-		 "GET /segment?room=room-%u&seq=%lld&stalled=%u HTTP/1.1\r\nHost: %s\r\n\r\n",
+		 "GET /segment?room=room-%u&seq=%lld&stalled=%u%s%s HTTP/1.1\r\nHost: %s\r\n\r\n",
 		 v->number % v->load->o->rooms, (long long)seq,
 		 atomic_exchange_explicit(&v->stalls_untold, 0, memory_order_relaxed),
-		 v->room_origin);
+		 v->session[0] ? "&session=" : "", v->session, v->room_origin);
 	ok = ask(v->load, v->fd, request, &a, deadline);
 	if (!ok || !a.head.keep_alive)
 		viewer_hang_up(v);
@@ -268,9 +272,10 @@ void viewer_leave(struct viewer *v)
 		abort();
 	*g = (struct goodbye){.load = v->load, .fd = v->fd, .begun_ns = rt_now()};
 	snprintf(g->request, sizeof g->request,
-		 "POST /leave?room=room-%u HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n"
+		 "POST /leave?room=room-%u%s%s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n"
 		 "Content-Length: 0\r\n\r\n",
-		 v->number % v->load->o->rooms, v->room_origin);
+		 v->number % v->load->o->rooms, v->session[0] ? "&session=" : "", v->session,
+		 v->room_origin);
 	v->fd = -1;
 	atomic_fetch_add_explicit(&v->load->ops[OP_LEAVE].started, 1, memory_order_relaxed);
 	rt_group_add(&v->load->requests, 1);

@@ -7,8 +7,9 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-enum { ALLOC_STORM, COROUTINE_LEAK, GC_FORCE, GC_PAUSE, PARK_P, STALL_SAFEPOINT, N_ACTIONS };
-enum { COUNT = 1, STALL = 2, INTERVAL = 4, RATE = 8 };
+enum { ALLOC_STORM, COROUTINE_LEAK, GC_FORCE, GC_PAUSE, PARK_P, SLOW_SYSCALLS, STALL_SAFEPOINT, N_ACTIONS };
+enum { COUNT = 1, STALL = 2, INTERVAL = 4, RATE = 8, LATENCY = 16 };
+enum { PPM = 1000000 };
 
 const char *const runtime_action_names[] = {
 	[ALLOC_STORM] = "alloc-storm",
@@ -16,6 +17,7 @@ const char *const runtime_action_names[] = {
 	[GC_FORCE] = "gc-force",
 	[GC_PAUSE] = "gc-pause",
 	[PARK_P] = "park-p",
+	[SLOW_SYSCALLS] = "slow-syscalls",
 	[STALL_SAFEPOINT] = "stall-safepoint",
 	NULL,
 };
@@ -44,6 +46,19 @@ static void describe_force(const struct runtime_params *p, char *buf, size_t siz
 static void describe_name(const struct runtime_params *p, char *buf, size_t size)
 {
 	snprintf(buf, size, "%s", runtime_action_names[p->action]);
+}
+
+static void describe_slow(const struct runtime_params *p, char *buf, size_t size)
+{
+	char latency[UNITS_TEXT_MAX], jitter[UNITS_TEXT_MAX], share[UNITS_TEXT_MAX];
+	autostr s = {0};
+
+	str_addf(&s, "slow-syscalls by %s", units_duration(p->latency_ns, latency));
+	if (p->jitter_ns)
+		str_addf(&s, " +- %s", units_duration(p->jitter_ns, jitter));
+	if (p->percent_ppm < PPM)
+		str_addf(&s, ", %s of them", units_percent(p->percent_ppm, share));
+	snprintf(buf, size, "%s", s.s);
 }
 
 static void describe_stall(const struct runtime_params *p, char *buf, size_t size)
@@ -97,6 +112,14 @@ static bool felt_stall(const struct runtime_params *p, const struct runtime_seen
 	return s->worst_us * NSEC_PER_USEC >= p->stall_ns / 2;
 }
 
+/* Each was to take latency - jitter longer at least. */
+static bool felt_slow(const struct runtime_params *p, const struct runtime_seen *s)
+{
+	int64_t calls = s->now.slow_calls - s->before.slow_calls, us = s->now.slow_us - s->before.slow_us;
+
+	return us > 0 && us >= calls * ((p->latency_ns - p->jitter_ns) / NSEC_PER_USEC) / 2;
+}
+
 static void measured_storm(const struct runtime_seen *s, char *buf, size_t size)
 {
 	char more[UNITS_TEXT_MAX];
@@ -122,6 +145,15 @@ static void measured_park(const struct runtime_seen *s, char *buf, size_t size)
 	snprintf(buf, size, "Ps %u to %u", s->before.live, s->fewest_live);
 }
 
+static void measured_slow(const struct runtime_seen *s, char *buf, size_t size)
+{
+	int64_t calls = s->now.slow_calls - s->before.slow_calls, us = s->now.slow_us - s->before.slow_us;
+	char mean[UNITS_TEXT_MAX];
+
+	snprintf(buf, size, "%" PRId64 " system calls %s longer on average", calls,
+		 units_duration(calls > 0 ? us * NSEC_PER_USEC / calls : 0, mean));
+}
+
 static void measured_stall(const struct runtime_seen *s, char *buf, size_t size)
 {
 	char worst[UNITS_TEXT_MAX];
@@ -137,6 +169,12 @@ static bool tells_memory(const struct runtime_seen *s)
 static bool tells_always(const struct runtime_seen *s)
 {
 	return true;
+}
+
+/* A service that calls nothing has nothing to feel. */
+static bool tells_calls(const struct runtime_seen *s)
+{
+	return s->before.slow_calls >= 0 && s->now.slow_calls > s->before.slow_calls;
 }
 
 static bool tells_probes(const struct runtime_seen *s)
@@ -159,6 +197,8 @@ static const struct {
 	[GC_PAUSE] = {0, 0, describe_name, tells_memory, felt_pause, measured_cycles, NULL},
 	[PARK_P] = {COUNT, 64, describe_count, tells_always, felt_park, measured_park,
 		    "together they may ask for more Ps than the service has"},
+	[SLOW_SYSCALLS] = {LATENCY, 0, describe_slow, tells_calls, felt_slow, measured_slow,
+			   "a system call has one delay"},
 	[STALL_SAFEPOINT] = {COUNT | STALL | INTERVAL, 64, describe_stall, tells_probes, felt_stall,
 			     measured_stall, NULL},
 };
@@ -168,7 +208,8 @@ static const struct {
 static const struct {
 	const char *field;
 	unsigned takes;
-} optional[] = {{"count", COUNT}, {"stall", STALL}, {"interval", INTERVAL}, {"rate", RATE}};
+} optional[] = {{"count", COUNT},       {"stall", STALL},     {"interval", INTERVAL}, {"rate", RATE},
+		{"latency", LATENCY}, {"jitter", LATENCY}, {"percent", LATENCY}};
 
 /* "alloc-storm, park-p" */
 static void names_of(unsigned takes, struct str *ret)
@@ -207,6 +248,8 @@ static int check_params(const void *obj, const struct yaml_node *node, struct fi
 	if (p->action == STALL_SAFEPOINT && p->stall_ns >= p->interval_ns)
 		r = field_error(ctx, node, yaml_get(node, "stall") ? "stall" : "interval",
 				"a stall must be shorter than the interval from one to the next");
+	if (p->action == SLOW_SYSCALLS && p->jitter_ns > p->latency_ns)
+		r = field_error(ctx, node, "jitter", "is larger than latency: delays cannot be negative");
 	if (max && p->count > max)
 		r = field_error(ctx, node, "count", "%" PRId64 " is more than %s takes (%" PRId64 ")",
 				p->count, runtime_action_names[p->action], max);
@@ -223,7 +266,9 @@ static const struct field fields[] = {
 		"stopped, so that stopping the world takes longer. park-p: Ps (what runs coroutines, one "
 		"for each CPU) go out of service; at least one stays. gc-force: a whole collection again and "
 		"again. gc-pause: no collections but those that a memory limit asks for. alloc-storm: "
-		"coroutines make garbage. coroutine-leak: coroutines are started that only wait."},
+		"coroutines make garbage. coroutine-leak: coroutines are started that only wait. "
+		"slow-syscalls: the service's own system calls (files, sockets, names) take longer, as on a "
+		"slow disk or a busy kernel; what it waits for takes no longer, and other coroutines go on."},
 	{.name = "control", .type = FIELD_STRING, .required = true, .offset = OFFSET(control),
 	 .example = "/dev/shm/liveroom.control",
 	 .doc = "The service's control socket (liveroom serve --control PATH), as the target itself sees "
@@ -241,6 +286,15 @@ static const struct field fields[] = {
 	{.name = "rate", .type = FIELD_SIZE, .deflt = "64MiB", .offset = OFFSET(rate), .has_range = true,
 	 .min = 1 << 10, .max = INT64_C(16) << 30,
 	 .doc = "How much garbage alloc-storm makes in a second, all its coroutines together."},
+	{.name = "latency", .type = FIELD_DURATION, .deflt = "20ms", .offset = OFFSET(latency_ns),
+	 .has_range = true, .min = NSEC_PER_USEC, .max = 60 * NSEC_PER_SEC,
+	 .doc = "How much longer each system call takes under slow-syscalls."},
+	{.name = "jitter", .type = FIELD_DURATION, .deflt = "0ms", .offset = OFFSET(jitter_ns),
+	 .has_range = true, .min = 0, .max = 60 * NSEC_PER_SEC,
+	 .doc = "Each call's delay is drawn from latency minus to latency plus jitter."},
+	{.name = "percent", .type = FIELD_PERCENT, .deflt = "100", .offset = OFFSET(percent_ppm),
+	 .has_range = true, .min = 1, .max = PPM,
+	 .doc = "How many of the calls are delayed; which ones is the same in every run, by their number."},
 };
 
 const struct schema runtime_schema = {
@@ -272,6 +326,10 @@ void runtime_add_values(const struct runtime_params *p, struct str *line)
 		str_addf(line, " interval_us=%" PRId64, (int64_t)(p->interval_ns / NSEC_PER_USEC));
 	if (takes & RATE)
 		str_addf(line, " bytes_per_s=%" PRIu64, p->rate);
+	if (takes & LATENCY)
+		str_addf(line, " latency_us=%" PRId64 " jitter_us=%" PRId64 " share_ppm=%" PRIu32,
+			 (int64_t)(p->latency_ns / NSEC_PER_USEC), (int64_t)(p->jitter_ns / NSEC_PER_USEC),
+			 p->percent_ppm);
 }
 
 int runtime_check_service(const struct runtime_params *p, const struct runtime_status *s, struct err *e)

@@ -13,7 +13,8 @@ struct runtime_params {
 	struct fault_common common;
 	int action; /* index of runtime_action_names */
 	char *control;
-	int64_t count, stall_ns, interval_ns;
+	int64_t count, stall_ns, interval_ns, latency_ns, jitter_ns;
+	uint32_t percent_ppm;
 	uint64_t rate; /* bytes a second */
 };
 extern const struct schema runtime_schema;

@@ -280,6 +280,8 @@ int runtime_status_parse(const char *text, struct runtime_status *ret, struct er
 	ret->cycles = number_of(text, " cycles=", -1);
 	ret->allocated = number_of(text, " allocated=", -1);
 	ret->percent = number_of(text, " percent=", 0);
+	ret->slow_calls = number_of(text, " slow_calls=", -1);
+	ret->slow_us = number_of(text, " slow_us=", -1);
 	snprintf(ret->actions, sizeof ret->actions, "%s", actions + 8);
 	return 0;
 }

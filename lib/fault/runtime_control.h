@@ -40,6 +40,7 @@ struct runtime_status {
 	uint64_t probes;
 	/* -1: the service does not tell. percent < 0: no collections (RT_GOGC=off); 0: it does not tell */
 	int64_t coroutines, cycles, allocated, percent;
+	int64_t slow_calls, slow_us; /* delayed so far, and the time that it took */
 	char actions[RUNTIME_LINE_MAX];
 };
 int runtime_status_parse(const char *text, struct runtime_status *ret, struct err *e);

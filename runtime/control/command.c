@@ -2,6 +2,7 @@
 
 #include "../rt_mem.h"
 #include "../sched/sched.h"
+#include "../sched/slow.h"
 #include "job.h"
 
 #include <errno.h>
@@ -137,15 +138,17 @@ static void end(int connection, char *rest, int64_t now, char *ret)
 
 static void status(int connection, char *rest, int64_t now, char *ret)
 {
+	struct slow_seen slow = slow_seen();
 	struct rt_mem_stats m;
 	int n;
 
 	rt_mem_stats(&m);
 	n = snprintf(ret, CONTROL_ANSWER_MAX,
 		     "ok procs=%u live=%u parked=%u coroutines=%lld cycles=%llu percent=%d allocated=%llu "
-		     "probes=%llu actions=",
+		     "slow_calls=%llu slow_us=%llu probes=%llu actions=",
 		     rt_procs(), procs_live(), procs_parked(), (long long)co_count(),
 		     (unsigned long long)m.cycles, rt_gc_percent(), (unsigned long long)m.alloc_bytes,
+		     (unsigned long long)slow.calls, (unsigned long long)(slow.ns / RT_USEC),
 		     (unsigned long long)atomic_load_explicit(&probes, memory_order_relaxed));
 	job_list(now, ret + n, CONTROL_ANSWER_MAX - (size_t)n - 1);
 	strcat(ret, "\n");

@@ -4,6 +4,7 @@
  * over. A descriptor that is not registered blocks its thread between rt_enter_syscall() and
  * rt_exit_syscall(), and sysmon takes the context from it.
  */
+#include "../sched/slow.h"
 #include "poll.h"
 #include "sys.h"
 
@@ -21,6 +22,7 @@ static ssize_t io_open(struct desc *d, enum sys_op op, int fd, void *arg, size_t
 	int w;
 
 	for (;;) {
+		slow_short_call();
 		r = sys_io(op, fd, arg, n);
 		if (r != -EAGAIN)
 			return r;
@@ -41,6 +43,7 @@ static ssize_t read_open(struct desc *d, int fd, void *buf, size_t n, int64_t de
 
 	for (;;) {
 		if (!skip) {
+			slow_short_call();
 			reading = desc_reading(d);
 			r = sys_io(op, fd, buf, n);
 			if (r > 0 && (size_t)r < n)
@@ -139,12 +142,15 @@ static int wait_open(struct desc *d, int fd, bool writable, int64_t deadline)
 {
 	int r;
 
-	while ((r = sys_poll(fd, writable, 0)) == -ETIMEDOUT) {
+	for (;;) {
+		slow_short_call();
+		r = sys_poll(fd, writable, 0);
+		if (r != -ETIMEDOUT)
+			return r;
 		r = desc_wait(d, writable ? POLL_WRITE : POLL_READ, deadline);
 		if (r < 0)
-			break;
+			return r;
 	}
-	return r;
 }
 
 int rt_wait_fd(int fd, bool writable, int64_t deadline)
@@ -204,6 +210,7 @@ int rt_close_fd(int fd)
 	int r = desc_close(fd);
 
 	if (r > 0) {
+		slow_short_call();
 		r = sys_close(fd);
 	} else if (r == 0) { /* the last close of a file may write to a disk */
 		rt_enter_syscall();

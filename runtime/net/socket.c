@@ -2,6 +2,7 @@
  * Sockets: made non-blocking and registered as they come, so that accept and connect cost one
  * system call more than a blocking program's (epoll_ctl).
  */
+#include "../sched/slow.h"
 #include "poll.h"
 
 #include "sys.h"
@@ -115,6 +116,7 @@ static int accept_open(struct desc *d, int fd, struct sockaddr *addr, unsigned *
 	int r, w;
 
 	for (;;) {
+		slow_short_call();
 		r = sys_accept(fd, addr, addr_bytes, true);
 		if (r != -EAGAIN)
 			return r;
@@ -189,6 +191,7 @@ static int connect_to(const struct sockaddr *addr, socklen_t n, int64_t deadline
 
 	if (fd < 0)
 		return fd;
+	slow_short_call();
 	/* An interrupted connect goes on in the background, as a non-blocking one does. */
 	r = begin_connect(fd, addr, n);
 	open = r == 0 || r == -EINPROGRESS || r == -EINTR

@@ -2,9 +2,10 @@
  * leak - coroutines that nobody will ever wake
  *
  * Two ways to find them. The growth watch guesses: many were started and none ended. The sound one
- * proves: what a collection cannot reach from anything that may still run, nobody can wake.
+ * proves: what a collection cannot reach from anything that may still run, nobody can wake. When the watch
+ * has told of growth it has the other one search, and tells which of those coroutines are leaked for sure.
  *
- * Threads: the watch runs in the monitor; settings: any
+ * Threads: the watch runs in the monitor, its search in a coroutine; settings: any
  */
 #pragma once
 
@@ -17,7 +18,9 @@
 
 /*
  * When more than n coroutines have been added within window_ns (started less ended), the stacks of
- * those started since, grouped, with their creation sites, go to stderr; once a window. n 0: off.
+ * those started since, grouped, with their creation sites, go to stderr; once a window. A second later
+ * (an eighth of the window if that is less), by a coroutine that stops the world for it, how many of them
+ * are leaked for sure, and their groups with the numbers. n 0: off.
  * RT_DEBUG=leakwatch=1000,leakwindow=60 (a number, seconds).
  */
 void rt_leak_watch(uint64_t n, int64_t window_ns);

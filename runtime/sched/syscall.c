@@ -6,6 +6,7 @@
 #include "../mem/heap.h"
 #include "../mem/roots.h"
 #include "../obs/obs.h"
+#include "slow.h"
 #include "switch.h"
 
 enum { FRAME_BYTES = 512 }; /* more than what a frame below its frame pointer has here */
@@ -49,6 +50,7 @@ void syscall_enter(const uintptr_t *frame, const uintptr_t *regs)
 	atomic_thread_fence(memory_order_seq_cst);
 	if (atomic_load(&sched.stopping))
 		stop_in_syscall(p);
+	slow_blocking_call();
 }
 
 /* The coroutine is saved: others may have it, unless its runtime has ended meanwhile. */

@@ -96,6 +96,7 @@ spec:
 
 STALL = f"action: stall-safepoint, control: {CONTROL}, stall: 40ms, interval: 100ms"
 GC_PAUSE = f"action: gc-pause, control: {CONTROL}"
+SLOW = f"action: slow-syscalls, control: {CONTROL}, latency: 5ms"
 PARK = f"action: park-p, control: {CONTROL}"
 
 
@@ -134,7 +135,9 @@ class Felt(ServiceCase):
                 "gc-force, interval: 50ms": r"\d+ collections",
                 "gc-pause": r"\d+ collections while they were off",
                 "alloc-storm, rate: 8MiB, count: 2": r"allocated, \d+ collections",
-                "coroutine-leak, count: 500": r"coroutines \d+ to \d+"}.items():
+                "coroutine-leak, count: 500": r"coroutines \d+ to \d+",
+                "slow-syscalls, latency: 5ms, jitter: 1ms":
+                    r"[1-9]\d* system calls \S+ ms longer on average"}.items():
             with self.subTest(action=action):
                 record, _ = self.run_it(f"action: {action}, control: {CONTROL}", 0, seconds=2)
                 self.assertRegex(json.dumps(record["faults"][0]), measured + ", felt on 1 of 1 targets")
@@ -195,6 +198,27 @@ class Gone(ServiceCase):
         wait_for(lambda: self.state_of() == self.before, "collections to be as before", 30)
         self.recover()
         self.assertTrue(self.is_clean())
+
+    def test_slow_system_calls_are_fast_again_when_both_are_killed(self):
+        self.assertEqual(self.delayed_of_a_request(), 0)
+        p = self.injected(self.start(self.experiment(SLOW)))
+        self.assertGreater(self.delayed_of_a_request(), 0)
+        self.kill_both(p)
+        wait_for(lambda: self.state_of() == self.before, "the calls to be as before", 30)
+        self.assertEqual(self.delayed_of_a_request(), 0)
+        self.recover()
+        self.assertTrue(self.is_clean())
+
+    def slow_calls(self):
+        return int(re.search(r" slow_calls=(\d+)", self.ask())[1])
+
+    def delayed_of_a_request(self):
+        """How many of its system calls, and of those that the service made meanwhile."""
+        before = self.slow_calls()
+        code = "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/healthz').read()"
+        subprocess.run(["nsenter", "-n", "-t", str(self.pid), "/usr/bin/python3", "-c", code], check=True,
+                       timeout=60)
+        return self.slow_calls() - before
 
     def test_recover_does_not_believe_what_it_could_not_ask(self):
         p = self.injected()

@@ -42,6 +42,19 @@ class Server:
         except urllib.error.HTTPError as e:
             return e.code, e.read()
 
+    def post(self, path, body=b""):
+        """Status, body and headers, also of error answers."""
+        request = urllib.request.Request(self.url + path, data=body, method="POST")
+        try:
+            with urllib.request.urlopen(request, timeout=10) as r:
+                return r.status, r.read(), r.headers
+        except urllib.error.HTTPError as e:
+            return e.code, e.read(), e.headers
+
+    def join(self, room="a"):
+        """The room and the session as parameters of the requests that follow."""
+        return f"room={room}&session={json.loads(self.get('/join?room=' + room)[1])['session']}"
+
     def metric(self, name):
         text = self.get("/metrics")[1].decode()
         return float(re.search(rf"^{name} (\S+)$", text, re.M).group(1))
@@ -146,23 +159,15 @@ class Serve(harness.Case):
             r = harness.run(LIVEROOM, "serve", "--listen", "127.0.0.1:0", "--control", path)
             self.assertEqual((r.returncode, r.stderr), (1, f"liveroom: control socket {path}: {why}\n"))
 
-    def post(self, server, path, body):
-        request = urllib.request.Request(server.url + path, data=body, method="POST")
-        try:
-            with urllib.request.urlopen(request, timeout=10) as r:
-                return r.status, r.read(), r.headers
-        except urllib.error.HTTPError as e:
-            return e.code, e.read(), e.headers
-
     def test_chat_is_read_in_order_after_what_was_seen(self):
         s = Server(self)
         for i in range(1, 4):
-            self.assertEqual(self.post(s, "/chat?room=a", b"word %d" % i)[:2],
+            self.assertEqual(s.post("/chat?room=a", b"word %d" % i)[:2],
                              (200, b'{"id":%d}\n' % i))
         self.assertEqual(s.get("/chat?room=a&after=1"), (200, b"2 word 2\n3 word 3\n"))
         self.assertEqual(s.get("/chat?room=b"), (200, b""))
-        self.assertEqual(self.post(s, "/chat?room=a", b"two\nlines")[0], 400)
-        self.assertEqual(self.post(s, "/chat?room=a", b"x" * 201)[0], 400)
+        self.assertEqual(s.post("/chat?room=a", b"two\nlines")[0], 400)
+        self.assertEqual(s.post("/chat?room=a", b"x" * 201)[0], 400)
         self.assertEqual(s.metric("live_chat_messages_total"), 3)
 
     def test_a_chat_reader_waits_for_the_next_word(self):
@@ -171,7 +176,7 @@ class Serve(harness.Case):
             # Who is not woken would answer too, but after the client has given up.
             readers = [pool.submit(s.get, "/chat?room=a&wait=20", 12) for _ in range(5)]
             harness.wait_for(lambda: s.metric("live_connections") >= 6, "five readers")
-            self.post(s, "/chat?room=a", b"at last")
+            s.post("/chat?room=a", b"at last")
             self.assertEqual([r.result() for r in readers], [(200, b"1 at last\n")] * 5)
 
     def test_a_chat_reader_does_not_hold_a_drain(self):
@@ -185,7 +190,7 @@ class Serve(harness.Case):
 
     def test_who_chats_too_fast_is_told_to_wait(self):
         s = Server(self)
-        answers = [self.post(s, "/chat?room=a", b"x") for _ in range(30)]
+        answers = [s.post("/chat?room=a", b"x") for _ in range(30)]
         refused = [a for a in answers if a[0] == 429]
         self.assertGreater(len(refused), 0)
         self.assertEqual(refused[0][2]["Retry-After"], "1")
@@ -194,7 +199,7 @@ class Serve(harness.Case):
 
     def test_leaving_is_counted(self):
         s = Server(self)
-        self.assertEqual(self.post(s, "/leave?room=a", b"")[0], 200)
+        self.assertEqual(s.post("/leave?room=a", b"")[0], 200)
         self.assertEqual(s.get("/leave?room=a")[0], 405)
         self.assertEqual(s.metric("live_leaves_total"), 1)
 
@@ -234,6 +239,126 @@ class Serve(harness.Case):
         self.assertAlmostEqual(s.metric("process_resident_memory_bytes") / resident, 1, delta=0.5)
         for name in ("assist", "mark", "pause"):
             self.assertGreaterEqual(s.metric(f'rt_gc_cpu_seconds_total{{class="{name}"}}'), 0)
+
+
+@harness.patient
+class Sessions(harness.Case):
+    GONE = 410, b"the session has ended, join again\n"
+
+    def counts(self, s):
+        return tuple(int(s.metric(n)) for n in ("live_sessions", "live_sessions_finished_total",
+                                                "live_sessions_expired_total"))
+
+    def test_it_lasts_from_the_join_to_the_good_bye(self):
+        s = Server(self)
+        me, other = s.join(), s.join()
+        self.assertNotEqual(me, other)
+        self.assertEqual(self.counts(s), (2, 0, 0))
+        for path in ("/segment?", "/chat?"):
+            self.assertEqual(s.get(path + me)[0], 200)
+        self.assertEqual(s.post("/chat?" + me, b"hello")[0], 200)
+        self.assertEqual(s.post("/leave?" + me)[0], 200)
+        self.assertEqual(self.counts(s), (1, 1, 0))
+        for path in ("/segment?", "/chat?"):
+            self.assertEqual(s.get(path + me), self.GONE)
+            self.assertEqual(s.get(path + other)[0], 200)
+        self.assertEqual(s.post("/chat?" + me, b"hello")[:2], self.GONE)
+        self.assertEqual(s.post("/leave?" + me)[:2], self.GONE)
+        self.assertEqual((self.counts(s), s.metric("live_leaves_total")), ((1, 1, 0), 1))
+
+    def test_who_names_none_is_served_without(self):
+        s = Server(self)
+        self.assertEqual(s.get("/segment?room=a")[0], 200)
+        self.assertEqual(s.get("/chat?room=a")[0], 200)
+        self.assertEqual(s.post("/leave?room=a")[0], 200)
+        self.assertEqual(self.counts(s), (0, 0, 0))
+
+    def test_what_is_none_names_none(self):
+        s = Server(self)
+        name = next(n for n in iter(lambda: s.join().split("=")[-1], None) if n.upper() != n)
+        for bad in ("", "0" * 16, name[:-1], name + "0", "+" + name[1:], name.upper(), name + "%00", "x" * 200):
+            self.assertEqual(s.get("/segment?room=a&session=" + bad), self.GONE, bad)
+        self.assertEqual(s.get(f"/segment?room=b&session={name}"), self.GONE)
+        self.assertEqual(s.get(f"/segment?room=a&session={name}")[0], 200)
+
+    def test_one_that_is_not_heard_of_ends(self):
+        s = Server(self, "--session-idle", "5")
+        idle, watching = s.join(), s.join()
+
+        def idle_has_ended():
+            self.assertEqual(s.get("/segment?" + watching)[0], 200)
+            return self.counts(s) == (1, 1, 1)
+
+        harness.wait_for(idle_has_ended, "the end of the idle session")
+        self.assertEqual(s.get("/segment?" + idle), self.GONE)
+        harness.wait_for(lambda: self.counts(s) == (0, 2, 2), "the end of the other one")
+
+    def test_a_room_that_is_full_sends_away(self):
+        s = Server(self, "--sessions", "2")
+        first, _ = s.join(), s.join()
+        with self.assertRaises(urllib.error.HTTPError) as full:
+            urllib.request.urlopen(s.url + "/join?room=a")
+        self.assertEqual((full.exception.code, full.exception.headers["Retry-After"]), (503, "1"))
+        self.assertEqual(full.exception.read(), b"the room is full\n")
+        self.assertEqual([s.metric(f"live_{n}_total") for n in ("session_refusals", "join_failures", "joins")],
+                         [1, 1, 2])
+        self.assertEqual(s.get("/join?room=b")[0], 200)
+        s.post("/leave?" + first)
+        self.assertEqual(s.get("/join?room=a")[0], 200)
+        self.assertEqual(s.get("/join?room=a")[0], 503)
+
+    def test_chat_goes_on_where_the_session_was(self):
+        s = Server(self)
+        me, other = s.join(), s.join()
+        s.post("/chat?" + me, b"one")
+        self.assertEqual(s.get("/chat?" + me), (200, b"1 one\n"))
+        s.post("/chat?" + me, b"two")
+        self.assertEqual(s.get("/chat?" + me), (200, b"2 two\n"))
+        self.assertEqual(s.get("/chat?" + me), (200, b""))
+        self.assertEqual(s.get("/chat?" + other), (200, b"1 one\n2 two\n"))
+        self.assertEqual(s.get("/chat?after=0&" + me), (200, b"1 one\n2 two\n"))
+
+    def test_those_that_stalled_are_told(self):
+        s = Server(self)
+        smooth, stalled = s.join(), s.join()
+        s.get("/segment?" + smooth)
+        s.get("/segment?stalled=2&" + stalled)
+        self.assertEqual(s.metric("live_sessions_stalled_total"), 0)
+        for session in (smooth, stalled):
+            s.post("/leave?" + session)
+        self.assertEqual(s.metric("live_sessions_stalled_total"), 1)
+
+    def test_a_gateway_passes_the_name_on(self):
+        room = Server(self, "--role", "room", "--sessions", "1")
+        gateway = Server(self, "--role", "gateway", "--room", room.url)
+        me = gateway.join()
+        self.assertEqual(room.get("/segment?" + me)[0], 200)
+        self.assertEqual(gateway.get("/join?room=a"), (503, b"no room server answers\n"))
+        room.post("/leave?" + me)
+        self.assertEqual(gateway.get("/join?room=a")[0], 200)
+
+    def test_what_has_ended_is_collected(self):
+        control = os.path.join(self.dir, "control")
+        s = Server(self, "--debug", "0", "--control", control)
+        debug = s.process.stdout.readline().split()[-1].split("/debug/")[0]
+
+        def objects():
+            """Sessions on the heap, by its page."""
+            with urllib.request.urlopen(debug + "/debug/heap") as r:
+                return int(re.search(r"^ *\d+ +\d+ +\d+ +(\d+) .* struct session$", r.read().decode(), re.M)[1])
+
+        sessions = [s.join() for _ in range(60)]
+        self.assertEqual(objects(), 60)
+        for session in sessions[10:]:
+            s.post("/leave?" + session)
+        with socket.socket(socket.AF_UNIX) as c:
+            c.connect(control)
+            c.sendall(b"gc-force tag=test lease_ms=60000 interval_us=10000\n")
+            # A word left over on a stack may keep one, and only that one.
+            harness.wait_for(lambda: objects() < 20, "most of the fifty to be collected")
+            self.assertGreaterEqual(objects(), 10)
+            for session in sessions[:10]:
+                self.assertEqual(s.get("/segment?" + session)[0], 200)
 
 
 @harness.patient
@@ -388,6 +513,8 @@ class Load(harness.Case):
         self.assertGreater(seen["segments"]["done"], 0)
         self.assertEqual(seen["leaves"]["done"], s.metric("live_leaves_total"))
         self.assertGreater(seen["leaves"]["done"], 0)
+        self.assertEqual(seen["leaves"]["done"], s.metric("live_sessions_finished_total"))
+        self.assertEqual(seen["joins"]["done"] - seen["leaves"]["done"], s.metric("live_sessions"))
         self.assertEqual(seen["segments"]["done"], s.metric("live_cache_hits_total") +
                          s.metric("live_cache_misses_total"))
         self.assertGreaterEqual(seen["joins"]["p99_ns"], seen["joins"]["p50_ns"])

@@ -202,6 +202,27 @@ static void save_all(void)
 	save("wrong", "/debug/pprof/goroutine", "debug=x");
 }
 
+static __attribute__((noinline)) void wait_for_the_lost(void *chan)
+{
+	rt_recv(chan, NULL);
+	sink++;
+}
+
+static void lost(void *arg)
+{
+	wait_for_the_lost(arg);
+	sink++;
+}
+
+/* Each waits on a channel that nobody else knows. */
+static void *lose_some(void *arg)
+{
+	for (int i = 0; i < LEAKED; i++)
+		rt_go(lost, rt_chan_new(0, 0));
+	rt_sleep(RT_MSEC);
+	return NULL;
+}
+
 static void *wait_for_end(void *arg)
 {
 	char c;
@@ -231,6 +252,8 @@ static void *everything(void *arg)
 	save_all();
 	if (getenv("LEAK"))
 		leak_some();
+	if (getenv("LOSE"))
+		rt_join(rt_spawn(lose_some, NULL, NULL), NULL);
 	printf("ready\n");
 	fflush(stdout);
 	rt_blocking(wait_for_end, NULL);

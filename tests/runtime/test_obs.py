@@ -315,6 +315,46 @@ class Live(unittest.TestCase):
         # It may be told while they are still being started; some others grew the number too.
         self.assertGreater(sum(int(n) for n, where in groups if where == "leak_some"), 100)
 
+    def test_leak_watch_tells_what_is_leaked_for_sure(self):
+        """Of those that leak_some made a global knows the channel, of those of lose_some nobody."""
+        with running(LEAK="1", LOSE="1", RT_DEBUG="leakwatch=500,leakwindow=3600") as p:
+            text = p.wait_for_stderr(r"^LEAKSEARCH .*\n\n")
+            if NO_SEARCH in text:
+                self.skipTest(f"{NO_SEARCH}; the plain build covers it")
+            self.assertEqual(p.end(), 0)
+        before, after = text.split("LEAKSEARCH ")
+        self.assertNotIn(", leaked", before, "the growth alone proves nothing")
+        found, grown, more = re.match(r"(\d+) of (\d+) are leaked: nobody can wake them(.*)\n", after).groups()
+        self.assertGreaterEqual(int(grown), 600)
+        self.assertEqual(more, "; the others may be needed")
+        of = self.leaked_of(after)
+        self.assertNotIn("serve_posts", of, "who searches is not meant")
+        self.assertEqual(of["leak_some"], (300, 0))
+        self.assertEqual(of["lose_some"][0], 300)
+        # A word that is left over somewhere hides a leak, but it hides one.
+        self.assertGreater(of["lose_some"][1], 250)
+        self.assertEqual(sum(leaked for _, leaked in of.values()), int(found))
+
+    def leaked_of(self, text):
+        """By where they were created: how many there are, and how many of them are leaked."""
+        of = {}
+        for n, leaked, where in re.findall(r"^(\d+) coroutines? \(one is \d+\)(|, leaked|, \d+ of them leaked), "
+                                           r"created at\n(\w+)", text, re.M):
+            before = of.get(where, (0, 0))
+            leaked = n if leaked == ", leaked" else re.sub(r"\D", "", leaked) or 0
+            of[where] = (before[0] + int(n), before[1] + int(leaked))
+        return of
+
+    def test_leak_watch_claims_nothing_of_what_may_be_woken(self):
+        with running(LEAK="1", RT_DEBUG="leakwatch=200,leakwindow=3600") as p:
+            text = p.wait_for_stderr(r"^LEAKSEARCH .*\n\n")
+        if NO_SEARCH not in text:
+            of = self.leaked_of(text.split("LEAKSEARCH ")[1])
+            self.assertEqual({where for where, (_, leaked) in of.items() if leaked} - {"leak_pair"}, set(),
+                             "the pair is what the program leaks always")
+            # Without any the groups are not told again.
+            self.assertEqual(of.get("leak_some", (300, 0)), (300, 0))
+
     def test_leak_watch_is_silent_without_growth(self):
         with running(RT_DEBUG="leakwatch=200,leakwindow=3600") as p:
             self.assertEqual(p.end(), 0)

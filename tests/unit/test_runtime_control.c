@@ -36,7 +36,11 @@ static void test_status_is_read_and_new_words_are_skipped(void **state)
 	assert_int_equal(runtime_status_parse("procs=1 live=1 parked=0 coroutines=7 cycles=12 percent=-1 "
 					      "allocated=9000000000 probes=0 actions=-", &s, NULL), 0);
 	assert_true(s.coroutines == 7 && s.cycles == 12 && s.allocated == 9000000000 && s.percent == -1);
+	assert_true(s.slow_calls == -1 && s.slow_us == -1);
 	assert_false(runtime_status_find(&s, "-", &a));
+	assert_int_equal(runtime_status_parse("procs=1 live=1 parked=0 slow_calls=4 slow_us=80123 probes=0 "
+					      "actions=-", &s, NULL), 0);
+	assert_true(s.slow_calls == 4 && s.slow_us == 80123);
 }
 
 static void test_what_is_no_status_is_an_error(void **state)
