@@ -31,8 +31,8 @@ static struct {
 	struct lock lock; /* guards what follows, up to the blank line */
 	struct rt_co *controller;
 	bool waiting; /* the controller, for a cycle to be wanted */
-	uint32_t begun;  /* cycles */
-	uint32_t wanted; /* by force: as many have to be begun */
+	_Atomic uint32_t begun;  /* cycles; read without the lock too */
+	_Atomic uint32_t wanted; /* by force: as many have to be begun */
 
 	struct rt_co *held_back; /* allocate, and wait for marking to begin; linked by next */
 
@@ -444,7 +444,7 @@ static void scavenge_beside(void)
 /* Another cycle. */
 static bool is_wanted(void)
 {
-	return atomic_load(&gc.asked) || (int32_t)(gc.wanted - gc.begun) > 0;
+	return atomic_load(&gc.asked) || (int32_t)(atomic_load(&gc.wanted) - atomic_load(&gc.begun)) > 0;
 }
 
 /* What is full now stays: each huge page saves marking some misses of the TLB. Not where the copy might not
