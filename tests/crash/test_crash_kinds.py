@@ -92,8 +92,8 @@ class Killed:
         self.assert_clean()
 
 
-class Limit(Killed, LabCase):
-    """A value in a file of a control group."""
+class Limit(Killed):
+    """A value in a file of a control group (FILES)."""
 
     def state_of(self):
         return {file: self.read(file) for file in self.FILES if self.group(file)}
@@ -111,7 +111,7 @@ class Limit(Killed, LabCase):
         self.assertTrue(self.is_clean(), self.state_of())
 
 
-class Memory(Limit):
+class Memory(Limit, LabCase):
     FILES = ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes", "memory.max", "memory.high",
              "memory.swap.max")
 
@@ -145,7 +145,7 @@ class Memory(Limit):
         self.change_meanwhile("high", "memory.max", str(200 << 20))
 
 
-class Cpu(Limit):
+class Cpu(Limit, LabCase):
     FILES = ("cpu.cfs_quota_us", "cpu.cfs_period_us", "cpu.max")
 
     def manifest(self, fault="300ms", cpu="100m"):
