@@ -229,14 +229,26 @@ static void let_go(void)
 	co_ready_list(first);
 }
 
+/* The collector has had its half of the CPU, and a limit on memory is soft. Growth by percent is not: beyond
+ * that goal nobody allocates for nothing, or the heap would grow as long as there is memory. */
+static bool is_let_off(void)
+{
+	return limit_is_cpu_capped() &&
+	       atomic_load_explicit(&heap.in_use, memory_order_relaxed) < pace_goal_by_percent();
+}
+
 static void pay(size_t bytes, bool may_park)
 {
 	struct cache *c = this_m()->p->cache;
 	uint64_t owed, paid;
 
 	c->assist_credit -= (int64_t)bytes;
-	if (c->assist_credit >= 0 || limit_is_cpu_capped())
+	if (c->assist_credit >= 0)
 		return;
+	if (is_let_off()) {
+		c->assist_credit = 0;
+		return;
+	}
 	owed = pace_owed((uint64_t)-c->assist_credit);
 	if (owed < ASSIST_MIN)
 		owed = ASSIST_MIN;

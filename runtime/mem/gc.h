@@ -45,6 +45,7 @@ void pace_init(void);
 void pace_begin(const struct gc_cycle *c);      /* marking has begun */
 void pace_adjust(uint64_t cost_so_far);         /* now and then while marking */
 void pace_end(const struct gc_cycle *c);        /* sets heap.trigger */
+uint64_t pace_goal_by_percent(void); /* the same without RT_MEMLIMIT and the cgroup's limit */
 uint64_t pace_goal(void);
 /* Cost (mark.h) owed for so many bytes, and the other way. */
 uint64_t pace_owed(uint64_t bytes);
@@ -59,7 +60,7 @@ void gc_look(void);
 void limit_init(void);
 uint64_t limit_heap(void);  /* bytes that the heap may have; UINT64_MAX: no limit */
 void limit_note_waste(void); /* in the pause that begins a marking, where all is swept */
-bool limit_is_cpu_capped(void); /* collecting has had half of the CPU: who allocates owes nothing */
+bool limit_is_cpu_capped(void); /* collecting has had half of the CPU: see is_let_off() */
 void limit_note_cpu(int64_t gc_ns, int64_t now);
 /* sysmon: the control group's limit may have changed. */
 void limit_follow(void);

@@ -25,6 +25,7 @@ enum {
 static struct {
 	_Atomic int percent;
 	_Atomic uint64_t goal;
+	_Atomic uint64_t goal_by_percent; /* as if there were no limit */
 	_Atomic uint64_t ratio; /* cost a byte, in fixed point */
 	uint64_t expected;      /* cost of the marking under way */
 	uint64_t last_cost, last_claimed, live, stacks;
@@ -44,6 +45,7 @@ static void set_trigger(void)
 	uint64_t goal = percent < 0 ? UINT64_MAX : goal_for(percent), limit = limit_heap();
 	uint64_t room, runway;
 
+	atomic_store(&pace.goal_by_percent, goal);
 	/* A limit that is too small does not stop the program: it collects without end, within its half of
 	 * the CPU. */
 	if (goal > limit)
@@ -77,6 +79,11 @@ void pace_init(void)
 uint64_t pace_goal(void)
 {
 	return atomic_load(&pace.goal);
+}
+
+uint64_t pace_goal_by_percent(void)
+{
+	return atomic_load_explicit(&pace.goal_by_percent, memory_order_relaxed);
 }
 
 void pace_begin(const struct gc_cycle *c)
