@@ -33,7 +33,7 @@ static struct {
 	_Atomic int64_t group; /* what of the group's limit is the runtime's; INT64_MAX: none */
 	_Atomic uint64_t waste; /* bytes of used blocks that are no cells in use */
 	_Atomic int64_t bucket_ns;
-	int64_t bucket_at;
+	_Atomic int64_t bucket_at;
 } limit;
 
 /* The limit ---------------------------------------------------------------------------------------- */
