@@ -33,8 +33,7 @@ static struct {
 	bool waiting; /* the controller, for a cycle to be wanted */
 	_Atomic uint32_t begun;  /* cycles; read without the lock too */
 	_Atomic uint32_t wanted; /* by force: as many have to be begun */
-
-	struct rt_co *held_back; /* allocate, and wait for marking to begin; linked by next */
+	struct rt_co *held_back; /* allocate, and wait for marking to begin or to end; linked by next */
 
 	_Atomic bool started; /* there is a controller */
 	_Atomic uint32_t asked; /* a cycle is wanted, and the controller knows */

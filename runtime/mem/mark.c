@@ -5,6 +5,7 @@
  * candidate from the work buffer asks for the line of its block and takes the place of an older one; that
  * one, by now found in its block, asks for its mark word and takes the place of an older one; that one, if
  * it was not marked yet, asks for its memory and takes the place of an older object, which is searched.
+ * What a small object reaches without leaving its block does not go that way: it is searched with it.
  */
 #include "mark.h"
 #include "bits.h"
