@@ -73,6 +73,21 @@ struct p *p_idle_get(void)
 	return p;
 }
 
+void p_put_away(struct p *p)
+{
+	bool stops;
+
+	lock_get(&sched.lock);
+	stops = atomic_load(&sched.stopping);
+	if (!stops) {
+		p_set(p, P_RUNNING, P_IDLE);
+		p_idle_put(p);
+	}
+	lock_put(&sched.lock);
+	if (stops)
+		stop_give(p);
+}
+
 void p_acquire(struct m *m, struct p *p)
 {
 	m->p = p;
@@ -264,6 +279,7 @@ void procs_init(unsigned n)
 		atomic_store(&p->tail, 0);
 		atomic_store(&p->runnext, NULL);
 		atomic_store(&p->retiring, 0);
+		p->handed = false;
 		atomic_store(&p->m, NULL);
 		atomic_store(&p->started, 0);
 		atomic_store(&p->ended, 0);

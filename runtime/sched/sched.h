@@ -119,6 +119,7 @@ struct p {
 	unsigned id;
 	struct m *_Atomic m;
 	struct p *next; /* idle list */
+	bool handed;    /* to a thread that has not woken yet; under the lock */
 	/* One a switch, one a system call; only the owner adds, sysmon reads. */
 	_Atomic uint32_t tick, syscall_tick;
 	_Atomic uint32_t preempt; /* its coroutine is to leave; cleared when the scheduler looks */
@@ -389,6 +390,7 @@ void p_acquire(struct m *m, struct p *p); /* running */
 struct p *p_release(struct m *m);
 void p_idle_put(struct p *p); /* idle; under the lock */
 struct p *p_idle_get(void);   /* running; under the lock; NULL */
+void p_put_away(struct p *p); /* running, held by nobody: idle, or to who stops the world, and waits for it */
 
 /* sysmon.c, stop.c, preempt.c, signal.c, deadlock.c ------------------------------------------------- */
 

@@ -578,22 +578,6 @@ static bool is_over(const struct m *m)
 	return atomic_load(&sched.exiting) || m->generation != atomic_load(&sched.generation);
 }
 
-/* The runtime ends, and who stops the world meanwhile waits for each P that runs. */
-static void give_up_last(struct m *m)
-{
-	struct p *p = p_release(m);
-
-	lock_get(&sched.lock);
-	if (atomic_load(&sched.stopping)) {
-		lock_put(&sched.lock);
-		stop_give(p);
-		return;
-	}
-	p_set(p, P_RUNNING, P_IDLE);
-	p_idle_put(p);
-	lock_put(&sched.lock);
-}
-
 /* Something to run; NULL when the runtime ends. */
 static struct rt_co *find_runnable(struct m *m)
 {
@@ -603,7 +587,7 @@ static struct rt_co *find_runnable(struct m *m)
 
 		if (is_over(m)) {
 			if (m->p)
-				give_up_last(m);
+				p_put_away(p_release(m));
 			return NULL;
 		}
 		if (m->p && atomic_load(&m->p->retiring))

@@ -1,7 +1,9 @@
 /*
  * Stopping the world: every P comes into state stopped, and the stopper counts them.
  *
- *   idle, in a system call   the stopper takes it
+ *   idle, in a system call,  the stopper takes it
+ *   handed to a thread that
+ *   has not woken yet
  *   running                  is asked by flag and signal; the thread gives it at its next poll or
  *                            switch, or stands still in the signal handler wherever it is: in
  *                            foreign code, in a system call that the runtime does not know of
@@ -54,6 +56,11 @@ void stop_in_syscall(struct p *p)
 		arrive(p);
 }
 
+static bool is_stopped(struct p *p)
+{
+	return atomic_load(&p->state) == P_STOPPED;
+}
+
 void stop_hold(struct m *m, struct p *p, void *context)
 {
 	atomic_store_explicit(&m->held_context, context, memory_order_relaxed);
@@ -63,12 +70,15 @@ void stop_hold(struct m *m, struct p *p, void *context)
 	atomic_store_explicit(&p->held_in_handler, true, memory_order_relaxed);
 	p_set(p, P_RUNNING, P_STOPPED);
 	arrive(p);
-	while (atomic_load(&p->state) == P_STOPPED)
+	for (int64_t until = now_ns() + SPIN_NS; is_stopped(p) && now_ns() < until;)
+		__builtin_ia32_pause();
+	while (is_stopped(p))
 		futex_wait(&p->state, P_STOPPED, -1);
 	atomic_store_explicit(&m->held_context, NULL, memory_order_relaxed);
 }
 
-/* Those that come by themselves are counted, the others are taken. */
+/* Those that come by themselves are counted, the others are taken. A thread that is being woken may come
+ * whenever the machine has a CPU for it: it finds its P gone, or, when the world goes on before, there. */
 static void count_and_take(struct p *own)
 {
 	uint32_t n = 0;
@@ -78,7 +88,10 @@ static void count_and_take(struct p *own)
 		struct p *p = sched.ps[i];
 		uint32_t s = atomic_load(&p->state);
 
-		n += p != own && (s == P_RUNNING || s == P_SYSCALL);
+		if (p->handed)
+			p_set(p, P_RUNNING, P_STOPPED);
+		else
+			n += p != own && (s == P_RUNNING || s == P_SYSCALL);
 	}
 	atomic_store(&stop.missing, n);
 	/* seq_cst: pairs with rt_enter_syscall() and with who is about to go idle */
@@ -126,6 +139,7 @@ static void wait_for_all(struct p *own)
 static int64_t go_on(struct p *own)
 {
 	struct p *with_work = NULL;
+	bool held[PROCS_MAX] = {false};
 	int64_t let_go;
 
 	lock_get(&sched.lock);
@@ -134,13 +148,15 @@ static int64_t go_on(struct p *own)
 	for (unsigned i = 0; i < atomic_load(&sched.n_made); i++) {
 		struct p *p = sched.ps[i];
 
-		if (p == own || atomic_load(&p->state) != P_STOPPED)
+		if (p == own || !is_stopped(p))
 			continue;
-		if (atomic_load_explicit(&p->held_in_handler, memory_order_relaxed)) {
+		if (p->handed) {
+			p_set(p, P_STOPPED, P_RUNNING);
+		} else if (atomic_load_explicit(&p->held_in_handler, memory_order_relaxed)) {
 			atomic_store_explicit(&p->held_in_handler, false, memory_order_relaxed);
 			atomic_store_explicit(&p->preempt, 0, memory_order_relaxed);
 			p_set(p, P_STOPPED, P_RUNNING);
-			futex_wake(&p->state, INT_MAX);
+			held[i] = true;
 		} else if (!runq_is_empty(p)) {
 			p_set(p, P_STOPPED, P_RUNNING);
 			p->next = with_work;
@@ -151,6 +167,10 @@ static int64_t go_on(struct p *own)
 		}
 	}
 	lock_put(&sched.lock);
+	/* Not under the lock: the machine may give this thread's CPU to the one that wakes. */
+	for (unsigned i = 0; i < atomic_load(&sched.n_made); i++)
+		if (held[i])
+			futex_wake(&sched.ps[i]->state, INT_MAX);
 	while (with_work) {
 		struct p *p = with_work;
 

@@ -98,15 +98,20 @@ static void launch(struct m *m)
 void thread_start(struct p *p, bool spinning)
 {
 	struct m *m = NULL;
+	bool stops;
 
 	lock_get(&sched.lock);
+	stops = p && atomic_load(&sched.stopping);
 	if (!p)
 		p = p_idle_get();
-	if (p && sched.idle_ms) {
+	if (stops) {
+		/* The stopper has counted it, and need not wait for a thread to wake. */
+	} else if (p && sched.idle_ms) {
 		m = sched.idle_ms;
 		sched.idle_ms = m->next;
 		sched.n_idle_ms--;
 		m->next_p = p;
+		p->handed = true;
 		m->spinning = spinning;
 	} else if (p) {
 		/* Making a thread takes malloc, whose lock a thread that is being stopped may hold, and
@@ -128,7 +133,9 @@ void thread_start(struct p *p, bool spinning)
 		futex_wake(&m->wake, 1);
 	else if (spinning)
 		atomic_fetch_sub(&sched.spinning, 1);
-	if (p)
+	if (stops)
+		stop_give(p);
+	else if (p)
 		monitor_wake(m ? 0 : 1);
 }
 
@@ -143,6 +150,22 @@ void threads_make(void)
 		atomic_fetch_sub(&sched.wanted_ms, 1);
 		launch(m);
 	}
+}
+
+/* What this thread was woken with; not when a stop has taken that meanwhile, or the runtime has ended. */
+static void take_handed(struct m *m)
+{
+	struct p *p;
+
+	lock_get(&sched.lock);
+	p = m->next_p;
+	m->next_p = NULL;
+	if (p && m->generation == atomic_load(&sched.generation)) {
+		p->handed = false;
+		if (atomic_load(&p->state) == P_RUNNING)
+			p_acquire(m, p);
+	}
+	lock_put(&sched.lock);
 }
 
 void thread_stop(struct m *m)
@@ -165,45 +188,27 @@ void thread_stop(struct m *m)
 	lock_put(&sched.lock);
 	while (!atomic_load_explicit(&m->wake, memory_order_acquire))
 		futex_wait(&m->wake, 0, -1);
-	if (m->next_p) {
-		p_acquire(m, m->next_p);
-		m->next_p = NULL;
-	}
+	take_handed(m);
 }
 
 void thread_handoff(struct p *p)
 {
 	bool work = !runq_is_empty(p) || atomic_load(&sched.global_n) ||
 		    atomic_load(&p->timers.first) || atomic_load(&p->retiring);
+	uint32_t none = 0;
 
-	/* Nobody searches and nobody is idle: this P may be needed at any moment. */
-	if (!work && atomic_load(&sched.spinning) + atomic_load(&sched.n_idle_ps) == 0 &&
-	    !atomic_load(&sched.stopping)) {
-		uint32_t none = 0;
-
-		if (atomic_compare_exchange_strong(&sched.spinning, &none, 1)) {
-			thread_start(p, true);
-			return;
-		}
-	}
-	if (work && !atomic_load(&sched.stopping)) {
+	if (work) {
 		thread_start(p, false);
-		return;
+	} else if (atomic_load(&sched.n_idle_ps) == 0 &&
+		   atomic_compare_exchange_strong(&sched.spinning, &none, 1)) {
+		/* Nobody searches and nobody is idle: this P may be needed at any moment. */
+		thread_start(p, true);
+	} else {
+		p_put_away(p);
+		/* By who saw no idle P just before. seq_cst, both: it looks for one after it has put that. */
+		if (atomic_load(&sched.global_n))
+			schedule_wake_one();
 	}
-	lock_get(&sched.lock);
-	if (atomic_load(&sched.stopping)) {
-		lock_put(&sched.lock);
-		stop_give(p);
-		return;
-	}
-	if (sched.global.n) {
-		lock_put(&sched.lock);
-		thread_start(p, false);
-		return;
-	}
-	p_set(p, P_RUNNING, P_IDLE);
-	p_idle_put(p);
-	lock_put(&sched.lock);
 }
 
 /* Ending -------------------------------------------------------------------------------------- */
