@@ -1,8 +1,8 @@
 /*
  * metrics - what the targets say about themselves at /metrics
  *
- * One round of scrapes gives one sample. A target that does not answer is left out: its counters are
- * made up for later, its gauges are missing from that sample.
+ * One round of scrapes gives one sample. A target that fails is left out: its counters are made up for
+ * later, its gauges are missing from that sample. While one is late, a sum of gauges is a failed reading.
  */
 #include "scrape.h"
 #include "tally.h"
@@ -135,13 +135,13 @@ static const char *end_page(void *data, const struct scrape_page *p)
 	return NULL;
 }
 
-static void end_round(void *data, size_t answered)
+static void end_round(void *data, const struct scrape_round *r)
 {
 	struct metrics *m = data;
 	struct sample s = {.type = m->params->value ? SAMPLE_VALUE : SAMPLE_RATIO,
 			   .at_ns = clock_now_ns()};
 
-	s.ok = answered > 0;
+	s.ok = s.type == SAMPLE_VALUE && !m->counter ? scrape_is_whole(r) : r->answered > 0;
 	s.value = m->counter ? m->tallies[VALUE].sum : m->gauge;
 	s.bad = m->bad;
 	s.total = m->total;

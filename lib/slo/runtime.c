@@ -199,17 +199,21 @@ static void yield_times(struct runtime *m)
 	}
 }
 
-static void end_round(void *data, size_t answered)
+static void end_round(void *data, const struct scrape_round *r)
 {
 	struct runtime *m = data;
-	double value = m->metric->kind == METRIC_COUNTER ? m->tally.sum : m->sum;
+	bool counter = m->metric->kind == METRIC_COUNTER;
+	struct sample s = {
+		.type = SAMPLE_VALUE,
+		.ok = counter ? r->answered > 0 : scrape_is_whole(r),
+		.value = counter ? m->tally.sum : m->sum,
+		.at_ns = clock_now_ns(),
+	};
 
 	if (m->metric->kind == METRIC_TIMES)
 		yield_times(m);
 	else
-		slo_sample(m->indicator->slo,
-			   &(struct sample){.type = SAMPLE_VALUE, .ok = answered > 0, .value = value,
-					    .at_ns = clock_now_ns()});
+		slo_sample(m->indicator->slo, &s);
 }
 
 static const struct scrape_ops ops = {
@@ -282,7 +286,7 @@ static const struct field fields[] = {
 		"never better than they were. gcCpu (CPU seconds of collecting) counts from the start of "
 		"the run, over all targets: rate is CPUs. coroutines, gcPercent (RT_GOGC as it is now), heap "
 		"(bytes of objects, garbage included), heapLive (bytes that the last collection left), procs "
-		"and threads: readings, summed over the targets."},
+		"and threads: readings, summed over the targets; while the answer of one is late, they have failed."},
 	SCRAPE_FIELDS(O(scrape)),
 };
 #undef O

@@ -4,7 +4,8 @@
  * target still tells what it counted.
  *
  * One round asks every target that is not still busy with its last answer; it ends with the last
- * answer, or when the next round is due. A target that does not answer is left out.
+ * answer, or when the next round is due. A target that fails is left out; one that is late shows in
+ * the round's numbers.
  */
 #include "scrape.h"
 
@@ -48,8 +49,12 @@ struct scrape {
 
 static void end_round(struct scrape *m)
 {
+	struct scrape_round r = {.answered = m->answered};
+
+	for (size_t i = 0; i < m->n_targets; i++)
+		r.late += m->targets[i]->call != NULL;
 	m->open = false;
-	m->ops->end(m->data, m->answered);
+	m->ops->end(m->data, &r);
 }
 
 static void read_sample(void *data, const struct openmetrics_sample *s)

@@ -46,13 +46,23 @@ struct scrape_page {
 	bool in_round;	    /* false: it is the late answer to an earlier round */
 };
 
+struct scrape_round {
+	size_t answered, late;
+};
+
+/* Counters make up for a late answer; a sum of gauges is no reading without it. */
+static inline bool scrape_is_whole(const struct scrape_round *r)
+{
+	return r->answered > 0 && !r->late;
+}
+
 struct scrape_ops {
 	void (*begin)(void *data); /* a round */
 	void (*begin_page)(void *data);
 	void (*sample)(void *data, const struct openmetrics_sample *s);
 	/* The page was read as a whole. The series that it lacks, or NULL: it counts as an answer. */
 	const char *(*end_page)(void *data, const struct scrape_page *page);
-	void (*end)(void *data, size_t answered);
+	void (*end)(void *data, const struct scrape_round *round);
 };
 
 struct scrape;

@@ -3,7 +3,8 @@
  *
  * One connection after the other is accepted; each is served by a thread of its own until it closes.
  * The answer is chosen by the path: /ok, /status/CODE, /silent (never), /close (without an answer);
- * anything else gets `page` as its body. While `stalled_until_ns` lies ahead, all answers wait.
+ * anything else gets `page` as its body, unless `silent_byte` says so. While `stalled_until_ns` lies
+ * ahead, all answers wait.
  */
 #pragma once
 
@@ -28,6 +29,7 @@ struct http_server {
 	atomic_int connections, requests, alive;
 	atomic_int by_last_byte[256]; /* connections by the last byte of the address they came to */
 	_Atomic int64_t stalled_until_ns;
+	atomic_int silent_byte; /* who came to such an address gets no answer; 0: nobody */
 	pthread_mutex_t lock; /* guards page and last */
 	char page[4096];
 	char last[4096]; /* the latest request, as it came */
@@ -45,6 +47,16 @@ static inline void http_server_page(struct http_server *s, const char *page)
 	pthread_mutex_unlock(&s->lock);
 }
 
+/* The last byte of the address that the connection came to. */
+static inline int http_server_last_byte(int fd)
+{
+	struct sockaddr_in local = {0};
+	socklen_t len = sizeof local;
+
+	getsockname(fd, (struct sockaddr *)&local, &len);
+	return ntohl(local.sin_addr.s_addr) & 255;
+}
+
 static inline void http_server_answer(struct http_server *s, int fd, const char *request)
 {
 	char path[128] = "", body[4096], text[8192];
@@ -57,7 +69,8 @@ static inline void http_server_answer(struct http_server *s, int fd, const char 
 	pthread_mutex_unlock(&s->lock);
 	while (clock_now_ns() < atomic_load(&s->stalled_until_ns))
 		usleep(1000);
-	if (strcmp(path, "/silent") == 0)
+	if (strcmp(path, "/silent") == 0 ||
+	    http_server_last_byte(fd) == atomic_load(&s->silent_byte))
 		return;
 	if (strcmp(path, "/close") == 0) {
 		shutdown(fd, SHUT_RDWR);
@@ -99,16 +112,13 @@ static inline void *http_server_accept(void *data)
 	struct http_server *s = data;
 
 	for (;;) {
-		struct sockaddr_in local;
-		socklen_t len = sizeof local;
 		struct http_peer *peer;
 		pthread_t t;
 		int fd = accept(s->fd, NULL, NULL);
 
 		if (fd < 0)
 			return NULL;
-		getsockname(fd, (struct sockaddr *)&local, &len);
-		atomic_fetch_add(&s->by_last_byte[ntohl(local.sin_addr.s_addr) & 255], 1);
+		atomic_fetch_add(&s->by_last_byte[http_server_last_byte(fd)], 1);
 		atomic_fetch_add(&s->connections, 1);
 		atomic_fetch_add(&s->alive, 1);
 		peer = malloc(sizeof *peer);

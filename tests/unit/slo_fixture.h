@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "slo/slo.h"
+#include "slo/state.h"
 
 struct slo_fixture {
 	struct sd_event *loop;
@@ -68,6 +69,19 @@ static inline void slo_fixture_run(struct slo_fixture *f, uint64_t n)
 	for (slo_now(f->slo, &now); now.samples < n; slo_now(f->slo, &now)) {
 		if (clock_now_ns() > deadline)
 			fail_msg("waited in vain for %d samples", (int)n);
+		sd_event_run(f->loop, 20000);
+	}
+}
+
+/* The same until n rounds gave a value: on a busy machine a target may be late for some. */
+static inline void slo_fixture_run_readings(struct slo_fixture *f, size_t n)
+{
+	const struct stats *s = &f->slo->windows[WINDOW_FAULT].stats;
+	int64_t deadline = clock_now_ns() + 60 * NSEC_PER_SEC;
+
+	while (s->n_values < n) {
+		if (clock_now_ns() > deadline)
+			fail_msg("waited in vain for %d readings", (int)n);
 		sd_event_run(f->loop, 20000);
 	}
 }

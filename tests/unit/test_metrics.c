@@ -3,7 +3,6 @@
 
 #include <math.h>
 
-#include "slo/state.h"
 #include "slo/tally.h"
 
 static struct http_server server;
@@ -110,7 +109,7 @@ static void test_gauge_is_summed_over_the_targets_that_answer(void **state)
 			 "# TYPE bytes gauge\nbytes{kind=\"a\"} 100\nbytes{kind=\"b\"} 10\n"
 			 "bytes{kind=\"c\"} 1\n");
 	slo_fixture_start(&f);
-	slo_fixture_run(&f, 3);
+	slo_fixture_run_readings(&f, 3);
 	slo_fixture_end(&f);
 	assert_true(fault_stats(&f)->values[fault_stats(&f)->n_values - 1] == 220);
 	assert_int_equal(f.result.state, SLO_HELD);

@@ -4,7 +4,6 @@
 #include <math.h>
 
 #include "slo/probe.h"
-#include "slo/state.h"
 
 #define MS NSEC_PER_MSEC
 

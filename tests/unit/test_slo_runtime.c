@@ -3,7 +3,6 @@
 #include "slo_fixture.h"
 
 #include "slo/histogram.h"
-#include "slo/state.h"
 
 static struct http_server server;
 
@@ -153,10 +152,27 @@ static void test_readings_are_summed_over_the_targets(void **state)
 	add_target(&f, "room-1", "127.0.0.2");
 	http_server_page(&server, "# TYPE rt_procs gauge\nrt_procs 2\nrt_procs_other 7\n");
 	slo_fixture_start(&f);
-	slo_fixture_run(&f, 3);
+	slo_fixture_run_readings(&f, 3);
 	slo_fixture_end(&f);
 	assert_true(fault_stats(&f)->values[fault_stats(&f)->n_values - 1] == 4);
 	assert_int_equal(f.result.state, SLO_HELD);
+	slo_fixture_done(&f);
+}
+
+static void test_a_sum_is_no_reading_while_a_target_is_late(void **state)
+{
+	struct slo_fixture f = {0};
+
+	begin(&f, RUNTIME("procs", "value >= 4"));
+	add_target(&f, "room-1", "127.0.0.2");
+	http_server_page(&server, "# TYPE rt_procs gauge\nrt_procs 2\n");
+	atomic_store(&server.silent_byte, 2);
+	slo_fixture_start(&f);
+	slo_fixture_run(&f, 3);
+	slo_fixture_end(&f);
+	assert_int_equal(fault_stats(&f)->n_values, 0);
+	assert_true(fault_stats(&f)->failed >= 3);
+	assert_int_equal(f.result.state, SLO_INCONCLUSIVE);
 	slo_fixture_done(&f);
 }
 
@@ -243,7 +259,7 @@ static void test_the_heap_is_measured_in_bytes(void **state)
 	http_server_page(&server, "# TYPE rt_heap_live_bytes gauge\nrt_heap_live_bytes 67108865\n"
 			 "# TYPE rt_heap_bytes gauge\nrt_heap_bytes 7\n");
 	slo_fixture_start(&f);
-	slo_fixture_run(&f, 3);
+	slo_fixture_run_readings(&f, 3);
 	slo_fixture_end(&f);
 	assert_int_equal(f.result.state, SLO_BREACHED);
 	slo_fixture_done(&f);
@@ -276,6 +292,7 @@ int main(void)
 		TEST(test_a_quantile_is_judged_by_the_number_of_stops),
 		TEST(test_a_restarted_service_counts_from_zero),
 		TEST(test_readings_are_summed_over_the_targets),
+		TEST(test_a_sum_is_no_reading_while_a_target_is_late),
 		TEST(test_the_collectors_cpu_counts_from_the_start_of_the_run),
 		TEST(test_a_restarted_collector_goes_on_counting),
 		TEST(test_a_pause_counts_at_its_buckets_bound),
