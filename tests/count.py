@@ -1,4 +1,4 @@
-"""count.py STATUS SECONDS LOGS... - what the suites took, and how many tests passed; the exit code
+"""count.py STATUS SECONDS LOGS... - what the suites took, what failed, how many tests passed; the exit code
    count.py --failed JUNIT.xml    - names of the programs that failed, to run once more
 
 LOGS is a build's meson-logs folder. Beside each ROUND.junit.xml in it there may be a
@@ -65,7 +65,9 @@ def total(status, folders):
     count = {"passed": 0, "failed": 0, "skipped": 0}
     for folder in folders:
         for results in final_results(folder):
-            for tests in results.values():
+            for program, tests in results.items():
+                if "failed" in tests:
+                    print(f"failed: {program.split(' / ')[-1]} ({build_of(folder)})")
                 for verdict in tests:
                     count[verdict] += 1
     if status and not count["failed"]:
@@ -74,13 +76,16 @@ def total(status, folders):
     return 1 if count["failed"] or not count["passed"] else 0
 
 
+def build_of(folder):
+    return os.path.basename(os.path.dirname(os.path.abspath(folder)))
+
+
 def durations(folder):
     """(suite, program, seconds) of every program of a build that ran."""
-    build = os.path.basename(os.path.dirname(os.path.abspath(folder)))
     for path in glob.glob(f"{folder}/*.junit.xml"):
         for run in runs(path):
             suites, program = run["name"].split(" / ")
-            yield f"{build} {suites.split(':')[1].split('+')[0]}", program, run["duration"]
+            yield f"{build_of(folder)} {suites.split(':')[1].split('+')[0]}", program, run["duration"]
 
 
 def print_times(seconds, folders):

@@ -67,6 +67,9 @@ class Count(unittest.TestCase):
         r = self.count("1", "0", self.logs)
         # Of those that die after a test the test counts, and so does the death.
         self.assertEqual(r.stdout.splitlines()[-1], "7 passed, 5 failed, 1 skipped")
+        named = [line for line in r.stdout.splitlines() if line.startswith("failed: ")]
+        self.assertEqual(sorted(named), [f"failed: {name} (build)" for name in
+                                         ("dies", "dies_after_one", "exits", "fails", "hangs")])
         self.assertEqual(r.returncode, 1)
 
 
