@@ -6,6 +6,8 @@
 #include "../../runtime/rt.h"
 #include "../../runtime/rt_metrics.h"
 
+#include "scrub_x86_64.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -204,15 +206,22 @@ static void *escapes(void *arg)
 	return NULL;
 }
 
+static __attribute__((noinline)) void make_large(void)
+{
+	large = rt_new_bytes(LARGE_BYTES);
+}
+
 static void *everything(void *arg)
 {
 	save_metrics("empty.metrics");
 	make_nodes();
-	large = rt_new_bytes(LARGE_BYTES);
+	make_large();
+	scrub();
 	rt_gc();
 	save_metrics("full.metrics");
 	kept = NULL;
 	large = NULL;
+	scrub();
 	rt_gc();
 	rt_gc(); /* what a stale word of the stack kept is gone */
 	save_metrics("dropped.metrics");
