@@ -17,7 +17,7 @@
 
 enum {
 	WORKS_AT_ONCE = 64,         /* buffers that are mapped at one time */
-	PIECE_BYTES = 128 << 10,    /* a larger object is searched in pieces */
+	PIECE_BYTES = 16 << 10,     /* a larger object is searched in pieces */
 	ITEMS_AT_ONCE = 32,         /* between two looks at the budget */
 };
 /* An item that is no candidate: the rest of an object that was begun, an object that is marked. */
@@ -537,8 +537,6 @@ static inline void take_up_item(struct marker *k, uintptr_t item)
 
 		/* Its start, so that the block is its first; which cell it is the search does not ask. */
 		search_later(k, &(struct object){block_of(addr), 0, addr});
-	} else if (__builtin_expect((item & PIECE) != 0, 0)) {
-		search_piece(k, item & ~PIECE);
 	} else {
 		find_later(k, item);
 	}
@@ -553,10 +551,14 @@ bool mark_some(struct marker *k, uint64_t budget)
 		for (unsigned i = 0; i < ITEMS_AT_ONCE; i++) {
 			uintptr_t item = pop(k);
 
-			if (item)
+			if (__builtin_expect((item & PIECE) != 0, 0)) {
+				search_piece(k, item & ~PIECE);
+				break; /* its rest is the next item */
+			} else if (item) {
 				take_up_item(k, item);
-			else if (!drain_ahead(k))
+			} else if (!drain_ahead(k)) {
 				return false;
+			}
 		}
 	}
 	return true;

@@ -19,7 +19,7 @@ enum { SLICE = 64 }; /* coroutines that a marker takes at one time */
 static struct {
 	_Atomic uint64_t next; /* slice of stacks: see stack_slice() */
 	_Atomic bool stacks_done, others_taken;
-	_Atomic uint32_t at_work; /* markers that hold a share */
+	_Atomic uint32_t at_work; /* that hold a share, or search a coroutine before they run it */
 	_Atomic uint64_t stack_bytes;
 } roots;
 
@@ -92,13 +92,17 @@ void roots_before_run(struct rt_co *co)
 
 	if (atomic_load_explicit(&co->searched, memory_order_acquire) == done)
 		return;
+	/* Counted first: marking is not over before what is found here is in the lists. */
+	atomic_fetch_add(&roots.at_work, 1);
 	if (begin_search(co)) {
 		marker_begin(&k);
 		roots_search_co(&k, co);
 		marker_end(&k);
 		end_search(co);
+		atomic_fetch_sub(&roots.at_work, 1);
 		return;
 	}
+	atomic_fetch_sub(&roots.at_work, 1);
 	/* A marker is at it; it is not stopped before it is through. */
 	while (atomic_load_explicit(&co->searched, memory_order_acquire) != done)
 		__builtin_ia32_pause();

@@ -103,7 +103,7 @@ void preempt_init(enum rt_preempt_mode mode)
 
 /* Asking -------------------------------------------------------------------------------------- */
 
-static bool polls_work(void)
+bool preempt_has_polls(void)
 {
 	return sched.mode != RT_PREEMPT_SIGNAL;
 }
@@ -113,18 +113,27 @@ static bool signals_work(void)
 	return sched.mode == RT_PREEMPT_ALL || sched.mode == RT_PREEMPT_SIGNAL;
 }
 
-void preempt_ask(struct p *p)
+void preempt_flag(struct p *p)
 {
-	struct m *m;
-
 	/* seq_cst: pairs with preempt_poll_settle(), which clears the word and then looks here */
 	atomic_store(&p->preempt, 1);
-	if (polls_work())
+	if (preempt_has_polls())
 		__atomic_store_n(poll_word, 1, __ATOMIC_SEQ_CST);
-	m = atomic_load_explicit(&p->m, memory_order_acquire);
+}
+
+void preempt_signal(struct p *p)
+{
+	struct m *m = atomic_load_explicit(&p->m, memory_order_acquire);
+
 	/* Threads end only when the runtime does, and their ids with them. */
 	if (signals_work() && m && !atomic_load_explicit(&m->exited, memory_order_acquire))
 		syscall(SYS_tgkill, getpid(), m->tid, SIGURG);
+}
+
+void preempt_ask(struct p *p)
+{
+	preempt_flag(p);
+	preempt_signal(p);
 }
 
 static bool anybody_asked(void)
@@ -243,7 +252,7 @@ static void inject(ucontext_t *u)
  * only. */
 static void leave_flag(void)
 {
-	if (!polls_work())
+	if (!preempt_has_polls())
 		__atomic_store_n(poll_word, 1, __ATOMIC_SEQ_CST);
 }
 

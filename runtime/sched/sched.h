@@ -411,6 +411,9 @@ void stop_hold(struct m *m, struct p *p, void *context);
 
 /* Asks the coroutine on p to leave: flag, and signal where the mode has it. any thread */
 void preempt_ask(struct p *p);
+void preempt_flag(struct p *p);
+void preempt_signal(struct p *p);
+bool preempt_has_polls(void); /* the mode */
 void preempt_poll_settle(void); /* clears the poll word when nobody is asked any more */
 void preempt_init(enum rt_preempt_mode mode);
 void preempt_page_close(void); /* every poll traps, where the mode has it */

@@ -4,7 +4,7 @@
  *   idle, in a system call,  the stopper takes it
  *   handed to a thread that
  *   has not woken yet
- *   running                  is asked by flag and signal; the thread gives it at its next poll or
+ *   running                  is asked by flag, and a moment later by signal; the thread gives it at its next poll or
  *                            switch, or stands still in the signal handler wherever it is: in
  *                            foreign code, in a system call that the runtime does not know of
  *
@@ -17,8 +17,11 @@
 #include "ttsp.h"
 
 #include <limits.h>
+#include <sched.h>
 
+#define SOON_NS (4 * RT_USEC) /* a poll comes, where the code has them; a signal takes 20 us and more */
 #define SPIN_NS (20 * RT_USEC)
+#define YIELD_NS (300 * RT_USEC)
 #define ASK_AGAIN_NS (100 * RT_USEC)
 
 static struct {
@@ -56,6 +59,15 @@ void stop_in_syscall(struct p *p)
 		arrive(p);
 }
 
+/* Most stops are over before a thread that sleeps would be woken, and that might be on the waker's CPU. */
+static void relax(int64_t waited_ns)
+{
+	if (waited_ns < SPIN_NS)
+		__builtin_ia32_pause();
+	else
+		sched_yield();
+}
+
 static bool is_stopped(struct p *p)
 {
 	return atomic_load(&p->state) == P_STOPPED;
@@ -70,8 +82,8 @@ void stop_hold(struct m *m, struct p *p, void *context)
 	atomic_store_explicit(&p->held_in_handler, true, memory_order_relaxed);
 	p_set(p, P_RUNNING, P_STOPPED);
 	arrive(p);
-	for (int64_t until = now_ns() + SPIN_NS; is_stopped(p) && now_ns() < until;)
-		__builtin_ia32_pause();
+	for (int64_t begin = now_ns(), now = begin; is_stopped(p) && now - begin < YIELD_NS; now = now_ns())
+		relax(now - begin);
 	while (is_stopped(p))
 		futex_wait(&p->state, P_STOPPED, -1);
 	atomic_store_explicit(&m->held_context, NULL, memory_order_relaxed);
@@ -103,7 +115,7 @@ static void count_and_take(struct p *own)
 	lock_put(&sched.lock);
 }
 
-static void ask_all(struct p *own)
+static void ask_all(struct p *own, void (*ask)(struct p *p))
 {
 	for (unsigned i = 0; i < atomic_load(&sched.n_made); i++) {
 		struct p *p = sched.ps[i];
@@ -112,8 +124,18 @@ static void ask_all(struct p *own)
 			continue;
 		stop_in_syscall(p);
 		if (atomic_load(&p->state) == P_RUNNING)
-			preempt_ask(p);
+			ask(p);
 	}
+}
+
+static bool all_come_soon(void)
+{
+	int64_t until = now_ns() + SOON_NS;
+
+	while (atomic_load(&stop.missing))
+		if (now_ns() > until)
+			return false;
+	return true;
 }
 
 static void wait_for_all(struct p *own)
@@ -125,13 +147,13 @@ static void wait_for_all(struct p *own)
 		int64_t now = now_ns();
 
 		if (now - asked > ASK_AGAIN_NS) {
-			ask_all(own);
+			ask_all(own, preempt_ask);
 			asked = now;
 		}
-		if (now - begin > SPIN_NS)
-			futex_wait(&stop.missing, missing, ASK_AGAIN_NS);
+		if (now - begin < YIELD_NS)
+			relax(now - begin);
 		else
-			__builtin_ia32_pause();
+			futex_wait(&stop.missing, missing, ASK_AGAIN_NS);
 	}
 }
 
@@ -201,7 +223,9 @@ static void *stop_and_do(void *arg)
 	obs_trace(TRACE_STOP_WORLD, 0, (uintptr_t)r->cause);
 	count_and_take(own);
 	preempt_page_close();
-	ask_all(own);
+	ask_all(own, preempt_flag);
+	if (!preempt_has_polls() || !all_come_soon())
+		ask_all(own, preempt_signal);
 	wait_for_all(own);
 	preempt_page_open();
 	obs_trace(TRACE_STOPPED, 0, 0);
