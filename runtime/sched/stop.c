@@ -20,7 +20,7 @@
 #include <sched.h>
 
 #define SOON_NS (4 * RT_USEC) /* a poll comes, where the code has them; a signal takes 20 us and more */
-#define SPIN_NS (20 * RT_USEC)
+#define SPIN_NS (2 * RT_USEC)  /* then the other one may be waiting for this CPU */
 #define YIELD_NS (300 * RT_USEC)
 #define ASK_AGAIN_NS (100 * RT_USEC)
 
@@ -59,7 +59,8 @@ void stop_in_syscall(struct p *p)
 		arrive(p);
 }
 
-/* Most stops are over before a thread that sleeps would be woken, and that might be on the waker's CPU. */
+/* Most stops are over before a thread that sleeps would be woken. Few CPUs are shared, and where one is idle,
+ * a virtual machine's kernel may still wake a thread on that of the waker: so it is offered. */
 static void relax(int64_t waited_ns)
 {
 	if (waited_ns < SPIN_NS)
@@ -130,12 +131,11 @@ static void ask_all(struct p *own, void (*ask)(struct p *p))
 
 static bool all_come_soon(void)
 {
-	int64_t until = now_ns() + SOON_NS;
+	int64_t begin = now_ns(), now = begin;
 
-	while (atomic_load(&stop.missing))
-		if (now_ns() > until)
-			return false;
-	return true;
+	for (; atomic_load(&stop.missing) && now - begin < SOON_NS; now = now_ns())
+		relax(now - begin);
+	return !atomic_load(&stop.missing);
 }
 
 static void wait_for_all(struct p *own)
