@@ -19,7 +19,7 @@
 
 enum {
 	STEP = 16 << 10,       /* cost between two looks at the clock and the requests */
-	LAST_STEP = 64 << 10,  /* that the last pause marks; if there is more it goes on beside the program */
+	LAST_STEP = 32 << 10,  /* that the last pause marks; if there is more it goes on beside the program */
 	ASSIST_MIN = 64 << 10, /* cost: less is not worth the beginning */
 	SHARE = 4,             /* one in so many Ps marks when all are busy */
 	PAUSES = 1024,

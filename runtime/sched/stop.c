@@ -19,7 +19,7 @@
 #include <limits.h>
 #include <sched.h>
 
-#define SOON_NS (4 * RT_USEC) /* a poll comes, where the code has them; a signal takes 20 us and more */
+#define SOON_NS (10 * RT_USEC) /* a poll comes, where the code has them; a signal takes 20 us and more */
 #define SPIN_NS (2 * RT_USEC)  /* then the other one may be waiting for this CPU */
 #define YIELD_NS (300 * RT_USEC)
 #define ASK_AGAIN_NS (100 * RT_USEC)
