@@ -243,10 +243,10 @@ struct block *pages_get(uint32_t n);
 void pages_put(struct block *b, uint32_t n); /* kind is BLOCK_FREE already, and the maps are clear */
 /* Gives memory of free blocks back to the kernel until mapped bytes are at most keep. Returns bytes. */
 size_t pages_scavenge(size_t keep);
-/* The next area behind that one, or the first, that is in use altogether and no huge page yet; 0: there is
- * none. It counts as one from here on. */
+/* The next area behind that one, or the first (0), of the heap or of heap.blocks that is in use altogether
+ * and no huge page yet; 0: there is none. It counts as one from here on. */
 uintptr_t pages_next_full(uintptr_t after);
-/* If the program has touched it. Takes as long as to copy 2 MiB, in the kernel. false: this one cannot. */
+/* If it has been touched. Takes as long as to copy 2 MiB, in the kernel. false: this one cannot. */
 bool pages_make_huge(uintptr_t area);
 size_t pages_mapped(void);   /* bytes of used and of free, not given back blocks */
 size_t pages_used(void);     /* bytes of used blocks */

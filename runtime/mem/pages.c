@@ -6,11 +6,12 @@
  * the first touch, and taking a block needs no system call. A block is used or free, and mapped
  * (the kernel may have given memory for it) or not.
  *
- * Huge pages: areas beyond the first 128 MiB that are full after a cycle are made one by the collector.
- * Marking a large heap misses the TLB with every object: a random graph of 8.4 million took 58 ns of
- * CPU an object with huge pages throughout and 100 with none. Nobody gets one at the first touch: a
- * thread that clears 2 MiB in a page fault cannot be stopped meanwhile (beside other load p99 of the
- * pauses was 28 ms), and a small heap has nothing to win.
+ * Huge pages: areas that are full after a cycle are made one by the collector, those of the first 128 MiB
+ * only when the heap has twice as much, and of the table of blocks (2 MiB for each 120 MiB of heap). Marking
+ * a large heap misses the TLB with every object and with every pointer's block: a random graph of 8.4
+ * million took 58 ns of CPU an object with huge pages throughout and 100 with none. Nobody gets one at
+ * the first touch: a thread that clears 2 MiB in a page fault cannot be stopped meanwhile (beside other load
+ * p99 of the pauses was 28 ms), and a small heap has nothing to win.
  */
 #include "bits.h"
 #include "heap.h"
@@ -53,6 +54,7 @@ static struct {
 	bits used[BLOCKS_MAX / 64], mapped[BLOCKS_MAX / 64];
 	bits released[BLOCKS_MAX / 64]; /* was given back, and not used since */
 	bits huge[BLOCKS_MAX / AREA_BLOCKS / 64]; /* areas that are one, and gave nothing back since */
+	size_t huge_table; /* bytes of the table of blocks, from its start */
 	_Atomic size_t n_mapped, n_released, n_used;
 } pages;
 
@@ -64,12 +66,17 @@ static void *reserve(size_t bytes)
 	return p == MAP_FAILED ? NULL : p;
 }
 
+static uintptr_t align(uintptr_t p)
+{
+	return (p + ALIGN - 1) & ~(uintptr_t)(ALIGN - 1);
+}
+
 /* Both, and as much again is left for stacks and the rest where address space is short. */
 static bool reserve_both(size_t bytes, bool scarce)
 {
 	size_t meta = (bytes >> BLOCK_SHIFT) * sizeof(struct block);
 	size_t spare_bytes = scarce ? bytes : ALIGN;
-	void *p = reserve(bytes + ALIGN), *blocks = reserve(meta), *spare = reserve(spare_bytes);
+	void *p = reserve(bytes + ALIGN), *blocks = reserve(meta + ALIGN), *spare = reserve(spare_bytes);
 
 	if (spare)
 		munmap(spare, spare_bytes);
@@ -77,11 +84,11 @@ static bool reserve_both(size_t bytes, bool scarce)
 		if (p)
 			munmap(p, bytes + ALIGN);
 		if (blocks)
-			munmap(blocks, meta);
+			munmap(blocks, meta + ALIGN);
 		return false;
 	}
-	heap.base = ((uintptr_t)p + ALIGN - 1) & ~(uintptr_t)(ALIGN - 1);
-	heap.blocks = blocks;
+	heap.base = align((uintptr_t)p);
+	heap.blocks = (struct block *)align((uintptr_t)blocks);
 	heap.reserved = bytes;
 	pages.n = bytes >> BLOCK_SHIFT;
 	return true;
@@ -248,18 +255,47 @@ static bool is_full(size_t area)
 	return (uint32_t)((pages.used[word] & pages.mapped[word]) >> shift) == UINT32_MAX;
 }
 
-uintptr_t pages_next_full(uintptr_t after)
+static bool is_of_heap(uintptr_t addr)
 {
-	size_t area = (after ? after - heap.base : HUGE_FROM - ALIGN) / ALIGN + 1, end;
+	return addr - heap.base < heap.reserved;
+}
 
-	lock_get(&pages.lock);
-	end = heap.top / ALIGN;
+static uintptr_t next_of_heap(uintptr_t after)
+{
+	size_t area = heap.top < 2 * HUGE_FROM ? HUGE_FROM / ALIGN : 0, end = heap.top / ALIGN;
+
+	if (is_of_heap(after))
+		area = (after - heap.base) / ALIGN + 1;
 	while (area < end && (!is_full(area) || map_has(pages.huge, (uint32_t)area)))
 		area++;
-	if (area < end)
-		bits_set(pages.huge, area, area + 1);
+	if (area >= end)
+		return 0;
+	bits_set(pages.huge, area, area + 1);
+	return heap.base + area * ALIGN;
+}
+
+/* Below heap.top it is dense, and nothing of it is given back. */
+static uintptr_t next_of_table(void)
+{
+	uintptr_t area = (uintptr_t)heap.blocks + pages.huge_table;
+
+	if (area + ALIGN > (uintptr_t)&heap.blocks[heap.top >> BLOCK_SHIFT])
+		return 0;
+	pages.huge_table += ALIGN;
+	return area;
+}
+
+uintptr_t pages_next_full(uintptr_t after)
+{
+	uintptr_t area = 0;
+
+	lock_get(&pages.lock);
+	if (!is_of_heap(after))
+		area = next_of_table();
+	if (!area)
+		area = next_of_heap(after);
 	lock_put(&pages.lock);
-	return area < end ? heap.base + area * ALIGN : 0;
+	return area;
 }
 
 /* The program has touched nearly all of it: what a large object never used stays unmapped. */
@@ -281,9 +317,11 @@ bool pages_make_huge(uintptr_t area)
 
 	if (is_touched(area))
 		return madvise((void *)area, ALIGN, MADV_COLLAPSE) == 0 || errno != EINVAL;
-	lock_get(&pages.lock);
-	bits_clear(pages.huge, at, at + 1);
-	lock_put(&pages.lock);
+	if (is_of_heap(area)) {
+		lock_get(&pages.lock);
+		bits_clear(pages.huge, at, at + 1);
+		lock_put(&pages.lock);
+	}
 	return true;
 }
 
