@@ -286,7 +286,8 @@ static const struct field fields[] = {
 		"never better than they were. gcCpu (CPU seconds of collecting) counts from the start of "
 		"the run, over all targets: rate is CPUs. coroutines, gcPercent (RT_GOGC as it is now), heap "
 		"(bytes of objects, garbage included), heapLive (bytes that the last collection left), procs "
-		"and threads: readings, summed over the targets; while the answer of one is late, they have failed."},
+		"and threads: readings, summed over the targets; they have failed while the answer of "
+		"one is late."},
 	SCRAPE_FIELDS(O(scrape)),
 };
 #undef O

@@ -38,8 +38,8 @@ static inline void copy_items(uintptr_t *to, const uintptr_t *from, size_t n)
 	__asm__ volatile("rep movsq" : "+D"(to), "+S"(from), "+c"(n) : : "memory");
 }
 
-/* Marks are written by all markers: their line, fetched to be read, would be fetched twice. GCC says prefetchw
- * only where every CPU has it; those that have not take it for nothing. */
+/* Marks are written by all markers: their line, fetched to be read, would be fetched twice. GCC says
+ * prefetchw only where every CPU has it; those that have not take it for nothing. */
 static inline void prefetch_to_write(const void *p)
 {
 #if defined(__x86_64__)

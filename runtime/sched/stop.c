@@ -4,9 +4,10 @@
  *   idle, in a system call,  the stopper takes it
  *   handed to a thread that
  *   has not woken yet
- *   running                  is asked by flag, and a moment later by signal; the thread gives it at its next poll or
- *                            switch, or stands still in the signal handler wherever it is: in
- *                            foreign code, in a system call that the runtime does not know of
+ *   running                  is asked by flag, and a moment later by signal; the thread gives it at
+ *                            its next poll or switch, or stands still in the signal handler
+ *                            wherever it is: in foreign code, in a system call that the runtime
+ *                            does not know of
  *
  * A thread between runtime locks, in the runtime's own text or with preemption off is asked again
  * a little later. The time from the request to the last arrival is the time to safepoint (TTSP).

@@ -38,7 +38,8 @@ static bool take_hold(const struct tracer *t)
 	for (int i = 0; i < t->n; i++) {
 		int status;
 
-		if (ptrace(PTRACE_SEIZE, t->tids[i], 0, 0) < 0 || ptrace(PTRACE_INTERRUPT, t->tids[i], 0, 0) < 0 ||
+		if (ptrace(PTRACE_SEIZE, t->tids[i], 0, 0) < 0 ||
+		    ptrace(PTRACE_INTERRUPT, t->tids[i], 0, 0) < 0 ||
 		    waitpid(t->tids[i], &status, __WALL) != t->tids[i])
 			return false;
 	}
@@ -137,7 +138,8 @@ static FOREIGN bool is_quiet(void *arg)
 	bool quiet;
 
 	lock_get(&sched.lock);
-	quiet = sched.n_idle_ms >= 1 && sched.n_idle_ms == sched.n_ms - 1 && atomic_load(&sched.n_idle_ps) == 1;
+	quiet = sched.n_idle_ms >= 1 && sched.n_idle_ms == sched.n_ms - 1 &&
+		atomic_load(&sched.n_idle_ps) == 1;
 	lock_put(&sched.lock);
 	return quiet;
 }
@@ -169,9 +171,11 @@ static bool begin(struct tracer *t)
 
 static bool all_work_is_done(int before)
 {
+	int64_t until = rt_now() + 60 * RT_SEC;
+
 	for (int i = 0; i < WORK; i++)
 		rt_go(work, NULL);
-	for (int64_t until = rt_now() + 60 * RT_SEC; atomic_load(&worked) < before + WORK && rt_now() < until;)
+	while (atomic_load(&worked) < before + WORK && rt_now() < until)
 		rt_yield();
 	return atomic_load(&worked) >= before + WORK;
 }
