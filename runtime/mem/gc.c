@@ -71,7 +71,7 @@ static bool is_wanted_elsewhere(struct m *m)
 
 static bool has_work(void)
 {
-	return mark_has_work() || roots_left();
+	return work_is_left() || roots_left();
 }
 
 /* false: nothing was left to do. */
@@ -339,7 +339,7 @@ static void try_end(void *arg)
 		roots_all(&k);
 	more = mark_some(&k, LAST_STEP) || roots_left();
 	marker_end(&k);
-	if (more || mark_has_work() || atomic_load(&gc.markers))
+	if (more || work_is_left() || atomic_load(&gc.markers))
 		return;
 	if (gc_verifies)
 		gc_verify();
@@ -397,7 +397,7 @@ static void mark_beside(void)
 			return;
 		mark_counts(&marked, &objects, &searched);
 		pace_adjust(searched + objects * CELL_MIN);
-		if (mark_has_work())
+		if (work_is_left())
 			schedule_wake_one(); /* a P with nothing to do may help */
 		if (!more) {
 			rt_sleep(20 * RT_USEC); /* others are about to finish */
@@ -589,7 +589,7 @@ void gc_reset(void)
 	__builtin_memset(&gc, 0, sizeof gc);
 	atomic_store(&heap.marking, false);
 	barrier_watch();
-	mark_reset();
+	work_forget();
 	pace_init();
 }
 
@@ -609,7 +609,7 @@ void rt_mem_stats(struct rt_mem_stats *ret)
 	__builtin_memset(ret, 0, sizeof *ret);
 	mem_alloc_stats(ret);
 	/* Counters of a moment, each right by itself. */
-	ret->own_bytes += mark_own_bytes() + special_own_bytes();
+	ret->own_bytes += work_own_bytes() + special_own_bytes();
 	ret->heap_goal = pace_goal();
 	ret->heap_live = atomic_load_explicit(&gc.live, memory_order_relaxed);
 	ret->stack_bytes = roots_stack_bytes();

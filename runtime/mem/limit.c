@@ -78,7 +78,7 @@ int64_t rt_gc_set_limit(int64_t bytes)
 
 static uint64_t own_bytes(void)
 {
-	return (heap.top >> BLOCK_SHIFT) * sizeof(struct block) + mark_own_bytes();
+	return (heap.top >> BLOCK_SHIFT) * sizeof(struct block) + work_own_bytes();
 }
 
 /* A parked coroutine has a page at least; how much more is known where it was searched. */

@@ -13,30 +13,18 @@
 
 #include "../sched/sched.h"
 
-#include <sys/mman.h>
-
 enum {
-	WORKS_AT_ONCE = 64,         /* buffers that are mapped at one time */
-	PIECE_BYTES = 16 << 10,     /* a larger object is searched in pieces */
-	ITEMS_AT_ONCE = 32,         /* between two looks at the budget */
+	PIECE_BYTES = 16 << 10, /* a larger object is searched in pieces */
+	ITEMS_AT_ONCE = 32,     /* between two looks at the budget */
 };
 /* An item that is no candidate: the rest of an object that was begun, an object that is marked. */
 #define PIECE (UINT64_C(1) << 63)
 #define GREY (UINT64_C(1) << 62)
 
+/* Of all markers. */
 static struct {
-	struct lock lock;
-	struct work *full, *empty;
-	_Atomic size_t n_made; /* of statistics too */
-	_Atomic uint32_t n_full;
 	_Atomic uint64_t marked_bytes, marked_objects, searched_bytes;
 } common;
-
-/* Upwards; not memcpy: a thread may be held there by a stop, with a marker's work in its hands. */
-static inline void copy_items(uintptr_t *to, const uintptr_t *from, size_t n)
-{
-	__asm__ volatile("rep movsq" : "+D"(to), "+S"(from), "+c"(n) : : "memory");
-}
 
 /* Marks are written by all markers: their line, fetched to be read, would be fetched twice. GCC says
  * prefetchw only where every CPU has it; those that have not take it for nothing. */
@@ -49,137 +37,14 @@ static inline void prefetch_to_write(const void *p)
 #endif
 }
 
-/* Buffers --------------------------------------------------------------------------------------- */
-
-static void make_works(void)
-{
-	struct work *w = mmap(NULL, WORKS_AT_ONCE * sizeof *w, PROT_READ | PROT_WRITE,
-			      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	if (w == MAP_FAILED)
-		rt_fatal("no memory for the collector's queue (%zu buffers of a page)", common.n_made);
-	for (unsigned i = 0; i < WORKS_AT_ONCE; i++) {
-		w[i].next = common.empty;
-		common.empty = &w[i];
-	}
-	common.n_made += WORKS_AT_ONCE;
-}
-
-static struct work *take_empty(void)
-{
-	struct work *w;
-
-	lock_get(&common.lock);
-	if (!common.empty)
-		make_works();
-	w = common.empty;
-	common.empty = w->next;
-	lock_put(&common.lock);
-	w->n = 0;
-	return w;
-}
-
-static void put_full(struct work *w)
-{
-	lock_get(&common.lock);
-	w->next = common.full;
-	common.full = w;
-	atomic_fetch_add_explicit(&common.n_full, 1, memory_order_relaxed);
-	lock_put(&common.lock);
-}
-
-static void put_empty(struct work *w)
-{
-	lock_get(&common.lock);
-	w->next = common.empty;
-	common.empty = w;
-	lock_put(&common.lock);
-}
-
-static struct work *take_full(void)
-{
-	struct work *w;
-
-	if (!mark_has_work())
-		return NULL;
-	lock_get(&common.lock);
-	w = common.full;
-	if (w) {
-		common.full = w->next;
-		atomic_fetch_sub_explicit(&common.n_full, 1, memory_order_relaxed);
-	}
-	lock_put(&common.lock);
-	return w;
-}
-
-bool mark_has_work(void)
-{
-	return atomic_load_explicit(&common.n_full, memory_order_relaxed) != 0;
-}
-
-size_t mark_own_bytes(void)
-{
-	return common.n_made * sizeof(struct work);
-}
-
-static inline void push(struct marker *k, uintptr_t item)
-{
-	struct work *w = k->work;
-
-	if (__builtin_expect(!w || w->n == WORK_ITEMS, 0)) {
-		if (w)
-			put_full(w);
-		w = k->work = take_empty();
-	}
-	w->item[w->n++] = item;
-}
-
-/* 0: there is none. */
-static inline uintptr_t pop(struct marker *k)
-{
-	struct work *w = k->work;
-
-	if (__builtin_expect(!w || w->n == 0, 0)) {
-		struct work *full = take_full();
-
-		if (!full)
-			return 0;
-		if (w)
-			put_empty(w);
-		w = k->work = full;
-	}
-	return w->item[--w->n];
-}
-
-/* Others wait for work while this one has plenty: they get its older half. */
-static void share(struct marker *k)
-{
-	struct work *w = k->work, *other;
-
-	if (!w || w->n < WORK_ITEMS / 4 || mark_has_work())
-		return;
-	other = take_empty();
-	other->n = w->n / 2;
-	w->n -= other->n;
-	copy_items(other->item, w->item, other->n);
-	copy_items(w->item, w->item + other->n, w->n);
-	put_full(other);
-}
-
 /* Candidates ------------------------------------------------------------------------------------ */
-
-static inline void candidate(struct marker *k, uintptr_t value)
-{
-	if (block_of(value))
-		push(k, value);
-}
 
 void mark_pointer(struct marker *k, uintptr_t value)
 {
 	if (k->instead)
 		k->instead(k, (uintptr_t)&value, (uintptr_t)(&value + 1));
 	else
-		candidate(k, value);
+		mark_candidate(k, value);
 }
 
 static bool is_handed_out(uintptr_t word, struct object *ret)
@@ -201,9 +66,9 @@ static void any_word(struct marker *k, uintptr_t word)
 		return;
 	found = is_handed_out(word, &o);
 	if (found)
-		push(k, word);
+		work_push(&k->work, word);
 	if ((!found || o.addr == word) && is_handed_out(word - 1, &o))
-		push(k, word - 1);
+		work_push(&k->work, word - 1);
 }
 
 void mark_word(struct marker *k, uintptr_t word)
@@ -230,23 +95,17 @@ void mark_range(struct marker *k, uintptr_t lo, uintptr_t hi)
 
 /* Searching ------------------------------------------------------------------------------------- */
 
-static inline uintptr_t field(uintptr_t addr)
-{
-	/* relaxed: a store that races with this one shaded what it overwrote */
-	return __atomic_load_n((const uintptr_t *)addr, __ATOMIC_RELAXED);
-}
-
 static void search_words(struct marker *k, uintptr_t from, uintptr_t end)
 {
 	for (uintptr_t a = from; a < end; a += sizeof(uintptr_t))
-		candidate(k, field(a));
+		mark_candidate(k, mark_field(a));
 }
 
 static void search_type(struct marker *k, const struct rt_type *t, uintptr_t from, uintptr_t end)
 {
 	for (uintptr_t at = from; at + t->bytes <= end; at += t->bytes)
 		for (uint32_t i = 0; i < t->n_ptrs; i++)
-			candidate(k, field(at + t->ptrs[i]));
+			mark_candidate(k, mark_field(at + t->ptrs[i]));
 }
 
 /* from: where this piece begins; what remains after it goes back into the queue. */
@@ -259,7 +118,7 @@ static void search_large(struct marker *k, const struct block *b, uintptr_t from
 		piece = piece > b->type->bytes ? piece - piece % b->type->bytes : b->type->bytes;
 	if (end - from > piece) {
 		end = from + piece;
-		push(k, end | PIECE);
+		work_push(&k->work, end | PIECE);
 	}
 	k->searched_bytes += end - from;
 	if (b->scan == SCAN_WORDS)
@@ -313,104 +172,6 @@ static inline bool mark_object(struct marker *k, const struct object *o)
 	return o->block->scan != SCAN_NONE;
 }
 
-/* Searching within a block ------------------------------------------------------------------------ */
-
-/* The block's marks, and those of this search: what lies behind its last cell counts as marked. */
-static void near_begin(struct near *near, const struct block *b)
-{
-	uint32_t n = b->n_cells, words = (n + 63) / 64;
-
-	for (uint32_t i = 0; i < words; i++)
-		near->seen[i] = atomic_load_explicit(&b->mark[i], memory_order_relaxed);
-	near->seen[n / 64] = n % 64 ? near->seen[n / 64] | ~UINT64_C(0) << n % 64 : ~UINT64_C(0);
-}
-
-/* Into the heap: an atomic operation a word, not an object. */
-static void near_end(struct marker *k, struct near *near, struct block *b)
-{
-	uint32_t n = b->n_cells, words = (n + 63) / 64, marked = 0;
-
-	if (n % 64)
-		near->seen[n / 64] &= ~(~UINT64_C(0) << n % 64);
-	for (uint32_t i = 0; i < words; i++) {
-		uint64_t more = near->seen[i] & ~atomic_load_explicit(&b->mark[i], memory_order_relaxed);
-
-		/* relaxed: as in flush_marks() */
-		if (more)
-			marked += bits_count(more & ~atomic_fetch_or_explicit(&b->mark[i], more,
-									       memory_order_relaxed));
-	}
-	k->marked_objects += marked;
-	k->marked_bytes += (uint64_t)marked * b->cell_bytes;
-}
-
-/* The pointers in the units [from, end) that are not NULL; returns how many. */
-static uint32_t near_collect(struct near *near, uintptr_t base, uint64_t fields, uint32_t from, uint32_t end)
-{
-	uint32_t n = 0;
-
-	for (uint32_t i = from; i < end; i++) {
-		uintptr_t at = base + (uintptr_t)near->unit[i] * CELL_MIN;
-
-		for (uint64_t mask = fields; mask; mask &= mask - 1) {
-			near->value[n] = field(at + 8 * (unsigned)__builtin_ctzll(mask));
-			n += near->value[n] != 0;
-		}
-	}
-	return n;
-}
-
-/* Of the first n_values of near->value, what lies in the block and was not marked is, and goes behind the n
- * units. Returns their new number. */
-static uint32_t near_mark(struct marker *k, struct near *near, const struct block *b, uintptr_t base,
-			  uint32_t n_values, uint32_t n)
-{
-	const uint64_t magic = b->magic, units = b->cell_bytes / CELL_MIN;
-	uint64_t *at = near->seen, word = *at;
-
-	for (uint32_t i = 0; i < n_values; i++) {
-		uintptr_t off = near->value[i] - base;
-		uint64_t cell, fresh;
-
-		if (__builtin_expect(off >= BLOCK_BYTES, 0)) {
-			candidate(k, near->value[i]);
-			continue;
-		}
-		cell = off * magic >> 32;
-		if (&near->seen[cell / 64] != at) {
-			*at = word;
-			at = &near->seen[cell / 64];
-			word = *at;
-		}
-		fresh = ~(word >> cell % 64) & 1;
-		word |= fresh << cell % 64;
-		near->unit[n] = (uint16_t)(cell * units);
-		__builtin_prefetch((const void *)(base + cell * units * CELL_MIN));
-		n += (uint32_t)fresh;
-	}
-	*at = word;
-	return n;
-}
-
-/*
- * All that is reached from n objects without leaving their block. Its marks and most of its memory are in
- * the caches then; what costs is a branch that is guessed wrong, and a load that waits for the store before
- * it. So whether a field is NULL, or names what is marked already, is reckoned with and not branched on, and
- * a batch of objects is read before what they name is marked. First in, first out: the next objects are
- * known while memory is waited for. (One object of 16 bytes at a time took 10 ns, this takes 4.)
- */
-static uint32_t search_near(struct marker *k, struct near *near, const struct block *b, uintptr_t base,
-			    uint32_t n)
-{
-	const uint32_t batch = NEAR_VALUES / bits_count(b->mask);
-
-	for (uint32_t i = 0, end; i < n; i = end) {
-		end = n - i > batch ? i + batch : n;
-		n = near_mark(k, near, b, base, near_collect(near, base, b->mask, i, end), n);
-	}
-	return n;
-}
-
 /* One of at most 64 words. Lists and trees that were made together are full of pointers into their own
  * block. */
 static void search_small(struct marker *k, struct block *b, uintptr_t addr)
@@ -420,11 +181,11 @@ static void search_small(struct marker *k, struct block *b, uintptr_t addr)
 	uint32_t n = 0;
 
 	for (uint64_t mask = b->mask; mask; mask &= mask - 1) {
-		uintptr_t value = field(addr + 8 * (unsigned)__builtin_ctzll(mask));
+		uintptr_t value = mark_field(addr + 8 * (unsigned)__builtin_ctzll(mask));
 		struct object o = {b, 0, 0};
 
 		if (value - base >= BLOCK_BYTES) {
-			candidate(k, value);
+			mark_candidate(k, value);
 			continue;
 		}
 		o.cell = block_cell(b, value);
@@ -433,9 +194,7 @@ static void search_small(struct marker *k, struct block *b, uintptr_t addr)
 	}
 	if (n) {
 		flush_marks(k);
-		near_begin(near, b);
-		n = search_near(k, near, b, base, n);
-		near_end(k, near, b);
+		n = near_search(k, near, b, n);
 		k->word = NULL; /* it may have changed */
 	}
 	k->searched_bytes += (uint64_t)(n + 1) * b->cell_bytes;
@@ -557,10 +316,10 @@ bool mark_some(struct marker *k, uint64_t budget)
 {
 	uint64_t until = marker_cost(k) + budget;
 
-	share(k);
+	work_share(k->work);
 	while (marker_cost(k) < until) {
 		for (unsigned i = 0; i < ITEMS_AT_ONCE; i++) {
-			uintptr_t item = pop(k);
+			uintptr_t item = work_pop(&k->work);
 
 			if (__builtin_expect((item & PIECE) != 0, 0)) {
 				search_piece(k, item & ~PIECE);
@@ -586,17 +345,17 @@ void marker_end(struct marker *k)
 {
 	for (unsigned i = 0; i < MARK_AHEAD; i++) {
 		if (k->objects[i].block)
-			push(k, k->objects[i].addr | GREY);
+			work_push(&k->work, k->objects[i].addr | GREY);
 		if (k->found[i].block)
-			push(k, k->found[i].addr);
+			work_push(&k->work, k->found[i].addr);
 		if (k->candidates[i])
-			push(k, k->candidates[i]);
+			work_push(&k->work, k->candidates[i]);
 	}
 	flush_marks(k);
 	if (k->work && k->work->n)
-		put_full(k->work);
+		work_put_full(k->work);
 	else if (k->work)
-		put_empty(k->work);
+		work_put_empty(k->work);
 	atomic_fetch_add_explicit(&common.marked_bytes, k->marked_bytes, memory_order_relaxed);
 	atomic_fetch_add_explicit(&common.marked_objects, k->marked_objects, memory_order_relaxed);
 	atomic_fetch_add_explicit(&common.searched_bytes, k->searched_bytes, memory_order_relaxed);
@@ -607,13 +366,13 @@ void marker_take_candidates(struct marker *k, void (*fn)(struct work *w))
 {
 	struct work *w;
 
-	while ((w = take_full())) {
+	while ((w = work_take_full())) {
 		fn(w);
-		put_empty(w);
+		work_put_empty(w);
 	}
 	if (k->work) {
 		fn(k->work);
-		put_empty(k->work);
+		work_put_empty(k->work);
 		k->work = NULL;
 	}
 }
@@ -629,7 +388,7 @@ void mark_pass_on(struct cache *c)
 	marker_begin(&k);
 	for (uint32_t i = 0; i < c->n_shaded; i++)
 		if (object_find(c->shaded[i], &o) && mark_object(&k, &o))
-			push(&k, o.addr | GREY);
+			work_push(&k.work, o.addr | GREY);
 	c->n_shaded = 0;
 	marker_end(&k);
 }
@@ -646,12 +405,4 @@ void mark_begin_cycle(void)
 	atomic_store(&common.marked_bytes, 0);
 	atomic_store(&common.marked_objects, 0);
 	atomic_store(&common.searched_bytes, 0);
-}
-
-void mark_reset(void)
-{
-	struct work *w;
-
-	while ((w = take_full()))
-		put_empty(w);
 }

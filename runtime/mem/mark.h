@@ -12,17 +12,9 @@
 #pragma once
 
 #include "heap.h"
+#include "work.h"
 
-enum {
-	WORK_ITEMS = 510, /* with the head a page */
-	MARK_AHEAD = 16,  /* a power of 2: places of each ring of what is on its way */
-};
-
-struct work {
-	struct work *next;
-	size_t n;
-	uintptr_t item[WORK_ITEMS];
-};
+enum { MARK_AHEAD = 16 /* a power of 2: places of each ring of what is on its way */ };
 
 struct marker {
 	_Alignas(16) struct work *work; /* NULL: none yet */
@@ -64,9 +56,24 @@ bool mark_some(struct marker *k, uint64_t budget);
 /* For the verifier: the queue's buffers, this marker's and the common ones, are given to fn and emptied. */
 void marker_take_candidates(struct marker *k, void (*fn)(struct work *w));
 
-bool mark_has_work(void);     /* in the common list */
 void mark_pass_on(struct cache *c); /* what a P's barrier kept goes to the common list */
 void mark_counts(uint64_t *ret_bytes, uint64_t *ret_objects, uint64_t *ret_searched); /* of the cycle */
 void mark_begin_cycle(void);  /* in the pause */
-void mark_reset(void); /* a runtime has ended, perhaps while it marked: what was to be marked is gone */
-size_t mark_own_bytes(void);  /* of work buffers */
+
+/* For who searches objects: */
+
+static inline void mark_candidate(struct marker *k, uintptr_t value)
+{
+	if (block_of(value))
+		work_push(&k->work, value);
+}
+
+static inline uintptr_t mark_field(uintptr_t addr)
+{
+	/* relaxed: a store that races with this one shaded what it overwrote */
+	return __atomic_load_n((const uintptr_t *)addr, __ATOMIC_RELAXED);
+}
+
+/* Marks what the first n of near->unit, objects of the block that are marked, reach within it, and takes what
+ * they name elsewhere for candidates. Returns how many were searched. The block's mask is set. */
+uint32_t near_search(struct marker *k, struct near *near, struct block *b, uint32_t n);

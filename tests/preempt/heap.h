@@ -34,5 +34,6 @@ void heap_steal(void);
 /* Bytes half of which are filled; a coroutine collects and then writes the rest into a pipe, when
  * heap_read() waits for it. */
 void *heap_ask(uint64_t seed);
-void *heap_read(void *bytes); /* of rt_blocking(); returns bytes */
+void *heap_read(void *bytes); /* in a system call; returns bytes */
+void *heap_read_in_call(void *bytes);
 uint64_t heap_finish_bytes(void *bytes);

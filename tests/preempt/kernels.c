@@ -118,6 +118,7 @@ const struct kernel kernels[] = {
 	{"direction-flag", kernel_direction, false, false},
 	{"errno", errno_in_flight, true, false},
 	{"flags", kernel_flags, false, false},
+	{"heap-call", kernel_heap_call, false, true},
 	{"heap-list", kernel_heap_list, false, true},
 	{"heap-move", kernel_heap_move, false, true},
 	{"heap-register", kernel_heap_register, false, true},

@@ -20,6 +20,7 @@ struct kernel {
 extern const struct kernel kernels[];
 extern const size_t n_kernels;
 
+uint64_t kernel_heap_call(uint64_t seed);
 uint64_t kernel_heap_list(uint64_t seed);
 uint64_t kernel_heap_move(uint64_t seed);
 uint64_t kernel_heap_register(uint64_t seed);

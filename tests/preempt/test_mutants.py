@@ -24,7 +24,8 @@ BARRIER = "runtime/mem/barrier.c"
 SHADE = "\t\tshade_for_store(old, value);\n"
 FREED_TOO_EARLY = (1, -signal.SIGABRT, -signal.SIGSEGV)  # a value, the verifier, a poisoned pointer
 ASK_AGAIN = "#define ASK_AGAIN_NS (100 * RT_USEC)"
-ASK = "\task_all(own);\n\twait_for_all(own);\n"
+ASK = ("\task_all(own, preempt_flag);\n\tif (!preempt_has_polls() || !all_come_soon())\n"
+       "\t\task_all(own, preempt_signal);\n")
 STOPS = ["--stops", "30"]
 SOAK = ["random", "--mode", "signal", "--seconds", "1"]
 
@@ -108,12 +109,12 @@ class Mutants(Case):
 
     def test_a_stop_asks_1_ms_late(self):
         self.too_slow([(STOP, ASK_AGAIN, ASK_AGAIN.replace("100", "1000")),
-                       (STOP, ASK, "\twait_for_all(own);\n")],
+                       (STOP, ASK, "")],
                       "--only", "tight-loop", "--mode", "signal", *STOPS)
 
     def test_one_stop_of_8_asks_a_slice_late(self):
         self.too_slow([(STOP, ASK_AGAIN, ASK_AGAIN.replace("100", "10000")),
-                       (STOP, ASK, "\tstatic unsigned n;\n\tif (n++ % 8)\n\t" + ASK)],
+                       (STOP, ASK, "\tstatic unsigned n;\n\tif (n++ % 8) {\n" + ASK + "\t}\n")],
                       "--only", "tight-loop", "--mode", "signal", "--stops", "100")
 
     # Polls.
@@ -191,7 +192,7 @@ class MutantsOfTheCollector(Case):
 
     def test_unchanged_passes(self):
         with Mutant() as m:
-            for kernel in ("list", "move", "register", "syscall", "vector"):
+            for kernel in ("call", "list", "move", "register", "syscall", "vector"):
                 code, text = m.run("exhaustive", "--only", f"heap-{kernel}", timeout=180)
                 self.assertEqual(code, 0, text)
 
@@ -215,7 +216,7 @@ class MutantsOfTheCollector(Case):
 
     def test_registers_at_a_system_call_not_searched(self):
         self.freed_too_early([(ROOTS, "\t\t\tmark_word(k, co->left_regs[i]);\n", "\t\t\t;\n")],
-                                      "heap-syscall")
+                                      "heap-call")
 
     def test_stack_at_a_system_call_not_searched(self):
         self.freed_too_early([(ROOTS, "\t\tsearch_stack(k, co, __atomic_load_n(&co->left_sp, __ATOMIC_RELAXED));\n"
@@ -230,9 +231,8 @@ class MutantsOfTheCollector(Case):
     # When.
 
     def test_not_searched_before_it_is_resumed(self):
-        self.freed_too_early([(ROOTS, "\tif (begin_search(co)) {\n\t\tmarker_begin(&k);",
-                               "\tif (true)\n\t\treturn;\n"
-                               "\tif (begin_search(co)) {\n\t\tmarker_begin(&k);")],
+        self.freed_too_early([(ROOTS, "memory_order_acquire) == done)\n\t\treturn;\n",
+                               "memory_order_acquire) == done || true)\n\t\treturn;\n")],
                                       "heap-list")
 
     def test_nothing_shaded(self):
@@ -246,7 +246,7 @@ class MutantsOfTheCollector(Case):
     def test_a_field_not_searched(self):
         self.freed_too_early([("runtime/mem/mark.c", "for (uint64_t mask = b->mask; mask;",
                                "for (uint64_t mask = b->mask & 1; mask;"),
-                              ("runtime/mem/mark.c", "near_collect(near, base, b->mask,",
+                              ("runtime/mem/near.c", "near_collect(near, base, b->mask,",
                                "near_collect(near, base, b->mask & 1,")], "heap-register")
 
 

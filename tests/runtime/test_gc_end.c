@@ -44,7 +44,7 @@ static void until_amid_marking(void)
 	rt_gc_set_percent(-1);
 	make_wide();
 	rt_go(collect, NULL);
-	while (heap.cycle == cycle || (gc_is_marking() && !mark_has_work()))
+	while (heap.cycle == cycle || (gc_is_marking() && !work_is_left()))
 		rt_yield();
 	for (int i = 0; i < SHADED; i++)
 		RT_SET(wide[N / 2 + i], NULL);

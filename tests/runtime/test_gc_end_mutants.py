@@ -22,7 +22,7 @@ class GcEndMutants(gcmutants.Case):
         self.passes()
 
     def test_lists_of_work_stay(self):
-        self.caught([(GC, "\tmark_reset();\n", "")], "marking")
+        self.caught([(GC, "\twork_forget();\n", "")], "marking")
 
     def test_shaded_pointers_stay(self):
         self.caught([("runtime/mem/alloc.c", "\tc->unaccounted = 0;\n\tc->n_shaded = 0;\n",
@@ -42,7 +42,7 @@ class GcEndMutants(gcmutants.Case):
         self.fails_or_hangs([("runtime/sched/stop.c", "\tstop.turn = (struct rt_mutex){0};\n", "")], "stopping")
 
     def test_threads_end_with_a_p_that_a_stop_waits_for(self):
-        self.fails_or_hangs([("runtime/sched/schedule.c", "\t\t\tif (m->p)\n\t\t\t\tgive_up_last(m);\n", "")],
+        self.fails_or_hangs([("runtime/sched/schedule.c", "\t\t\tif (m->p)\n\t\t\t\tp_put_away(p_release(m));\n", "")],
                             "stopping")
 
 

@@ -2,7 +2,8 @@
 """Each mutant of the collector is caught by the case of test_gc_keep that is about it."""
 import gcmutants
 
-GC, MARK, ROOTS, BARRIER = (f"runtime/mem/{name}.c" for name in ("gc", "mark", "roots", "barrier"))
+GC, MARK, NEAR, ROOTS, BARRIER = (f"runtime/mem/{name}.c" for name in
+                                  ("gc", "mark", "near", "roots", "barrier"))
 ALLOC, SWEEP, PINS = (f"runtime/mem/{name}.c" for name in ("alloc", "sweep", "pins"))
 CHAN, CO = "runtime/sync/chan.c", "runtime/sched/co.c"
 SHADES = "\t\tshade_for_store(old, value);\n"
@@ -83,7 +84,8 @@ class Mutants(gcmutants.Case):
         self.caught([(ROOTS, "\t\tchan_search_all(k);\n", "\t\t(void)0;\n")], "sends")
 
     def test_inside_not_honoured(self):
-        self.caught([(MARK, "\tif (found)\n\t\tpush(k, word);\n", "\tif (found && o.addr == word)\n\t\tpush(k, word);\n")],
+        self.caught([(MARK, "\tif (found)\n\t\twork_push(&k->work, word);\n",
+                      "\tif (found && o.addr == word)\n\t\twork_push(&k->work, word);\n")],
                     "inside")
 
     def test_past_the_end_not_honoured(self):
@@ -92,18 +94,18 @@ class Mutants(gcmutants.Case):
     # The heap.
 
     def test_rest_of_a_large_object_not_searched(self):
-        self.caught([(MARK, "\t\tpush(k, end | PIECE);\n", "\t\t(void)0;\n")], "large")
+        self.caught([(MARK, "\t\twork_push(&k->work, end | PIECE);\n", "\t\t(void)0;\n")], "large")
 
     def test_marks_of_a_block_stay_apart(self):
-        self.caught([(MARK, "bits_count(more & ~atomic_fetch_or_explicit(&b->mark[i], more,",
+        self.caught([(NEAR, "bits_count(more & ~atomic_fetch_or_explicit(&b->mark[i], more,",
                       "bits_count(more & ~atomic_fetch_or_explicit(&b->mark[i], 0,")], "near")
 
     def test_last_of_a_batch_not_searched(self):
-        self.caught([(MARK, "near_collect(near, base, b->mask, i, end), n)",
+        self.caught([(NEAR, "near_collect(near, base, b->mask, i, end), n)",
                       "near_collect(near, base, b->mask, i, end - 1), n)")], "near")
 
     def test_marks_of_other_words_forgotten(self):
-        self.caught([(MARK, "\t\t\t*at = word;\n\t\t\tat = ", "\t\t\tat = ")], "near")
+        self.caught([(NEAR, "\t\t\t*at = word;\n\t\t\tat = ", "\t\t\tat = ")], "near")
 
     def test_marked_cell_freed(self):
         self.caught([(SWEEP, "store_explicit(&b->alloc[i], mark, ", "store_explicit(&b->alloc[i], mark & mark - 1, ")],
