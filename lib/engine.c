@@ -515,8 +515,7 @@ static int judge(struct engine *en, struct err *e)
 	for (size_t i = 0; i < en->n_slos; i++)
 		slo_stop(en->slos[i]);
 	if (en->load)
-		en->load_output = xstrdup(load_output(en->load));
-	load_stop(take(en->load));
+		en->load_output = load_finish(take(en->load));
 	check_guard(en);
 	record_judge(en);
 	return GO_ON;

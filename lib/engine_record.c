@@ -259,12 +259,23 @@ static bool is_replayable(const struct engine *en)
 	return true;
 }
 
+/* A program may write what is no UTF-8, which JSON does not hold. */
+static json_t *output_json(const char *output)
+{
+	autofree char *ascii = xstrdup(output);
+	json_t *text = json_string(output);
+
+	for (char *c = ascii; *c; c++)
+		*c = *c & 0x80 ? '?' : *c;
+	return text ? text : json_string(ascii);
+}
+
 static json_t *load_json(const struct engine *en)
 {
 	return en->x->load_command.n == 0
 		? NULL
-		: json_pack("{s:o, s:s}", "command", strings_json(&en->x->load_command), "output",
-			    en->load_output ? en->load_output : "");
+		: json_pack("{s:o, s:o}", "command", strings_json(&en->x->load_command), "output",
+			    output_json(en->load_output ? en->load_output : ""));
 }
 
 /* Where and when: the machine and the versions. */

@@ -251,12 +251,10 @@ int load_start(const struct strlist *command, const char *dir, const struct vant
 	return 0;
 }
 
-void load_stop(struct load *l)
+static void terminate(struct load *l)
 {
-	if (!l)
-		return;
-	sd_event_source_unref(l->exit_source);
-	sd_event_source_unref(l->output_source);
+	l->exit_source = sd_event_source_unref(l->exit_source);
+	l->output_source = sd_event_source_unref(l->output_source);
 	/* Not reaped yet, or reaped and its pid free: only the pidfd can tell. */
 	if (l->pidfd >= 0 && pidfd_wait(l->pidfd, 0) == 0) {
 		kill(-l->pid, SIGTERM);
@@ -264,6 +262,13 @@ void load_stop(struct load *l)
 			kill(-l->pid, SIGKILL);
 		waitid(P_PIDFD, (id_t)l->pidfd, &(siginfo_t){0}, WEXITED);
 	}
+}
+
+void load_stop(struct load *l)
+{
+	if (!l)
+		return;
+	terminate(l);
 	if (l->pidfd >= 0)
 		close(l->pidfd);
 	if (l->out_fd >= 0)
@@ -271,7 +276,13 @@ void load_stop(struct load *l)
 	free(l);
 }
 
-const char *load_output(const struct load *l)
+char *load_finish(struct load *l)
 {
-	return l->output;
+	char *output;
+
+	terminate(l);
+	read_output(l);
+	output = xstrdup(l->output);
+	load_stop(l);
+	return output;
 }

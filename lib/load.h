@@ -22,5 +22,5 @@ int load_start(const struct strlist *command, const char *dir, const struct vant
 /* SIGTERM to the group, SIGKILL after a short while. */
 void load_stop(struct load *l);
 DEFINE_AUTOPTR(load, load_stop);
-/* The end of what it wrote; borrowed. */
-const char *load_output(const struct load *l);
+/* The same; returns the end of what it wrote until then, for free(). */
+char *load_finish(struct load *l);
