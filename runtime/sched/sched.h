@@ -119,7 +119,6 @@ struct p {
 	unsigned id;
 	struct m *_Atomic m;
 	struct p *next; /* idle list */
-	bool handed;    /* to a thread that has not woken yet; under the lock */
 	/* One a switch, one a system call; only the owner adds, sysmon reads. */
 	_Atomic uint32_t tick, syscall_tick;
 	_Atomic uint32_t preempt; /* its coroutine is to leave; cleared when the scheduler looks */
@@ -156,6 +155,7 @@ struct p {
 	uint32_t seen_head;
 	bool seen_waiting;
 
+	bool handed; /* to a thread that has not woken yet; under the lock */
 	/* The stopped world: its thread stands in the signal handler and goes on with it. */
 	_Atomic bool held_in_handler;
 };
