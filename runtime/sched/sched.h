@@ -406,6 +406,9 @@ void stop_give(struct p *p); /* running, held by nobody */
 /* rt_stop_world(); returns the ns from the request until everybody was let go. */
 int64_t stop_timed(const char *cause, void (*fn)(void *arg), void *arg);
 void stop_reset(void); /* a runtime begins; whose turn it was in the last one is gone */
+/* Who waits for a stop, or in one, for so long: spins, then offers its CPU; false: it may sleep. */
+#define STOP_YIELD_NS (300 * RT_USEC)
+bool stop_relax(int64_t waited_ns);
 /* In a signal handler: stands still there until the world goes on. */
 void stop_hold(struct m *m, struct p *p, void *context);
 

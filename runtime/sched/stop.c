@@ -13,6 +13,7 @@
  * a little later. The time from the request to the last arrival is the time to safepoint (TTSP).
  */
 #include "../obs/obs.h"
+#include "../sync/mutex.h"
 #include "switch.h"
 
 #include "ttsp.h"
@@ -22,7 +23,6 @@
 
 #define SOON_NS (10 * RT_USEC) /* a poll comes, where the code has them; a signal takes 20 us and more */
 #define SPIN_NS (2 * RT_USEC)  /* then the other one may be waiting for this CPU */
-#define YIELD_NS (300 * RT_USEC)
 #define ASK_AGAIN_NS (100 * RT_USEC)
 
 static struct {
@@ -62,12 +62,15 @@ void stop_in_syscall(struct p *p)
 
 /* Most stops are over before a thread that sleeps would be woken. Few CPUs are shared, and where one is idle,
  * a virtual machine's kernel may still wake a thread on that of the waker: so it is offered. */
-static void relax(int64_t waited_ns)
+bool stop_relax(int64_t waited_ns)
 {
+	if (waited_ns >= STOP_YIELD_NS)
+		return false;
 	if (waited_ns < SPIN_NS)
 		__builtin_ia32_pause();
 	else
 		sched_yield();
+	return true;
 }
 
 static bool is_stopped(struct p *p)
@@ -77,6 +80,8 @@ static bool is_stopped(struct p *p)
 
 void stop_hold(struct m *m, struct p *p, void *context)
 {
+	int64_t begin;
+
 	atomic_store_explicit(&m->held_context, context, memory_order_relaxed);
 	__builtin_unwind_init(); /* every register that the caller's callers may need is in this frame */
 	m->held_fp = (uintptr_t)__builtin_frame_address(0);
@@ -84,10 +89,10 @@ void stop_hold(struct m *m, struct p *p, void *context)
 	atomic_store_explicit(&p->held_in_handler, true, memory_order_relaxed);
 	p_set(p, P_RUNNING, P_STOPPED);
 	arrive(p);
-	for (int64_t begin = now_ns(), now = begin; is_stopped(p) && now - begin < YIELD_NS; now = now_ns())
-		relax(now - begin);
+	begin = now_ns();
 	while (is_stopped(p))
-		futex_wait(&p->state, P_STOPPED, -1);
+		if (!stop_relax(now_ns() - begin))
+			futex_wait(&p->state, P_STOPPED, -1);
 	atomic_store_explicit(&m->held_context, NULL, memory_order_relaxed);
 }
 
@@ -135,7 +140,7 @@ static bool all_come_soon(void)
 	int64_t begin = now_ns(), now = begin;
 
 	for (; atomic_load(&stop.missing) && now - begin < SOON_NS; now = now_ns())
-		relax(now - begin);
+		stop_relax(now - begin);
 	return !atomic_load(&stop.missing);
 }
 
@@ -151,9 +156,7 @@ static void wait_for_all(struct p *own)
 			ask_all(own, preempt_ask);
 			asked = now;
 		}
-		if (now - begin < YIELD_NS)
-			relax(now - begin);
-		else
+		if (!stop_relax(now - begin))
 			futex_wait(&stop.missing, missing, ASK_AGAIN_NS);
 	}
 }
@@ -245,6 +248,7 @@ void stop_reset(void)
 int64_t stop_timed(const char *cause, void (*fn)(void *arg), void *arg)
 {
 	struct request r = {cause, fn, arg, 0};
+	bool awaited;
 	struct m *m;
 
 	rt_lock(&stop.turn);
@@ -252,7 +256,10 @@ int64_t stop_timed(const char *cause, void (*fn)(void *arg), void *arg)
 	atomic_fetch_add_explicit(&m->locks, 1, memory_order_relaxed);
 	rt_on_system_stack(stop_and_do, &r);
 	atomic_fetch_sub_explicit(&m->locks, 1, memory_order_relaxed);
+	awaited = mutex_is_awaited(&stop.turn);
 	rt_unlock(&stop.turn);
+	if (awaited)
+		rt_yield(); /* who is to stop it next is next on this P, and has waited long enough */
 	return r.stopped_ns;
 }
 

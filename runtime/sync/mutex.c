@@ -209,6 +209,11 @@ bool mutex_is_locked(const struct rt_mutex *m)
 	return atomic_load_explicit(&m->state, memory_order_relaxed) & LOCKED;
 }
 
+bool mutex_is_awaited(const struct rt_mutex *m)
+{
+	return atomic_load_explicit(&m->state, memory_order_relaxed) & WAITERS;
+}
+
 void rt_lock(struct rt_mutex *m)
 {
 	mutex_lock(m, RT_FOREVER);

@@ -128,7 +128,7 @@ class Mutants(Case):
                     "matrix", "--only", "runtime-calls", "--mode", "cooperative", *STOPS)
 
     def test_no_flag_left_by_a_signal_at_the_wrong_moment(self):
-        self.caught([(PREEMPT, "\tif (!polls_work())\n", "\tif (false)\n")],
+        self.caught([(PREEMPT, "\tif (!preempt_has_polls())\n", "\tif (false)\n")],
                     "matrix", "--only", "runtime-calls", "--mode", "signal", *STOPS)
 
 

@@ -11,8 +11,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SPIN_NS (20 * RT_USEC) /* stop.c's */
-
 enum { APART_TRIES = 20 };
 
 static struct {
@@ -69,10 +67,10 @@ static void send_partner_away(void)
 }
 
 /* As a stop begins: the sender has just been woken, and its partner runs elsewhere, if there is
- * elsewhere. */
+ * elsewhere. Whoever the stop holds sleeps by then. */
 void trip_prepare(void)
 {
-	struct timespec pause = {.tv_nsec = 200 * 1000};
+	struct timespec pause = {.tv_nsec = STOP_YIELD_NS + 100 * RT_USEC};
 
 	atomic_store(&trip.seen, 0);
 	atomic_store(&trip.want, 1);
@@ -94,10 +92,8 @@ void trip_once(void)
 
 	pthread_kill(trip.partner, SIGUSR2);
 	while (!atomic_load(&trip.seen))
-		if (rt_now() - begin > SPIN_NS)
+		if (!stop_relax(rt_now() - begin))
 			futex_wait(&trip.seen, 0, -1);
-		else
-			__builtin_ia32_pause();
 }
 
 void trip_rest(void)
