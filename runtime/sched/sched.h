@@ -406,9 +406,10 @@ void stop_give(struct p *p); /* running, held by nobody */
 /* rt_stop_world(); returns the ns from the request until everybody was let go. */
 int64_t stop_timed(const char *cause, void (*fn)(void *arg), void *arg);
 void stop_reset(void); /* a runtime begins; whose turn it was in the last one is gone */
-/* Who waits for a stop, or in one, for so long: spins, then offers its CPU; false: it may sleep. */
-#define STOP_YIELD_NS (300 * RT_USEC)
-bool stop_relax(int64_t waited_ns);
+/* Who waits for a stop, or in one, for so long: spins, and offers its CPU now and then (n_offers: 0 at first);
+ * false: it may sleep. */
+#define STOP_SPIN_NS (60 * RT_USEC)
+bool stop_relax(int64_t waited_ns, unsigned *n_offers);
 /* In a signal handler: stands still there until the world goes on. */
 void stop_hold(struct m *m, struct p *p, void *context);
 

@@ -22,7 +22,8 @@
 #include <sched.h>
 
 #define SOON_NS (10 * RT_USEC) /* a poll comes, where the code has them; a signal takes 20 us and more */
-#define SPIN_NS (2 * RT_USEC)  /* then the other one may be waiting for this CPU */
+#define OFFER_NS (2 * RT_USEC) /* then the other one may be waiting for this CPU */
+#define OFFER_AGAIN_NS (20 * RT_USEC)
 #define ASK_AGAIN_NS (100 * RT_USEC)
 
 static struct {
@@ -61,15 +62,18 @@ void stop_in_syscall(struct p *p)
 }
 
 /* Most stops are over before a thread that sleeps would be woken. Few CPUs are shared, and where one is idle,
- * a virtual machine's kernel may still wake a thread on that of the waker: so it is offered. */
-bool stop_relax(int64_t waited_ns)
+ * a virtual machine's kernel may still wake a thread on that of the waker: so it is offered. Not often: each
+ * time the kernel takes a slice from the thread, and two that yield to each other starve beside others. */
+bool stop_relax(int64_t waited_ns, unsigned *n_offers)
 {
-	if (waited_ns >= STOP_YIELD_NS)
+	if (waited_ns >= STOP_SPIN_NS)
 		return false;
-	if (waited_ns < SPIN_NS)
+	if (waited_ns < OFFER_NS + *n_offers * OFFER_AGAIN_NS) {
 		__builtin_ia32_pause();
-	else
+	} else {
+		++*n_offers;
 		sched_yield();
+	}
 	return true;
 }
 
@@ -80,6 +84,7 @@ static bool is_stopped(struct p *p)
 
 void stop_hold(struct m *m, struct p *p, void *context)
 {
+	unsigned n_offers = 0;
 	int64_t begin;
 
 	atomic_store_explicit(&m->held_context, context, memory_order_relaxed);
@@ -91,7 +96,7 @@ void stop_hold(struct m *m, struct p *p, void *context)
 	arrive(p);
 	begin = now_ns();
 	while (is_stopped(p))
-		if (!stop_relax(now_ns() - begin))
+		if (!stop_relax(now_ns() - begin, &n_offers))
 			futex_wait(&p->state, P_STOPPED, -1);
 	atomic_store_explicit(&m->held_context, NULL, memory_order_relaxed);
 }
@@ -137,16 +142,18 @@ static void ask_all(struct p *own, void (*ask)(struct p *p))
 
 static bool all_come_soon(void)
 {
+	unsigned n_offers = 0;
 	int64_t begin = now_ns(), now = begin;
 
 	for (; atomic_load(&stop.missing) && now - begin < SOON_NS; now = now_ns())
-		stop_relax(now - begin);
+		stop_relax(now - begin, &n_offers);
 	return !atomic_load(&stop.missing);
 }
 
 static void wait_for_all(struct p *own)
 {
 	int64_t begin = now_ns(), asked = begin;
+	unsigned n_offers = 0;
 	uint32_t missing;
 
 	while ((missing = atomic_load(&stop.missing))) {
@@ -156,7 +163,7 @@ static void wait_for_all(struct p *own)
 			ask_all(own, preempt_ask);
 			asked = now;
 		}
-		if (!stop_relax(now - begin))
+		if (!stop_relax(now - begin, &n_offers))
 			futex_wait(&stop.missing, missing, ASK_AGAIN_NS);
 	}
 }

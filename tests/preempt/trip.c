@@ -70,7 +70,7 @@ static void send_partner_away(void)
  * elsewhere. Whoever the stop holds sleeps by then. */
 void trip_prepare(void)
 {
-	struct timespec pause = {.tv_nsec = STOP_YIELD_NS + 100 * RT_USEC};
+	struct timespec pause = {.tv_nsec = STOP_SPIN_NS + 100 * RT_USEC};
 
 	atomic_store(&trip.seen, 0);
 	atomic_store(&trip.want, 1);
@@ -89,10 +89,11 @@ void trip_prepare(void)
 void trip_once(void)
 {
 	int64_t begin = rt_now();
+	unsigned n_offers = 0;
 
 	pthread_kill(trip.partner, SIGUSR2);
 	while (!atomic_load(&trip.seen))
-		if (!stop_relax(rt_now() - begin))
+		if (!stop_relax(rt_now() - begin, &n_offers))
 			futex_wait(&trip.seen, 0, -1);
 }
 
