@@ -362,10 +362,13 @@ static void try_end(void *arg)
 
 static void pause_for(unsigned which, const char *cause, void (*fn)(void *arg), void *arg)
 {
-	int64_t took = stop_timed(cause, fn, arg);
+	bool awaited;
+	int64_t took = stop_timed(cause, fn, arg, &awaited);
 
 	gc.now.pause_ns[which] += took;
 	note_pause(took);
+	if (awaited)
+		rt_yield(); /* who is to stop it next is next on this P, and need not wait for a slice */
 }
 
 /* A quarter of the Ps' time, when all of them are busy: the slice is followed by so much of rest. */

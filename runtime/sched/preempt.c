@@ -208,12 +208,16 @@ void rt_poll_slow(void)
 		preempt_poll_settle(); /* it was somebody else's, and is over perhaps */
 		return;
 	}
-	if (m->cur->off)
+	if (m->cur->off) {
 		m->cur->off_pending = true;
-	else if (atomic_load(&sched.stopping))
+		return;
+	}
+	if (atomic_load(&sched.stopping)) {
 		stop_hold(m, m->p, NULL);
-	else
-		leave(m);
+		if (!atomic_load(&m->p->preempt))
+			return;
+	}
+	leave(m);
 }
 
 /* Called by rt_preempt_entry with all registers saved. */

@@ -403,11 +403,12 @@ void monitor_wake(int64_t when); /* it shall look at this time, and from now on 
 void stop_here(struct m *m); /* called by who finds sched.stopping, holding a P, no lock */
 void stop_in_syscall(struct p *p);
 void stop_give(struct p *p); /* running, held by nobody */
-/* rt_stop_world(); returns the ns from the request until everybody was let go. */
-int64_t stop_timed(const char *cause, void (*fn)(void *arg), void *arg);
+/* rt_stop_world(); returns the ns from the request until everybody was let go. *ret_awaited: others wait to
+ * stop it next. */
+int64_t stop_timed(const char *cause, void (*fn)(void *arg), void *arg, bool *ret_awaited);
 void stop_reset(void); /* a runtime begins; whose turn it was in the last one is gone */
-/* Who waits for a stop, or in one, for so long: spins, and offers its CPU now and then (n_offers: 0 at first);
- * false: it may sleep. */
+/* Who waits for a stop, or in one, for so long: spins, and offers its CPU now and then (n_offers: 0 at
+ * first); false: it may sleep. */
 #define STOP_SPIN_NS (60 * RT_USEC)
 bool stop_relax(int64_t waited_ns, unsigned *n_offers);
 /* In a signal handler: stands still there until the world goes on. */

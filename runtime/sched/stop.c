@@ -187,7 +187,8 @@ static int64_t go_on(struct p *own)
 			p_set(p, P_STOPPED, P_RUNNING);
 		} else if (atomic_load_explicit(&p->held_in_handler, memory_order_relaxed)) {
 			atomic_store_explicit(&p->held_in_handler, false, memory_order_relaxed);
-			atomic_store_explicit(&p->preempt, 0, memory_order_relaxed);
+			/* Where others wait, it leaves: stops in a row would keep them from it. */
+			atomic_store_explicit(&p->preempt, !runq_is_empty(p), memory_order_relaxed);
 			p_set(p, P_STOPPED, P_RUNNING);
 			held[i] = true;
 		} else if (!runq_is_empty(p)) {
@@ -252,10 +253,9 @@ void stop_reset(void)
 	stop.turn = (struct rt_mutex){0};
 }
 
-int64_t stop_timed(const char *cause, void (*fn)(void *arg), void *arg)
+int64_t stop_timed(const char *cause, void (*fn)(void *arg), void *arg, bool *ret_awaited)
 {
 	struct request r = {cause, fn, arg, 0};
-	bool awaited;
 	struct m *m;
 
 	rt_lock(&stop.turn);
@@ -263,14 +263,14 @@ int64_t stop_timed(const char *cause, void (*fn)(void *arg), void *arg)
 	atomic_fetch_add_explicit(&m->locks, 1, memory_order_relaxed);
 	rt_on_system_stack(stop_and_do, &r);
 	atomic_fetch_sub_explicit(&m->locks, 1, memory_order_relaxed);
-	awaited = mutex_is_awaited(&stop.turn);
+	*ret_awaited = mutex_is_awaited(&stop.turn);
 	rt_unlock(&stop.turn);
-	if (awaited)
-		rt_yield(); /* who is to stop it next is next on this P, and has waited long enough */
 	return r.stopped_ns;
 }
 
 void rt_stop_world(const char *cause, void (*fn)(void *arg), void *arg)
 {
-	stop_timed(cause, fn, arg);
+	bool ignored;
+
+	stop_timed(cause, fn, arg, &ignored);
 }
