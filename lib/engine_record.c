@@ -20,12 +20,6 @@ static const char *const window_names[] = {
 	[WINDOW_RECOVERY] = "recovery",
 };
 
-static const char *const effect_names[] = {
-	[EFFECT_UNKNOWN] = "unknown",
-	[EFFECT_MEASURED] = "measured",
-	[EFFECT_NONE] = "none",
-};
-
 static const char *const slo_state_names[] = {
 	[SLO_HELD] = "held",
 	[SLO_BREACHED] = "breached",
@@ -173,12 +167,13 @@ static json_t *took_json(const struct injection *in)
 
 static json_t *fault_json(const struct injection *in)
 {
-	return json_pack("{s:s, s:s, s:s?, s:b, s:I, s:o, s:s, s:s, s:s, s:I, s:o, s:o, s:O*}",
+	return json_pack("{s:s, s:s, s:s?, s:b, s:I, s:o, s:s, s:s, s:s, s:o, s:s?, s:I, s:o, s:o, s:O*}",
 			 "name", in->pf->spec->name, "kind", in->pf->spec->driver->kind, "backend",
 			 in->pf->fault.backend, "late", in->late, "matched",
 			 (json_int_t)in->pf->n_matched, "targets", strings_json(&in->names),
-			 "effect", effect_names[in->effect.state], "requested", in->effect.requested,
-			 "measured", in->effect.measured, "let_through",
+			 "effect", effect_state_names[in->effect.state], "requested",
+			 in->effect.requested, "measured", in->effect.measured, "figures",
+			 effect_figures_json(&in->effect), "no_figure", in->effect.no_figure, "let_through",
 			 (json_int_t)in->let_through, "took_us", took_json(in), "ops",
 			 strings_json(&in->pf->ops), "detail", in->detail);
 }

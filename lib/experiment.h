@@ -22,6 +22,7 @@ struct fault_spec {
 	char *name; /* unique in the experiment; "fault-1" when none was given */
 	int64_t at_ns;       /* from the start of the fault window */
 	int64_t duration_ns; /* 0: to the end of the fault window */
+	struct tolerance tolerance; /* copied to params */
 	const struct fault_driver *driver;
 	void *params; /* driver->schema->size bytes; begins with a struct fault_common */
 	const char *file;

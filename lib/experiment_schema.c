@@ -129,6 +129,22 @@ static char *unknown_fault_field(const char *name)
 	return experiment_unsupported_kind(kind);
 }
 
+/* Either place will do. */
+static int take_tolerance(const struct fault_spec *f, const struct yaml_node *params,
+			  struct field_ctx *ctx)
+{
+	struct fault_common *common = f->params;
+
+	if (!tolerance_given(&f->tolerance))
+		return 0;
+	if (tolerance_given(&common->tolerance) &&
+	    (f->tolerance.min != common->tolerance.min || f->tolerance.max != common->tolerance.max))
+		return field_error(ctx, params, "tolerance",
+				   "differs from the fault's own tolerance: give one of them");
+	common->tolerance = f->tolerance;
+	return 0;
+}
+
 static int check_fault(const void *obj, const struct yaml_node *node, struct field_ctx *ctx)
 {
 	const struct fault_spec *f = obj;
@@ -140,6 +156,8 @@ static int check_fault(const void *obj, const struct yaml_node *node, struct fie
 	if (f->duration_ns && common->duration_ns && f->duration_ns != common->duration_ns)
 		r = field_error(ctx, params, "duration",
 				"differs from the fault's own duration: give one of them");
+	if (take_tolerance(f, params, ctx) < 0)
+		r = -EINVAL;
 	field_leave(ctx, mark);
 	return r;
 }
@@ -154,6 +172,9 @@ static const struct field fault_fields[] = {
 	 .offset = offsetof(struct fault_spec, duration_ns), .example = "10s", .has_range = true,
 	 .min = NSEC_PER_MSEC, .max = INT64_MAX,
 	 .doc = "How long it lasts. Left out: to the end of the fault window."},
+	{.name = "tolerance", .type = FIELD_CUSTOM, .parse = tolerance_parse,
+	 .offset = offsetof(struct fault_spec, tolerance), .example = TOLERANCE_EXAMPLE,
+	 .doc = TOLERANCE_DOC},
 	{.name = "", .type = FIELD_VARIANT, .offset = offsetof(struct fault_spec, driver),
 	 .variant = fault_variant, .required = true, .example = "networkChaos",
 	 .doc = "What is done, to which targets: the fields of the kind's own spec."},

@@ -151,12 +151,34 @@ static bool say_unsteady(const struct verdict_facts *f, struct verdict_result *r
 	return true;
 }
 
+/* Felt, by another amount: both numbers are said. */
+static bool say_other_amount(const struct verdict_facts *f, enum effect_state state,
+			     struct verdict_result *ret)
+{
+	const struct verdict_fault *v = fault_in_state(f, state);
+	const struct effect_figure *g = v ? effect_decisive(v->effect) : NULL;
+	char figure[256] = "";
+
+	if (!v)
+		return false;
+	if (g)
+		effect_figure_text(g, figure, sizeof figure);
+	ret->verdict = VERDICT_INEFFECTIVE;
+	snprintf(ret->sentence, sizeof ret->sentence,
+		 "ineffective: %s (%s) did %s: %s; %s, or allow it with tolerance:", v->name,
+		 v->effect->requested, effect_state_names[state], g ? figure : v->effect->measured,
+		 state == EFFECT_LESS
+			 ? "find out what lets the rest go by"
+			 : "find out what else does it, or does it more than once");
+	return true;
+}
+
 static bool say_ineffective(const struct verdict_facts *f, struct verdict_result *ret)
 {
 	const struct verdict_fault *v = fault_in_state(f, EFFECT_NONE);
 
 	if (!v)
-		return false;
+		return say_other_amount(f, EFFECT_LESS, ret) || say_other_amount(f, EFFECT_MORE, ret);
 	ret->verdict = VERDICT_INEFFECTIVE;
 	snprintf(ret->sentence, sizeof ret->sentence,
 		 "ineffective: %s (%s) was injected and is not felt%s%s; %s", v->name,
@@ -192,6 +214,25 @@ static bool say_failed(const struct verdict_facts *f, struct verdict_result *ret
 	return true;
 }
 
+/* Nothing was measured, or too little to compare it with what was asked for. */
+static void say_unmeasured(const struct verdict_fault *v, struct verdict_result *ret)
+{
+	const struct effect_figure *g = effect_decisive(v->effect);
+	char figure[256] = "";
+
+	if (g)
+		effect_figure_text(g, figure, sizeof figure);
+	if (g && !g->why[0])
+		snprintf(ret->sentence, sizeof ret->sentence,
+			 "inconclusive: whether %s did what was asked cannot be told: %s; lengthen the "
+			 "window, or send more traffic through its targets", v->name, figure);
+	else
+		snprintf(ret->sentence, sizeof ret->sentence,
+			 "inconclusive: the effect of %s could not be measured%s%s; send traffic through "
+			 "its targets, with load: or an http or tcp indicator", v->name,
+			 v->effect->measured[0] || g ? ": " : "", g ? figure : v->effect->measured);
+}
+
 static bool say_inconclusive(const struct verdict_facts *f, struct verdict_result *ret)
 {
 	const struct verdict_fault *v = leaky_fault(f);
@@ -208,9 +249,7 @@ static bool say_inconclusive(const struct verdict_facts *f, struct verdict_resul
 			 "pass; the machine stalled: try a longer --lease", v->name,
 			 (long long)v->let_through);
 	} else if ((v = fault_in_state(f, EFFECT_UNKNOWN))) {
-		snprintf(to, size, "inconclusive: the effect of %s could not be measured%s%s; send "
-			 "traffic through its targets, with load: or an http or tcp indicator",
-			 v->name, v->effect->measured[0] ? ": " : "", v->effect->measured);
+		say_unmeasured(v, ret);
 	} else if (s) {
 		const struct objective_result *o = objective_in_state(s, SLO_INCONCLUSIVE);
 		char more[40];

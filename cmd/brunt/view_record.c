@@ -40,6 +40,7 @@ static const char *color_of(const char *state)
 	} colors[] = {
 		{"breached", "red"},     {"failed", "red"},  {"held", "green"},
 		{"inconclusive", "yellow"}, {"measured", NULL}, {"none", "red"},
+		{"less than asked", "red"}, {"more than asked", "red"}, {"unknown", "yellow"},
 		{"passed", "green"},
 	};
 
@@ -59,12 +60,14 @@ static void faults_table(const struct globals *g, const json_t *record)
 
 	json_array_foreach(faults, i, f) {
 		autofree char *targets = join(json_object_get(f, "targets"), 3);
-		const char *measured = text_of(f, "measured");
+		const char *measured = text_of(f, "measured"), *effect = text_of(f, "effect");
+		autofree char *shown = xasprintf("%s%s%s", measured,
+						 *measured && !streq(effect, "measured") ? ": " : "",
+						 *measured && streq(effect, "measured") ? "" : effect);
 		const char *cells[] = {text_of(f, "name"), text_of(f, "backend"), targets,
-				       text_of(f, "requested"),
-				       *measured ? measured : text_of(f, "effect")};
+				       text_of(f, "requested"), shown};
 
-		table_row(t, cells, color_of(text_of(f, "effect")));
+		table_row(t, cells, color_of(effect));
 	}
 	if (json_array_size(faults))
 		table_print(t);

@@ -29,6 +29,7 @@
 #include "../target/selector.h"
 #include "../target/target.h"
 #include "capability.h"
+#include "effect.h"
 
 #include <jansson.h>
 
@@ -39,6 +40,7 @@ struct sd_event;
 struct fault_common {
 	struct selection selection;
 	int64_t duration_ns; /* 0: not given */
+	struct tolerance tolerance; /* of what is measured; its default is the kind's */
 };
 
 /* Rows of what is common to all kinds; the first in every driver's field table. */
@@ -55,6 +57,11 @@ struct fault_common {
 		.has_range = true, .min = NSEC_PER_MSEC, .max = INT64_MAX,                         \
 		.doc = "How long the fault lasts. Left out: to the end of the fault window, "      \
 		       "which is 30s for a manifest without a timeline.",                          \
+	},                                                                                         \
+	{                                                                                          \
+		.name = "tolerance", .type = FIELD_CUSTOM, .parse = tolerance_parse,               \
+		.offset = offsetof(struct fault_common, tolerance), .example = TOLERANCE_EXAMPLE,  \
+		.doc = TOLERANCE_DOC,                                                              \
 	},                                                                                         \
 	{                                                                                          \
 		.name = "remoteCluster", .type = FIELD_REFUSED,                                    \
@@ -116,18 +123,6 @@ enum undo_outcome {
 struct undo_result {
 	enum undo_outcome outcome;
 	char text[256];
-};
-
-enum effect_state {
-	EFFECT_UNKNOWN,  /* nothing could be measured: inconclusive */
-	EFFECT_MEASURED, /* the fault is felt */
-	EFFECT_NONE,     /* measured, and there is nothing: ineffective */
-};
-
-struct effect {
-	enum effect_state state;
-	char requested[96]; /* "delay 100 ms" */
-	char measured[160]; /* "RTT +101.3 ms (p50, 38 probes)" */
 };
 
 struct fault {

@@ -97,14 +97,13 @@ static void tick(struct rig *r)
 
 static void effect(struct rig *r)
 {
-	static const char *const states[] = {"unknown", "measured", "none"};
 	struct effect ef;
 	struct err e = {0};
 
 	if (r->f->driver->effect(r->f, &ef, &e) < 0)
 		die(&e);
-	answer(json_pack("{s:s, s:s, s:s}", "state", states[ef.state], "requested", ef.requested,
-			 "measured", ef.measured));
+	answer(json_pack("{s:s, s:s, s:s, s:o}", "state", effect_state_names[ef.state], "requested",
+			 ef.requested, "measured", ef.measured, "figures", effect_figures_json(&ef)));
 }
 
 static void report(struct rig *r)

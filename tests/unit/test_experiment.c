@@ -96,6 +96,24 @@ static void test_every_field_of_an_experiment(void **state)
 	assert_int_equal(x->faults[1].duration_ns, 5 * NSEC_PER_SEC);
 }
 
+/* In the entry or in the kind's own spec; one of them only, unless they agree. */
+static void test_tolerance_of_a_fault_from_either_place(void **state)
+{
+	autoptr(experiment_set) set = load("x",
+		HEAD "spec:\n  faults:\n"
+		     "    - {tolerance: 0.5..2, fixtureChaos: " WAIT "}\n"
+		     "    - {fixtureChaos: {selector: {}, mode: one, action: wait, wait: 1s, "
+		     "tolerance: {min: 0.9, max: 1.1}}}\n"
+		     "    - {fixtureChaos: " WAIT "}\n");
+	const struct fault_common *entry = set->items[0]->faults[0].params,
+				  *own = set->items[0]->faults[1].params,
+				  *none = set->items[0]->faults[2].params;
+
+	assert_true(entry->tolerance.min == 0.5 && entry->tolerance.max == 2);
+	assert_true(own->tolerance.min == 0.9 && own->tolerance.max == 1.1);
+	assert_false(tolerance_given(&none->tolerance));
+}
+
 static void test_defaults_of_an_experiment(void **state)
 {
 	autoptr(experiment_set) set =
@@ -288,6 +306,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_every_field_of_an_experiment),
+		cmocka_unit_test(test_tolerance_of_a_fault_from_either_place),
 		cmocka_unit_test(test_defaults_of_an_experiment),
 		cmocka_unit_test(test_fault_standing_alone),
 		cmocka_unit_test(test_namespace_is_the_selectors_default),

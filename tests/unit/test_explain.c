@@ -60,7 +60,7 @@ static void test_wrong_paths_name_the_nearest(void **state)
 			"error: no field \"zzzzzzz\" (there are selector, mode, value)");
 	/* known to the binder, but of no use to a user */
 	assert_explains("scheduler", "error: no field \"scheduler\" (there are selector, mode, value, "
-				     "containerNames, duration, action, wait, target)");
+				     "containerNames, duration, tolerance, action, wait, target)");
 }
 
 static void test_explain_through_lists_and_variants(void **state)

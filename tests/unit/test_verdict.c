@@ -301,6 +301,48 @@ static void test_decide_inconclusive_by_an_effect_that_was_not_measured(void **s
 	       "targets, with load: or an http or tcp indicator");
 }
 
+static struct effect compared(struct effect_figure g)
+{
+	struct effect ef = {.requested = "delay 200 ms"};
+
+	effect_add(&ef, &g);
+	return ef;
+}
+
+static void test_decide_ineffective_by_another_amount_with_both_numbers(void **state)
+{
+	struct effect_figure g = {.name = "round trip", .unit = EFFECT_NS, .asked = 2e8, .value = 4.05e8,
+				  .low = 4.04e8, .high = 4.06e8, .samples = 38};
+	struct fixture fx;
+
+	fixture_init(&fx);
+	fx.effect = compared(g);
+	expect(&fx, VERDICT_INEFFECTIVE,
+	       "ineffective: slow (delay 200 ms) did more than asked: round trip: asked 200 ms, measured "
+	       "405 ms (404 ms to 406 ms, 38 samples); find out what else does it, or does it more than "
+	       "once, or allow it with tolerance:");
+	g.value = g.low = g.high = 1e8;
+	g.samples = 0;
+	fx.effect = compared(g);
+	expect(&fx, VERDICT_INEFFECTIVE,
+	       "ineffective: slow (delay 200 ms) did less than asked: round trip: asked 200 ms, measured "
+	       "100 ms; find out what lets the rest go by, or allow it with tolerance:");
+}
+
+static void test_decide_inconclusive_by_a_figure_that_cannot_be_told(void **state)
+{
+	struct effect_figure g = {.name = "loss", .unit = EFFECT_PERCENT, .asked = 50};
+	struct fixture fx;
+
+	fixture_init(&fx);
+	effect_share(&g, 1, 6);
+	fx.effect = compared(g);
+	expect(&fx, VERDICT_INCONCLUSIVE,
+	       "inconclusive: whether slow did what was asked cannot be told: loss: asked 50 %, measured "
+	       "16.7 % (1.99 % to 66.4 %, 6 samples); lengthen the window, or send more traffic through "
+	       "its targets");
+}
+
 static void test_decide_inconclusive_by_too_few_samples(void **state)
 {
 	struct fixture fx;
@@ -362,6 +404,8 @@ int main(void)
 		cmocka_unit_test(test_decide_error_with_and_without_a_next_step),
 		cmocka_unit_test(test_decide_interrupted_aborted_and_unsteady_say_why),
 		cmocka_unit_test(test_decide_ineffective_with_what_was_measured),
+		cmocka_unit_test(test_decide_ineffective_by_another_amount_with_both_numbers),
+		cmocka_unit_test(test_decide_inconclusive_by_a_figure_that_cannot_be_told),
 		cmocka_unit_test(test_decide_failed_by_an_objective_counts_the_others),
 		cmocka_unit_test(test_decide_failed_by_a_recovery_that_came_too_late),
 		cmocka_unit_test(test_decide_expected_breach_that_did_not_come),
