@@ -2,9 +2,8 @@
 BUILD ?= build
 DESTDIR ?=
 ONLY ?= *
-
-# The source files are found, not listed: reconfigure when their set changes.
-SOURCES = $(BUILD)/sources.list
+# The test programs: meson_options.txt. A plain build leaves them out where it cannot build them.
+TESTS ?=
 
 all: build
 
@@ -12,16 +11,13 @@ deps-%:
 	@packaging/debian-packages $*
 
 configure: deps-build
-	@test -f $(BUILD)/build.ninja || CC="ccache gcc" meson setup $(BUILD) $(MESON_FLAGS) >/dev/null
-	@find lib cmd runtime tests -name '*.[chS]' -o -name 'test_*.py' | LC_ALL=C sort > $(SOURCES).new
-	@cmp -s $(SOURCES).new $(SOURCES) || \
-		{ test ! -f $(SOURCES) || meson setup --reconfigure $(BUILD) >/dev/null; mv $(SOURCES).new $(SOURCES); }
-	@rm -f $(SOURCES).new
+	@packaging/configure $(BUILD) $(if $(TESTS),-Dtests=$(TESTS)) $(MESON_FLAGS)
 
 build: configure
 	@ninja -C $(BUILD) --quiet
 
-test: deps-test build
+test: deps-test
+	@$(MAKE) --no-print-directory build TESTS=enabled
 	@tests/run $(BUILD)
 
 demo: build
@@ -30,7 +26,8 @@ demo: build
 gc-days: build
 	@experiments/gc-days $(BUILD) $(if $(MARKDOWN),--markdown $(MARKDOWN))
 
-bench: deps-bench build
+bench: deps-bench
+	@$(MAKE) --no-print-directory build TESTS=enabled
 	@tests/bench/run $(BUILD) '$(ONLY)' $(if $(MARKDOWN),--markdown $(MARKDOWN))
 
 fuzz: deps-test

@@ -15,7 +15,13 @@
 #if defined(__SANITIZE_THREAD__)
 #include <sanitizer/tsan_interface.h>
 #endif
+#ifdef RT_VALGRIND /* a build with tests: meson.build */
 #include <valgrind/memcheck.h>
+#else
+#define VALGRIND_STACK_REGISTER(start, end) 0
+#define VALGRIND_STACK_DEREGISTER(id) ((void)(id))
+#define VALGRIND_MAKE_MEM_UNDEFINED(addr, len) ((void)0)
+#endif
 
 /* A slot is made, and stays one. A few instructions once a slot outside of valgrind. */
 static inline void annotate_slot(struct rt_co *co)
