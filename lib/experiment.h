@@ -21,7 +21,7 @@
 struct fault_spec {
 	char *name; /* unique in the experiment; "fault-1" when none was given */
 	int64_t at_ns;       /* from the start of the fault window */
-	int64_t duration_ns; /* 0: to the end of the fault window */
+	int64_t duration_ns; /* the one that counts, given or not */
 	struct tolerance tolerance; /* copied to params */
 	const struct fault_driver *driver;
 	void *params; /* driver->schema->size bytes; begins with a struct fault_common */

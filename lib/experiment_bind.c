@@ -54,10 +54,22 @@ static void bind_lone_fault(struct experiment *x, const struct fault_driver *d,
 	common = f->params;
 	if (field_bind(d->schema, spec, f->params, ctx) == 0)
 		selection_check(&common->selection, spec, ctx);
-	x->fault_ns = common->duration_ns ? common->duration_ns : EXPERIMENT_FAULT_NS;
+	f->duration_ns = common->duration_ns ? common->duration_ns : EXPERIMENT_FAULT_NS;
+	x->fault_ns = f->duration_ns;
 }
 
 /* Experiments -------------------------------------------------------------------------------- */
+
+/* One duration from here on, whoever gave it: the entry, the kind's own field, or the window. */
+static void resolve_duration(const struct experiment *x, struct fault_spec *f)
+{
+	const struct fault_common *common = f->params;
+
+	if (!f->duration_ns && common)
+		f->duration_ns = common->duration_ns;
+	if (!f->duration_ns && f->at_ns < x->fault_ns)
+		f->duration_ns = x->fault_ns - f->at_ns;
+}
 
 static void fill_fault(struct experiment *x, size_t i, const struct yaml_node *list)
 {
@@ -69,6 +81,7 @@ static void fill_fault(struct experiment *x, size_t i, const struct yaml_node *l
 		f->line = list->items[i]->line;
 		f->column = list->items[i]->column;
 	}
+	resolve_duration(x, f);
 }
 
 /* A lab's manifest that is not there is the experiment's mistake, so it is found here. */

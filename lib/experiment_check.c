@@ -131,13 +131,6 @@ static void check_aborts(const struct experiment *x, const struct yaml_node *spe
 	}
 }
 
-static int64_t duration_of(const struct fault_spec *f)
-{
-	const struct fault_common *common = f->params;
-
-	return f->duration_ns ? f->duration_ns : common ? common->duration_ns : 0;
-}
-
 /* Compared without adding: each of the two may be 292 years. */
 static void check_time(const struct experiment *x, const struct fault_spec *f,
 		       const struct yaml_node *node, struct field_ctx *ctx)
@@ -148,8 +141,8 @@ static void check_time(const struct experiment *x, const struct fault_spec *f,
 	units_duration(x->fault_ns, end);
 	if (f->at_ns >= x->fault_ns)
 		field_error(ctx, node, "at", "begins after the fault window (%s) has ended", end);
-	else if (duration_of(f) > x->fault_ns - f->at_ns)
-		field_error(ctx, node, f->duration_ns ? "duration" : inner,
+	else if (f->duration_ns > x->fault_ns - f->at_ns)
+		field_error(ctx, node, yaml_get(node, "duration") ? "duration" : inner,
 			    "lasts longer than the fault window (%s)", end);
 }
 

@@ -149,6 +149,54 @@ static void test_fault_standing_alone(void **state)
 	assert_int_equal(set->items[1]->fault_ns, EXPERIMENT_FAULT_NS);
 }
 
+#define EVERY "mode: all, selector: {}"
+
+/* Whichever of the two places says it, and for every kind that there is. */
+static void test_fault_has_one_duration_wherever_it_is_given(void **state)
+{
+	static const char *const kinds[] = {
+		"cpuChaos: {" EVERY ", action: quota, cpu: 250m",
+		"memoryChaos: {" EVERY ", action: limit, size: 70%",
+		"networkChaos: {" EVERY ", action: delay, delay: {latency: 1ms}",
+		"podChaos: {" EVERY ", action: pod-kill",
+		"runtimeChaos: {" EVERY ", action: gc-pause, control: /dev/shm/x",
+	};
+	static const struct {
+		const char *entry, *inner;
+		int64_t seconds;
+	} rows[] = {
+		{"", ", duration: 2s", 2},
+		{", duration: 2s", "", 2},
+		{", duration: 2s", ", duration: 2000ms", 2},
+		{"", "", 7}, /* what is left of the window */
+	};
+	size_t n;
+
+	(void)state;
+	fault_drivers(&n);
+	assert_int_equal(n, ARRAY_SIZE(kinds));
+	for (size_t i = 0; i < ARRAY_SIZE(kinds) * ARRAY_SIZE(rows); i++) {
+		size_t row = i % ARRAY_SIZE(rows);
+		autofree char *text = xasprintf(
+			HEAD "spec: {timeline: {fault: 12s}, faults: [{at: 5s%s, %s%s}}]}\n",
+			rows[row].entry, kinds[i / ARRAY_SIZE(rows)], rows[row].inner);
+		autoptr(experiment_set) set = load("f", text);
+
+		assert_int_equal(set->items[0]->faults[0].duration_ns,
+				 rows[row].seconds * NSEC_PER_SEC);
+	}
+}
+
+static void test_two_durations_of_one_fault_are_an_error(void **state)
+{
+	autofree char *got = said(HEAD "spec:\n  faults:\n    - duration: 3s\n      networkChaos: {"
+				       EVERY ", action: loss, loss: {loss: 5}, duration: 2s}\n");
+
+	(void)state;
+	assert_non_null(strstr(got, "spec.faults[0].networkChaos.duration: differs from the fault's own "
+				    "duration: give one of them"));
+}
+
 static void test_namespace_is_the_selectors_default(void **state)
 {
 	autoptr(experiment_set) set =
@@ -309,6 +357,8 @@ int main(void)
 		cmocka_unit_test(test_tolerance_of_a_fault_from_either_place),
 		cmocka_unit_test(test_defaults_of_an_experiment),
 		cmocka_unit_test(test_fault_standing_alone),
+		cmocka_unit_test(test_fault_has_one_duration_wherever_it_is_given),
+		cmocka_unit_test(test_two_durations_of_one_fault_are_an_error),
 		cmocka_unit_test(test_namespace_is_the_selectors_default),
 		cmocka_unit_test(test_one_document_through_anchors_and_merge_keys),
 		cmocka_unit_test(test_all_errors_of_all_documents),
