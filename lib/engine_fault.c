@@ -15,6 +15,7 @@
 #include "engine_state.h"
 
 #include "base/clock.h"
+#include "blast.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -209,6 +210,23 @@ static bool same_targets(const struct target_list *a, const struct target_list *
 	return a->n == b->n;
 }
 
+/* What the run holds or is to hold, with `targets` in place of those of `instead`, which may be
+ * NULL. */
+static int check_blast(const struct engine *en, const struct fault_run *instead,
+		       const struct fault_spec *spec, const struct target_list *targets,
+		       struct err *e)
+{
+	autofree struct blast_part *parts = xcalloc(en->n_faults + 1, sizeof *parts);
+	size_t n = 0;
+
+	parts[n++] = (struct blast_part){spec, targets};
+	for (size_t i = 0; i < en->n_faults; i++)
+		if (en->faults[i] != instead && en->injections[i]->state != INJECTION_OFF)
+			parts[n++] = (struct blast_part){en->injections[i]->pf->spec,
+							 &en->injections[i]->pf->fault.targets};
+	return blast_check(en->x, place_targets(en->place), parts, n, e);
+}
+
 /* The plan is as old as the baseline is long: what has changed since is planned again. */
 static int plan_again(struct fault_run *fr, struct err *e)
 {
@@ -222,6 +240,8 @@ static int plan_again(struct fault_run *fr, struct err *e)
 	if (r == 0)
 		r = plan_choose(old->spec, place_targets(en->place), en->seed, &old->fault.targets,
 				&targets, &peers, &matched, e);
+	if (r == 0)
+		r = check_blast(en, fr, old->spec, &targets, e);
 	if (r < 0 || (same_targets(&targets, &old->fault.targets) &&
 		      same_targets(&peers, &old->fault.peers)))
 		return r;
@@ -289,17 +309,6 @@ static void target_went(void *data, const struct captured_target *c)
 		guard_forget(en->guard, c->netns_id);
 }
 
-static bool within_blast_radius(const struct engine *en, size_t more)
-{
-	int64_t max = en->x->blast_radius.max_targets;
-	size_t n = more;
-
-	for (size_t i = 0; i < en->n_faults; i++)
-		if (en->injections[i]->state != INJECTION_OFF)
-			n += en->injections[i]->pf->fault.targets.n;
-	return !max || n <= (size_t)max;
-}
-
 /* Targets that came get a fault of their own, which goes the whole way. */
 static void take_in(struct engine *en, const struct fault_run *like, const struct target_list *came)
 {
@@ -314,9 +323,9 @@ static void take_in(struct engine *en, const struct fault_run *like, const struc
 			target_list_add(&fresh, came->items[i]);
 	if (!fresh.n)
 		return;
-	r = within_blast_radius(en, fresh.n)
-		? engine_hold(en, &fresh, &e)
-		: err_set(&e, EPERM, "one more target would pass blastRadius.maxTargets");
+	r = check_blast(en, NULL, like->in->pf->spec, &fresh, &e);
+	if (r == 0)
+		r = engine_hold(en, &fresh, &e);
 	if (r == 0)
 		r = plan_fault_new(en->x, like->in->pf->spec, &fresh, &like->in->pf->fault.peers,
 				   &en->env, &pf, &e);

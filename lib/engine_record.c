@@ -246,12 +246,40 @@ static json_t *labels_json(const struct kvs *labels)
 	return o;
 }
 
-static bool is_replayable(const struct engine *en)
+static void add_reason(json_t *reasons, const char *name, const char *why)
 {
+	json_array_append_new(reasons, json_sprintf("%s: %s", name, why));
+}
+
+static void add_reasons_of_fault(json_t *reasons, const struct injection *in)
+{
+	const struct fault *f = &in->pf->fault;
+	const char *why = f->driver->unseeded ? f->driver->unseeded(f) : NULL;
+
+	if (in->late)
+		add_reason(reasons, f->name, "a target came while it was on");
+	if (in->n_captured < in->names.n)
+		add_reason(reasons, f->name, "a target went while it was on");
+	if (why && !in->late)
+		add_reason(reasons, f->name, why);
+}
+
+/* Why the seed alone does not bring the same run again; empty when it does. */
+static json_t *unreplayed_json(const struct engine *en)
+{
+	json_t *reasons = json_array();
+
 	for (size_t i = 0; i < en->n_faults; i++)
-		if (json_is_false(json_object_get(en->injections[i]->detail, "replayable")))
-			return false;
-	return true;
+		add_reasons_of_fault(reasons, en->injections[i]);
+	if (en->x->load_command.n)
+		add_reason(reasons, "load", "the command's own choices are not known");
+	for (size_t i = 0; i < en->x->n_slos; i++)
+		if (streq(en->x->slos[i].type->name, "command"))
+			add_reason(reasons, en->x->slos[i].name,
+				   "the command's own choices are not known");
+	if (en->interrupted || en->aborted || en->error.code)
+		add_reason(reasons, "run", "it ended before its time");
+	return reasons;
 }
 
 /* A program may write what is no UTF-8, which JSON does not hold. */
@@ -278,14 +306,17 @@ static json_t *context_json(const struct engine *en)
 {
 	char started[CLOCK_TEXT_MAX], ended[CLOCK_TEXT_MAX], boot_id[CLOCK_BOOT_ID_MAX] = "";
 	struct utsname uts = {0};
+	json_t *reasons;
 
 	uname(&uts);
 	clock_boot_id(boot_id);
-	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:b, s:s}", "started",
+	reasons = unreplayed_json(en);
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:b, s:o, s:s}", "started",
 			 clock_rfc3339(en->start_wall_ns, started), "ended",
 			 clock_rfc3339(en->end_wall_ns, ended), "brunt", BRUNT_VERSION, "kernel",
 			 uts.release, "boot_id", boot_id, "host", uts.nodename, "seed",
-			 (json_int_t)en->seed, "replayable", is_replayable(en), "source",
+			 (json_int_t)en->seed, "replayable", json_array_size(reasons) == 0,
+			 "not_replayable", reasons, "source",
 			 en->place ? place_source(en->place) : "");
 }
 

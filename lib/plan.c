@@ -2,6 +2,8 @@
 
 #include "base/clock.h"
 #include "base/units.h"
+#include "blast.h"
+#include "target/target_set.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -153,13 +155,16 @@ int plan_choose(const struct fault_spec *spec, const struct target_list *all, ui
 int plan_choose_all(const struct experiment *x, const struct target_list *all, uint64_t seed,
 		    struct target_list *ret, struct err *e)
 {
+	autotargetset known = {0};
+
+	target_set_add_list(&known, ret);
 	for (size_t i = 0; i < x->n_faults; i++) {
 		autotargets targets = {0}, peers = {0};
 
 		if (plan_choose(&x->faults[i], all, seed, NULL, &targets, &peers, NULL, e) < 0)
 			return err_wrap(e, "fault %s", x->faults[i].name);
 		for (size_t k = 0; k < targets.n; k++)
-			if (!target_list_find(ret, targets.items[k]->ns, targets.items[k]->name))
+			if (target_set_add(&known, targets.items[k]))
 				target_list_add(ret, targets.items[k]);
 	}
 	return 0;
@@ -185,19 +190,6 @@ static int refuse_empty(const struct fault_spec *spec, const struct target_list 
 	return r;
 }
 
-static int check_percent(const struct experiment *x, const struct plan_fault *pf, struct err *e)
-{
-	int64_t max = x->blast_radius.max_percent;
-	size_t n = pf->fault.targets.n;
-
-	if (!max || n * 100 <= (size_t)max * pf->n_matched)
-		return 0;
-	err_set(e, EPERM, "%zu of %zu matching targets are %zu %%, blastRadius.maxPercent allows "
-		"%" PRId64, n, pf->n_matched, n * 100 / pf->n_matched, max);
-	err_hint(e, "choose fewer targets (mode, value) or raise the bound");
-	return -EPERM;
-}
-
 static int add_fault(struct plan *p, const struct fault_spec *spec, const struct target_list *all,
 		     const struct fault_env *env, bool allow_empty, struct err *e)
 {
@@ -215,7 +207,7 @@ static int add_fault(struct plan *p, const struct fault_spec *spec, const struct
 		return r;
 	pf->n_matched = matched;
 	*array_push(p->faults, p->n_faults) = pf;
-	return check_percent(p->x, pf, e);
+	return 0;
 }
 
 static bool same_target(const struct target *a, const struct target *b)
@@ -291,34 +283,24 @@ static int check_pairs(const struct plan *p, struct err *e)
 
 void plan_targets(const struct plan *p, struct target_list *ret)
 {
+	autotargetset known = {0};
+
 	for (size_t i = 0; i < p->n_faults; i++) {
 		const struct target_list *l = &p->faults[i]->fault.targets;
 
-		for (size_t k = 0; k < l->n; k++) {
-			bool known = false;
-
-			/* Lists of one source share their objects and are long only when there is
-			 * one fault: comparing across faults is enough. */
-			for (size_t m = 0; m < i && !known; m++)
-				for (size_t n = 0; n < p->faults[m]->fault.targets.n && !known; n++)
-					known = p->faults[m]->fault.targets.items[n] == l->items[k];
-			if (!known)
+		for (size_t k = 0; k < l->n; k++)
+			if (target_set_add(&known, l->items[k]))
 				target_list_add(ret, l->items[k]);
-		}
 	}
 }
 
-static int check_count(const struct plan *p, struct err *e)
+static int check_blast(const struct plan *p, const struct target_list *all, struct err *e)
 {
-	int64_t max = p->x->blast_radius.max_targets;
-	autotargets all = {0};
+	autofree struct blast_part *parts = xcalloc(p->n_faults, sizeof *parts);
 
-	plan_targets(p, &all);
-	if (!max || all.n <= (size_t)max)
-		return 0;
-	err_set(e, EPERM, "%zu targets, blastRadius.maxTargets allows %" PRId64, all.n, max);
-	err_hint(e, "choose fewer targets (mode, value) or raise the bound");
-	return -EPERM;
+	for (size_t i = 0; i < p->n_faults; i++)
+		parts[i] = (struct blast_part){p->faults[i]->spec, &p->faults[i]->fault.targets};
+	return blast_check(p->x, all, parts, p->n_faults, e);
 }
 
 int plan_build(const struct experiment *x, const struct target_list *all,
@@ -331,7 +313,7 @@ int plan_build(const struct experiment *x, const struct target_list *all,
 	for (size_t i = 0; i < x->n_faults; i++)
 		if (add_fault(p, &x->faults[i], all, env, allow_empty, e) < 0)
 			return err_wrap(e, "fault %s", x->faults[i].name);
-	r = check_count(p, e);
+	r = check_blast(p, all, e);
 	if (r == 0)
 		r = check_pairs(p, e);
 	if (r < 0)

@@ -178,6 +178,9 @@ struct fault_driver {
 	 * nothing of the fault is there. -ENOENT: the target is gone. NULL: this kind has none. */
 	int (*lease_left)(const struct undo *undo, struct broker *broker, int64_t *ret_ns,
 			  struct err *e);
+	/* What of it the run's seed does not replay ("netem's draws, before Linux 6.7"); NULL: all of
+	 * it is replayed. Without the function it is, for a kind that draws nothing. */
+	const char *(*unseeded)(const struct fault *f);
 	/* Counters and driver-specific facts for the record; *ret is a new object. */
 	int (*report)(struct fault *f, json_t **ret, struct err *e);
 	void (*release)(struct fault *f);

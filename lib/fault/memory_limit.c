@@ -507,6 +507,17 @@ static int memory_doctor(struct broker *broker, struct capability_list *ret, str
 	return 0;
 }
 
+static const char *memory_unseeded(const struct fault *f)
+{
+	const struct memory_params *p = f->params;
+
+	if (p->until_pressure_ppm)
+		return "untilPressure ends it by what the service does";
+	return !p->size.fixed && streq(of_names[p->of], "usage")
+		       ? "its size follows from the usage when it begins"
+		       : NULL;
+}
+
 const struct fault_driver memory_limit = {
 	.kind = "MemoryChaos",
 	.field = "memoryChaos",
@@ -522,6 +533,7 @@ const struct fault_driver memory_limit = {
 	.revert = memory_revert,
 	.resnapshot = memory_resnapshot,
 	.effect = memory_effect,
+	.unseeded = memory_unseeded,
 	.report = memory_report,
 	.release = memory_release,
 	.doctor = memory_doctor,

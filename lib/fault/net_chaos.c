@@ -96,6 +96,24 @@ static void together(const struct fault *a, const struct fault *b, struct str *r
 	add_stage(ret, net_delays(y) || net_limits(y), "delay device", b);
 }
 
+static bool netem_draws(const struct net_params *p)
+{
+	return net_delays(p) && (p->delay.jitter_ns || !p->delay.latency_given || p->duplicate.ppm ||
+				 p->corrupt.ppm || p->delay.reorder.given);
+}
+
+static const char *unseeded(const struct fault *f)
+{
+	const struct net_params *p = net_params_of(f);
+	const struct net_state *st = net_state_of(f);
+
+	if (st && !st->seeded && netem_draws(p))
+		return "netem's draws have no seed before Linux 6.7";
+	if (st && st->names)
+		return "the names in externalTargets are looked up anew";
+	return NULL;
+}
+
 const struct fault_driver net_chaos = {
 	.kind = "NetworkChaos",
 	.field = "networkChaos",
@@ -113,6 +131,7 @@ const struct fault_driver net_chaos = {
 	.revert = net_revert,
 	.resnapshot = net_resnapshot,
 	.effect = net_effect,
+	.unseeded = unseeded,
 	.report = net_report,
 	.release = net_release,
 	.lease_left = net_lease_left,

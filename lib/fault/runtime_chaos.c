@@ -443,6 +443,11 @@ static void runtime_release(struct fault *f)
 	f->state = NULL;
 }
 
+static const char *runtime_unseeded(const struct fault *f)
+{
+	return "what the service's runtime makes of it is its own choice";
+}
+
 const struct fault_driver runtime_chaos = {
 	.kind = "RuntimeChaos",
 	.field = "runtimeChaos",
@@ -462,6 +467,7 @@ const struct fault_driver runtime_chaos = {
 	.resnapshot = runtime_resnapshot,
 	.effect = runtime_effect,
 	.lease_left = runtime_lease_left,
+	.unseeded = runtime_unseeded,
 	.report = runtime_report,
 	.release = runtime_release,
 	.doctor = runtime_doctor,

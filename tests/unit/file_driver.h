@@ -18,6 +18,7 @@ static struct {
 	bool keep_residue;    /* revert claims success and leaves a line */
 	bool foreign;         /* revert finds somebody else's value */
 	const char *conflict;
+	const char *unseeded;
 	enum effect_state effect;
 	unsigned n_ticks, n_offs, n_reverts, n_retargets;
 } file_driver_knobs;
@@ -175,11 +176,17 @@ static const struct schema file_schema = {
 	.fields = file_fields,
 };
 
+static const char *file_unseeded(const struct fault *f)
+{
+	return file_driver_knobs.unseeded;
+}
+
 static const struct fault_driver file_driver = {
 	.kind = "FileChaos",
 	.field = "fileChaos",
 	.schema = &file_schema,
 	.conflict = file_conflict,
+	.unseeded = file_unseeded,
 	.plan = file_plan,
 	.snapshot = file_snapshot,
 	.prepare = file_prepare,

@@ -221,6 +221,28 @@ static void test_build_bounds_the_blast_radius_in_percent_of_the_matches(void **
 	kvs_done(&fx.params[0].selection.selector.label_selectors);
 }
 
+/* Each of the two stays within the bound alone. */
+static void test_build_bounds_the_share_that_two_faults_have_together(void **state)
+{
+	autoptr(plan) p = NULL;
+	struct fixture fx;
+
+	fixture_init(&fx);
+	fx.x.n_faults = 2;
+	fx.x.blast_radius.max_percent = 20;
+	for (int i = 0; i < 2; i++) {
+		fx.params[i].selection.mode = SELECT_ONE;
+		kvs_set(&fx.params[i].selection.selector.label_selectors, "app", "room");
+	}
+	expect_refusal(&fx, EPERM,
+		       "fault first: 2 of 8 matching targets are 25 %, blastRadius.maxPercent allows 20",
+		       "choose fewer targets (mode, value) or raise the bound");
+	fx.x.blast_radius.max_percent = 25;
+	p = build(&fx);
+	for (int i = 0; i < 2; i++)
+		kvs_done(&fx.params[i].selection.selector.label_selectors);
+}
+
 static void expect_held(struct fixture *fx, int room)
 {
 	autofree char *why = xasprintf("fault first and fault second cannot be on default/room-%d at one "
@@ -356,6 +378,7 @@ int main(void)
 		cmocka_unit_test(test_build_allows_an_empty_selection_when_told_so),
 		cmocka_unit_test(test_build_bounds_the_blast_radius_in_targets),
 		cmocka_unit_test(test_build_bounds_the_blast_radius_in_percent_of_the_matches),
+		cmocka_unit_test(test_build_bounds_the_share_that_two_faults_have_together),
 		cmocka_unit_test(test_build_refuses_two_faults_on_one_target_at_one_time),
 		cmocka_unit_test(test_build_accepts_two_faults_after_each_other),
 		cmocka_unit_test(test_build_knows_a_namespace_under_two_names),
