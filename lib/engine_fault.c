@@ -103,12 +103,17 @@ static void give_up(struct fault_run *fr, struct err *e)
 
 static void revert_some(struct engine *en, struct fault_run **some, size_t n);
 
+static void look(struct fault_run *fr, bool last)
+{
+	observe_fault(fr->in, fr->en->injections, fr->en->n_faults, last);
+}
+
 static int on_end(sd_event_source *s, uint64_t usec, void *data)
 {
 	struct fault_run *fr = data;
 
 	if (fr->in->state == INJECTION_ON) {
-		observe_fault(fr->in);
+		look(fr, true);
 		revert_some(fr->en, &fr, 1);
 	}
 	return 0;
@@ -124,6 +129,17 @@ static int set_timer(struct fault_run *fr, int64_t offset_ns, sd_event_time_hand
 	r = sd_event_add_time(fr->en->loop, &fr->timer, CLOCK_MONOTONIC,
 			      (uint64_t)(at / NSEC_PER_USEC), 1000, fn, fr);
 	return r < 0 ? err_errno(e, -r, "timer") : 0;
+}
+
+/* A target that came back has the fault again. */
+static void close_gaps(const struct fault_run *fr)
+{
+	const struct engine *en = fr->en;
+
+	for (size_t i = 0; i < en->n_faults; i++)
+		for (size_t k = 0; en->injections[i] != fr->in && k < fr->in->names.n; k++)
+			if (en->injections[i]->pf->spec == fr->in->pf->spec)
+				presence_back(&en->injections[i]->presence, fr->in->names.items[k]);
 }
 
 static void inject(struct fault_run *fr)
@@ -142,6 +158,8 @@ static void inject(struct fault_run *fr)
 		failed(fr, &e);
 		return;
 	}
+	if (fr->in->late)
+		close_gaps(fr);
 	engine_emit(en, fr->in->late ? EVENT_CHANGED : EVENT_INJECTED, name_of(fr),
 		    fr->in->late ? "a target came" : fault_of(fr)->backend, fr->in->inject_ns);
 	engine_checkpoint("injected");
@@ -345,7 +363,7 @@ void faults_observe(struct engine *en)
 	size_t n = en->n_faults;
 
 	for (size_t i = 0; i < n; i++)
-		observe_fault(en->injections[i]);
+		look(en->faults[i], false);
 	for (size_t i = 0; i < n && !en->stopping; i++) {
 		struct fault_run *fr = en->faults[i];
 		autotargets came = {0};
@@ -420,6 +438,8 @@ static void revert_some(struct engine *en, struct fault_run **some, size_t n)
 	struct restored *rows;
 
 	for (size_t i = 0; i < n; i++)
+		presence_end(&some[i]->in->presence);
+	for (size_t i = 0; i < n; i++)
 		if (fault_of(some[i])->driver->off)
 			fault_of(some[i])->driver->off(fault_of(some[i]));
 	engine_checkpoint("off");
@@ -456,7 +476,7 @@ void faults_revert(struct engine *en, bool at_once)
 		if (fr->in->state != INJECTION_ON || fault_of(fr)->driver->one_shot)
 			continue;
 		if (!at_once)
-			observe_fault(fr->in);
+			look(fr, true);
 		on[n++] = fr;
 	}
 	if (n)
@@ -470,7 +490,7 @@ void faults_settle(struct engine *en)
 
 		if (in->state != INJECTION_ON)
 			continue;
-		observe_fault(in);
+		look(en->faults[i], true);
 		revert_some(en, &en->faults[i], 1);
 	}
 }

@@ -38,11 +38,6 @@ static json_t *number_json(double v)
 	return isfinite(v) ? json_real(v) : json_null();
 }
 
-static bool holds_target(const struct injection *in, const char *target)
-{
-	return strlist_has(&in->names, target);
-}
-
 /* What an event says about whether the fault was on all the time. */
 static void note_gap(struct engine *en, const struct event *ev)
 {
@@ -53,8 +48,6 @@ static void note_gap(struct engine *en, const struct event *ev)
 			continue;
 		if (ev->type == EVENT_LEASE_EXPIRED && streq(in->pf->spec->name, ev->name))
 			in->let_through = MAX_OF(in->let_through, ev->value);
-		if (ev->type == EVENT_GATE_GONE && holds_target(in, ev->name))
-			in->gate_gone = true;
 	}
 }
 
@@ -89,8 +82,10 @@ static size_t list_faults(const struct engine *en, struct verdict_fault *ret)
 			.effect = &in->effect,
 			.advice = in->pf->spec->driver->advice,
 			.let_through = in->let_through,
-			.gate_gone = in->gate_gone,
 		};
+		for (size_t k = 0; k < en->n_faults; k++)
+			if (en->injections[k]->pf->spec == in->pf->spec)
+				presence_add(&ret[n - 1].presence, &en->injections[k]->presence);
 	}
 	return n;
 }
@@ -167,14 +162,17 @@ static json_t *took_json(const struct injection *in)
 
 static json_t *fault_json(const struct injection *in)
 {
-	return json_pack("{s:s, s:s, s:s?, s:b, s:I, s:o, s:s, s:s, s:s, s:o, s:s?, s:I, s:o, s:o, s:O*}",
+	json_t *presence = in->presence.on_ns ? presence_json(&in->presence) : NULL;
+
+	return json_pack("{s:s, s:s, s:s?, s:b, s:I, s:o, s:s, s:s, s:s, s:o, s:s?, s:I, s:o*, s:o, s:o, s:O*}",
 			 "name", in->pf->spec->name, "kind", in->pf->spec->driver->kind, "backend",
 			 in->pf->fault.backend, "late", in->late, "matched",
 			 (json_int_t)in->pf->n_matched, "targets", strings_json(&in->names),
 			 "effect", effect_state_names[in->effect.state], "requested",
 			 in->effect.requested, "measured", in->effect.measured, "figures",
 			 effect_figures_json(&in->effect), "no_figure", in->effect.no_figure, "let_through",
-			 (json_int_t)in->let_through, "took_us", took_json(in), "ops",
+			 (json_int_t)in->let_through, "presence", presence, "took_us",
+			 took_json(in), "ops",
 			 strings_json(&in->pf->ops), "detail", in->detail);
 }
 

@@ -33,6 +33,7 @@ void injection_free(struct injection *in)
 	free(in->captured);
 	strlist_done(&in->names);
 	json_decref(in->detail);
+	presence_done(&in->presence);
 	plan_fault_free(in->pf);
 	free(in);
 }
@@ -138,5 +139,7 @@ int inject_apply(struct injection *in, struct err *e)
 	in->state = INJECTION_ON; /* from here on there may be something to revert */
 	r = in->pf->fault.driver->inject(&in->pf->fault, e);
 	in->inject_ns = clock_now_ns() - start;
+	if (r == 0)
+		presence_begin(&in->presence, &in->pf->fault);
 	return r;
 }

@@ -12,6 +12,7 @@
 #pragma once
 
 #include "plan.h"
+#include "presence.h"
 
 enum injection_state {
 	INJECTION_WAITING,   /* for its time */
@@ -39,7 +40,7 @@ struct injection {
 	struct effect effect;
 	bool effect_told;
 	int64_t let_through; /* packets that an expired lease let pass */
-	bool gate_gone;
+	struct presence presence;
 	json_t *detail; /* the driver's report, once the fault is off */
 };
 

@@ -34,13 +34,37 @@ static void measure(struct injection *in)
 	emit(in, EVENT_EFFECT, f->name, text);
 }
 
-void observe_fault(struct injection *in)
+struct run_injections {
+	struct injection *const *all;
+	size_t n;
+};
+
+static bool killed_by_run(const struct run_injections *run, const struct target *t)
 {
+	autofree char *id = target_id(t);
+
+	for (size_t i = 0; i < run->n; i++)
+		if (run->all[i]->pf->spec->driver->one_shot && run->all[i]->presence.on_ns &&
+		    strlist_has(&run->all[i]->names, id))
+			return true;
+	return false;
+}
+
+static bool is_down_by_run(void *data, const struct target *t)
+{
+	return !t->ready && killed_by_run(data, t);
+}
+
+void observe_fault(struct injection *in, struct injection *const *all, size_t n, bool last)
+{
+	struct run_injections run = {all, n};
 	struct fault *f = &in->pf->fault;
 	struct err e = {0};
 
 	if (in->state != INJECTION_ON)
 		return;
+	/* Before the tick, which may write what somebody else has just changed. */
+	presence_look(&in->presence, f, last, is_down_by_run, &run);
 	if (f->driver->tick && f->driver->tick(f, &e) < 0)
 		emit(in, EVENT_WARNING, f->name, e.text);
 	measure(in);
@@ -107,8 +131,23 @@ static void move_list(struct target_list *dst, struct target_list *src)
 	*src = (struct target_list){0};
 }
 
+/* One that only is chosen no more was let go on purpose. */
+static void note_absence(struct injection *in, const struct captured_target *c, const char *id,
+			 const struct run_injections *run)
+{
+	bool same = netns_same(c->target->netns_id, c->netns_id);
+
+	if (killed_by_run(run, c->target) || (*c->target->phase && same))
+		presence_leave(&in->presence, id);
+	else
+		presence_gone(&in->presence, &in->pf->fault, id,
+			      *c->target->phase ? "it was started anew, in another network namespace"
+						: "the target is gone");
+}
+
 /* Those of the fault's own that are left, in left; each that is not is told of. */
 static void let_go(struct injection *in, const struct target_list *chosen,
+		   const struct run_injections *run,
 		   void (*gone)(void *data, const struct captured_target *c), void *data,
 		   struct target_list *left)
 {
@@ -123,6 +162,7 @@ static void let_go(struct injection *in, const struct target_list *chosen,
 			in->captured[kept++] = *c;
 			continue;
 		}
+		note_absence(in, c, id, run);
 		emit(in, EVENT_TARGET_GONE, id, in->pf->spec->name);
 		gone(data, c);
 		target_unref(c->target);
@@ -131,7 +171,7 @@ static void let_go(struct injection *in, const struct target_list *chosen,
 }
 
 static int update(struct injection *in, const struct target_list *chosen,
-		  const struct target_list *peers,
+		  const struct target_list *peers, const struct run_injections *run,
 		  void (*gone)(void *data, const struct captured_target *c), void *data,
 		  struct err *e)
 {
@@ -140,7 +180,7 @@ static int update(struct injection *in, const struct target_list *chosen,
 	bool changed;
 	int r = 0;
 
-	let_go(in, chosen, gone, data, &left);
+	let_go(in, chosen, run, gone, data, &left);
 	changed = left.n != f->targets.n || !same_list(peers, &f->peers);
 	if (changed) {
 		target_list_done(&f->peers);
@@ -157,6 +197,7 @@ int observe_targets(const struct fault_spec *spec, struct injection *const *all,
 		    void (*gone)(void *data, const struct captured_target *c), void *data,
 		    struct target_list *ret_came, struct err *e)
 {
+	const struct run_injections run = {all, n};
 	autotargets held = {0}, chosen = {0}, peers = {0};
 	int r;
 
@@ -167,7 +208,7 @@ int observe_targets(const struct fault_spec *spec, struct injection *const *all,
 	r = plan_choose(spec, listed, seed, &held, &chosen, &peers, NULL, e);
 	for (size_t i = 0; r == 0 && i < n; i++)
 		if (all[i]->pf->spec == spec && all[i]->state == INJECTION_ON)
-			r = update(all[i], &chosen, &peers, gone, data, e);
+			r = update(all[i], &chosen, &peers, &run, gone, data, e);
 	for (size_t i = 0; r == 0 && i < chosen.n; i++)
 		if (!has(&held, chosen.items[i]))
 			target_list_add(ret_came, chosen.items[i]);

@@ -8,8 +8,12 @@
 
 #include "inject.h"
 
-/* Ticks a fault that is on and measures its effect; EVENT_EFFECT when that is first known. */
-void observe_fault(struct injection *in);
+/*
+ * Looks whether a fault that is on is as it was set, ticks it and measures its effect; EVENT_EFFECT
+ * when that is first known. all are the run's: where one of them has killed a target, what is missing
+ * there while it is down is no gap. last: right before the fault is taken off.
+ */
+void observe_fault(struct injection *in, struct injection *const *all, size_t n, bool last);
 
 /* Warns of SLOs that cannot get the samples they take: said before the time is spent, not after. */
 void observe_foresee(const struct experiment *x, const struct listener *l);

@@ -17,6 +17,8 @@
  */
 #include "verdict.h"
 
+#include "base/units.h"
+
 #include <errno.h>
 #include <stdio.h>
 
@@ -44,11 +46,13 @@ int verdict_exit_code(enum verdict v)
 	return verdicts[v].exit_code;
 }
 
+/* One that was not on all the time says nothing about its effect. */
 static const struct verdict_fault *fault_in_state(const struct verdict_facts *f,
 						  enum effect_state state)
 {
 	for (size_t i = 0; i < f->n_faults; i++)
-		if (f->faults[i].n_targets && f->faults[i].effect->state == state)
+		if (f->faults[i].n_targets && !f->faults[i].presence.first &&
+		    f->faults[i].effect->state == state)
 			return &f->faults[i];
 	return NULL;
 }
@@ -56,7 +60,7 @@ static const struct verdict_fault *fault_in_state(const struct verdict_facts *f,
 static const struct verdict_fault *leaky_fault(const struct verdict_facts *f)
 {
 	for (size_t i = 0; i < f->n_faults; i++)
-		if (f->faults[i].let_through > 0 || f->faults[i].gate_gone)
+		if (f->faults[i].let_through > 0 || f->faults[i].presence.first)
 			return &f->faults[i];
 	return NULL;
 }
@@ -233,6 +237,23 @@ static void say_unmeasured(const struct verdict_fault *v, struct verdict_result 
 			 v->effect->measured[0] || g ? ": " : "", g ? figure : v->effect->measured);
 }
 
+/* Rounded down: "100 %" of its time is no gap. */
+static void say_gap(const struct verdict_fault *v, struct verdict_result *ret)
+{
+	const struct presence_summary *p = &v->presence;
+	char seen[UNITS_TEXT_MAX], before[UNITS_TEXT_MAX], more[48] = "";
+
+	if (p->n_gaps > 1)
+		snprintf(more, sizeof more, " (and %zu more gap%s)", p->n_gaps - 1,
+			 p->n_gaps > 2 ? "s" : "");
+	snprintf(ret->sentence, sizeof ret->sentence,
+		 "inconclusive: %s was on for %lld %% of its time only: %s: %s, seen %s after the "
+		 "injection and not yet %s before%s; find out who did it and run it again", v->name,
+		 (long long)(p->due_ns ? (double)p->on_ns * 100 / (double)p->due_ns : 0),
+		 p->first->target, p->first->what, units_duration(p->seen_ns, seen),
+		 units_duration(p->unseen_ns, before), more);
+}
+
 static bool say_inconclusive(const struct verdict_facts *f, struct verdict_result *ret)
 {
 	const struct verdict_fault *v = leaky_fault(f);
@@ -241,9 +262,8 @@ static bool say_inconclusive(const struct verdict_facts *f, struct verdict_resul
 	size_t size = sizeof ret->sentence;
 
 	ret->verdict = VERDICT_INCONCLUSIVE;
-	if (v && v->gate_gone) {
-		snprintf(to, size, "inconclusive: somebody removed the gate of %s while it was on; "
-			 "find out what manages that interface", v->name);
+	if (v && v->presence.first) {
+		say_gap(v, ret);
 	} else if (v) {
 		snprintf(to, size, "inconclusive: the kernel lease of %s ran out and let %lld packets "
 			 "pass; the machine stalled: try a longer --lease", v->name,

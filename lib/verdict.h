@@ -7,6 +7,7 @@
 #pragma once
 
 #include "fault/driver.h"
+#include "presence.h"
 #include "recover.h"
 #include "slo/slo.h"
 
@@ -30,7 +31,7 @@ struct verdict_fault {
 	const struct effect *effect;
 	const char *advice;  /* what to look at when it is not felt; NULL: the way of the traffic */
 	int64_t let_through; /* packets that an expired lease let pass */
-	bool gate_gone;
+	struct presence_summary presence;
 };
 
 struct verdict_facts {

@@ -17,7 +17,7 @@
 	X(EFFECT)       /* the effect was measured: name = fault, text = measurement */            \
 	X(CHANGED)      /* a fault changed in place (step, re-resolved peer, target come or gone) */ \
 	X(TARGET_GONE)  /* name = target */                                                        \
-	X(GATE_GONE)    /* somebody else removed the gate: name = target */                        \
+	X(GAP)          /* the fault is not as it was set: name = target, text = what */           \
 	X(LEASE_EXPIRED)/* the gate let packets through: name = fault, value = packets */          \
 	X(SAMPLE)       /* an SLO was evaluated: name = SLO, text = value, value = 1 if it holds */ \
 	X(BREACHED)     /* name = SLO, text = objective */                                         \

@@ -18,6 +18,11 @@ const char *cpu_group_file(const struct cgroup *cg)
 	return cg->version == 1 ? V1_QUOTA : V2_MAX;
 }
 
+const char *const *cpu_group_files(const struct cgroup *cg)
+{
+	return cg->version == 1 ? v1_shown : v2_shown;
+}
+
 char *cpu_group_text(const struct cgroup *cg, int64_t quota_us, int64_t period_us)
 {
 	return cg->version == 1 ? xasprintf("%" PRId64, quota_us)

@@ -17,6 +17,8 @@ int cpu_group_read(const struct cgroup *cg, struct cpu_quota *ret, struct err *e
 
 /* The one file that a quota is written to, its text now, and the text that stands for a quota. */
 const char *cpu_group_file(const struct cgroup *cg);
+/* All that say how much CPU time the group has: that one first; v1: then the period. NULL ends it. */
+const char *const *cpu_group_files(const struct cgroup *cg);
 char *cpu_group_text(const struct cgroup *cg, int64_t quota_us, int64_t period_us);
 
 struct cpu_counts {

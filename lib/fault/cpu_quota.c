@@ -11,6 +11,7 @@
 #include "../base/units.h"
 #include "amount.h"
 #include "cpu_group.h"
+#include "group_check.h"
 #include "group_record.h"
 
 #include <errno.h>
@@ -63,6 +64,7 @@ struct throttle {
 	struct cpu_quota was;
 	int64_t goal_us;
 	struct cpu_counts before, now;
+	struct group_watch watch;
 };
 
 struct cpu_state {
@@ -216,6 +218,8 @@ static int inject_group(struct throttle *t, struct err *e)
 	if (r == 0 && !streq(now.s, text))
 		r = err_set(e, EIO, "%s: wrote \"%s\", read back \"%s\"", t->cg.path, text, now.s);
 	t->now = t->before;
+	if (r == 0)
+		group_watch_begin(&t->watch, &t->cg, cpu_group_files(&t->cg));
 	return r;
 }
 
@@ -236,6 +240,49 @@ static int cpu_tick(struct fault *f, struct err *e)
 
 	for (size_t i = 0; st->injected && i < st->n; i++)
 		cpu_group_counts(&st->items[i].cg, &st->items[i].now, NULL); /* it may be gone */
+	return 0;
+}
+
+static bool is_throttled(const struct fault *f, const char *path)
+{
+	const struct cpu_state *st = f->state;
+
+	for (size_t i = 0; i < st->n; i++)
+		if (group_covers(&st->items[i].cg, path))
+			return true;
+	return false;
+}
+
+static void check_group(struct throttle *t, struct str *ret)
+{
+	autofree char *text = cpu_group_text(&t->cg, t->goal_us, t->was.period_us);
+	autofree char *period = xasprintf("%" PRId64, t->was.period_us);
+	bool written = group_watch_take(&t->watch);
+	size_t before = ret->len;
+
+	if (!group_check_there(&t->watch, &t->cg, ret))
+		return;
+	group_check_file(&t->cg, cpu_group_file(&t->cg), text, ret);
+	if (t->cg.version == 1)
+		group_check_file(&t->cg, cpu_group_files(&t->cg)[1], period, ret);
+	if (written && ret->len == before)
+		str_addf(ret, "somebody wrote to the CPU limit of %s; it is %s again\n", t->cg.path,
+			 text);
+}
+
+static int cpu_check(struct fault *f, const struct target *target, struct str *ret, struct err *e)
+{
+	struct cpu_state *st = f->state;
+	bool any = false;
+
+	for (size_t i = 0; st->injected && i < st->n; i++) {
+		if (st->items[i].target == target)
+			check_group(&st->items[i], ret);
+		any |= st->items[i].target == target;
+	}
+	/* A group that it shares with another target is looked at there. */
+	if (st->injected && !group_check_processes(f, target, "cpu", is_throttled, ret) && any)
+		str_add(ret, "none of its processes runs any more\n");
 	return 0;
 }
 
@@ -353,6 +400,7 @@ static void cpu_release(struct fault *f)
 
 	for (size_t i = 0; st && i < st->n; i++) {
 		cgroup_done(&st->items[i].cg);
+		group_watch_done(&st->items[i].watch);
 		target_unref(st->items[i].target);
 	}
 	if (st)
@@ -405,6 +453,7 @@ const struct fault_driver cpu_quota = {
 	.prepare = cpu_prepare,
 	.inject = cpu_inject,
 	.tick = cpu_tick,
+	.check = cpu_check,
 	.revert = cpu_revert,
 	.resnapshot = cpu_resnapshot,
 	.effect = cpu_effect,

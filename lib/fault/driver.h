@@ -11,6 +11,7 @@
  *   prepare   captures prior state into undo records. No side effect on targets. The engine
  *             commits the records to the journal before it goes on.
  *   inject    makes it so, and reads it back from the kernel. On failure the engine reverts.
+ *   check     is what was set still so? Before each tick, and before the end
  *   tick      every evaluation period: steps, re-resolved peers, counters, effect measurement
  *   retarget  targets went, or peers changed
  *   off       the panic switch: the fault has no effect from here on (one map write)
@@ -161,6 +162,10 @@ struct fault_driver {
 	int (*prepare)(struct fault *f, struct err *e);
 	int (*inject)(struct fault *f, struct err *e);
 	int (*tick)(struct fault *f, struct err *e);
+	/* What of all that the fault set on one of its targets is not as it was set: a line for each
+	 * thing, that says what it is now; nothing when all is whole. Before each tick and once more
+	 * before the end. NULL: nothing lasts (a killed process). */
+	int (*check)(struct fault *f, const struct target *t, struct str *ret, struct err *e);
 	/* now is what is left of f->targets; f->peers is already the new list. A target that comes
 	 * while the fault runs gets a fault of its own, journaled like the first. */
 	int (*retarget)(struct fault *f, const struct target_list *now, struct err *e);

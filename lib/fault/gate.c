@@ -18,11 +18,14 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
 
 enum { N_DIRECTIONS = 2, LEASE_PARTS = 4, LEASE_STACK_BYTES = 64 << 10 };
 
+/* A lease that ran out for less is told by the packets that it let through. */
+static const int64_t lapsed_ns = NSEC_PER_SEC;
 static const int64_t default_end_ns = 86400 * NSEC_PER_SEC;
 
 struct gate {
@@ -32,6 +35,7 @@ struct gate {
 	size_t n_slots;
 	struct gate_program programs[GATE_PROGRAMS][N_DIRECTIONS];
 	int64_t clock_shift_ns;
+	struct gate_control configured; /* as it was loaded */
 	struct peers peers;
 	uint32_t next_set; /* number of the next port set */
 
@@ -133,6 +137,7 @@ static void configure(struct gate *g, const struct gate_config *c)
 	g->control->peers_only = c->peers_only;
 	g->control->order = c->order;
 	store(&g->control->hard_end_ns, (uint64_t)(end + g->clock_shift_ns));
+	g->configured = *g->control;
 }
 
 static int load_programs(struct gate *g, struct err *e)
@@ -276,6 +281,62 @@ const struct gate_program *gate_program(const struct gate *g, int stage, bool in
 	return &g->programs[stage][ingress];
 }
 
+static struct gate_peer trie_key(const struct peer *p)
+{
+	struct gate_peer key = {.prefix = p->prefix};
+
+	memcpy(key.addr, p->addr, sizeof key.addr);
+	return key;
+}
+
+static bool has_peer(const struct gate *g, const struct peer *p)
+{
+	struct gate_peer key = trie_key(p);
+	uint32_t set;
+
+	return bpf_map__lookup_elem(g->skel->maps.gate_peers, &key, sizeof key, &set, sizeof set,
+				    0) == 0;
+}
+
+static bool lacks_peer(const struct gate *g, char *ret, size_t size)
+{
+	char text[PEER_TEXT_MAX];
+
+	for (size_t i = 0; i < g->peers.n; i++) {
+		if (has_peer(g, &g->peers.items[i]))
+			continue;
+		snprintf(ret, size, "somebody took the peer %s out of the gate's map",
+			 peer_text(&g->peers.items[i], text));
+		return true;
+	}
+	return false;
+}
+
+bool gate_is_changed(const struct gate *g, char *ret, size_t size)
+{
+	const struct gate_control *c = g->control, *was = &g->configured;
+	int64_t lease = (int64_t)c->lease_ns - g->clock_shift_ns;
+
+	if (c->closed)
+		snprintf(ret, size, "somebody closed the gate");
+	else if (c->hard_end_ns != was->hard_end_ns || c->loss != was->loss ||
+		 c->loss_after_loss != was->loss_after_loss ||
+		 c->loss_after_pass != was->loss_after_pass || c->protocols != was->protocols ||
+		 c->peers_only != was->peers_only || c->order != was->order ||
+		 c->seed != was->seed || c->stream != was->stream)
+		snprintf(ret, size, "somebody changed the gate's map");
+	else if (c->lease_ns > GATE_LEASE_MAX_NS && clock_now_ns() - lease > lapsed_ns)
+		snprintf(ret, size, "nobody renews the gate's lease");
+	else
+		return lacks_peer(g, ret, size);
+	return true;
+}
+
+bool gate_slot_is_closed(const struct gate *g, size_t slot)
+{
+	return g->counters[slot].closed;
+}
+
 void gate_counters(const struct gate *g, size_t slot, struct gate_counters *ret)
 {
 	*ret = g->counters[slot];
@@ -295,14 +356,6 @@ int gate_control_fd(const struct gate *g)
  * Peers: the trie answers the longest prefix only, so each entry carries the ports of every prefix
  * that covers it. New entries are written over old ones before stale ones go.
  */
-static struct gate_peer trie_key(const struct peer *p)
-{
-	struct gate_peer key = {.prefix = p->prefix};
-
-	memcpy(key.addr, p->addr, sizeof key.addr);
-	return key;
-}
-
 static int put(struct bpf_map *map, const void *key, size_t len, const void *value, size_t vlen,
 	       struct err *e)
 {

@@ -63,6 +63,10 @@ void gate_close_slot(struct gate *g, size_t slot);
 /* The one flow (GATE_EXEMPT) that passes this attachment untouched. */
 void gate_exempt(struct gate *g, size_t slot, uint64_t flow);
 
+/* What of the gate's maps is not as its owner left it; false: all is. */
+bool gate_is_changed(const struct gate *g, char *ret, size_t size);
+bool gate_slot_is_closed(const struct gate *g, size_t slot);
+
 void gate_counters(const struct gate *g, size_t slot, struct gate_counters *ret);
 int64_t gate_clock_shift(const struct gate *g); /* the gate's clock minus this process's */
 int gate_control_fd(const struct gate *g);      /* of the map with struct gate_control */

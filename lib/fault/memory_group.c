@@ -143,9 +143,16 @@ int memory_group_restore_memsw(const struct memory_group *g, const json_t *saved
 			    strtoull(value, NULL, 10) >= V1_UNLIMITED ? "-1" : value, e);
 }
 
-static bool is_written(const struct memory_group *g, bool high, const char *file)
+const char *const *memory_group_files(const struct memory_group *g)
 {
-	return g->cg.version == 1 || streq(file, high ? "memory.high" : "memory.max");
+	return g->cg.version == 1 ? v1_saved : v2_saved;
+}
+
+bool memory_group_writes(const struct memory_group *g, bool high, const char *file)
+{
+	if (g->cg.version == 1)
+		return g->has_memsw || !streq(file, V1_MEMSW);
+	return streq(file, high ? "memory.high" : "memory.max");
 }
 
 const char *memory_group_changed(const struct memory_group *g, bool high, const json_t *saved)
@@ -154,7 +161,7 @@ const char *memory_group_changed(const struct memory_group *g, bool high, const 
 		const char *was = json_string_value(json_object_get(saved, *file));
 		autostr now = {0};
 
-		if (was && !is_written(g, high, *file) &&
+		if (was && !memory_group_writes(g, high, *file) &&
 		    cgroup_read(&g->cg, *file, &now, NULL) == 0 && !streq(now.s, was))
 			return *file;
 	}
@@ -168,7 +175,7 @@ int memory_group_restore(const struct memory_group *g, bool high, const json_t *
 		const char *value = json_string_value(json_object_get(saved, *file));
 		int r;
 
-		if (!value || !is_written(g, high, *file))
+		if (!value || !memory_group_writes(g, high, *file))
 			continue;
 		/* Reads as a huge number, and is taken only as -1. */
 		if (g->cg.version == 1 && strtoull(value, NULL, 10) >= V1_UNLIMITED)

@@ -34,6 +34,9 @@ int memory_group_counts(const struct memory_group *g, struct memory_counts *ret,
 /* Shrinks the limit (v2: memory.max, or memory.high), memsw after it. -EBUSY changes nothing. */
 int memory_group_shrink(const struct memory_group *g, bool high, uint64_t bytes, struct err *e);
 
+/* The files of its limits, NULL-terminated, and whether shrinking writes one. */
+const char *const *memory_group_files(const struct memory_group *g);
+bool memory_group_writes(const struct memory_group *g, bool high, const char *file);
 /* The limits as they are; and putting back those that memory_group_shrink writes, memsw before
  * limit. */
 int memory_group_save(const struct memory_group *g, json_t **ret, struct err *e);

@@ -13,6 +13,7 @@
 #include "../base/clock.h"
 #include "../base/units.h"
 #include "amount.h"
+#include "group_check.h"
 #include "group_record.h"
 #include "memory_group.h"
 #include "memory_undo.h"
@@ -97,6 +98,7 @@ struct squeeze {
 	size_t n_rungs, n_steps, reached; /* reached: how many rungs have been taken */
 	bool busy;
 	struct memory_counts before, now;
+	struct group_watch watch;
 };
 
 struct memory_state {
@@ -356,6 +358,8 @@ static int squeeze_all(struct fault *f, struct err *e)
 		r = descend(f, &st->items[i], rung_now(f, &st->items[i]), e);
 	for (size_t i = 0; i < st->n; i++)
 		memory_group_counts(&st->items[i].group, &st->items[i].now, NULL);
+	for (size_t i = 0; i < st->n; i++) /* our own writes */
+		group_watch_take(&st->items[i].watch);
 	return r;
 }
 
@@ -377,8 +381,59 @@ static int memory_inject(struct fault *f, struct err *e)
 		if (r == 0 && !s->reached)
 			r = err_set(e, EBUSY, "%s: the kernel cannot reclaim below %" PRIu64 " bytes",
 				    s->group.cg.path, s->start_bytes);
+		group_watch_begin(&s->watch, &s->group.cg, memory_group_files(&s->group));
 	}
 	return r;
+}
+
+/* ---- check ----------------------------------------------------------------------------------- */
+
+static bool is_squeezed(const struct fault *f, const char *path)
+{
+	const struct memory_state *st = f->state;
+
+	for (size_t i = 0; i < st->n; i++)
+		if (group_covers(&st->items[i].group.cg, path))
+			return true;
+	return false;
+}
+
+static void check_limit(const struct fault *f, struct squeeze *s, struct str *ret)
+{
+	const char *const *file = memory_group_files(&s->group);
+	bool written = group_watch_take(&s->watch);
+	autofree char *want = NULL;
+	size_t before = ret->len;
+
+	if (!group_check_there(&s->watch, &s->group.cg, ret) || !s->reached)
+		return;
+	want = xasprintf("%" PRIu64, s->rungs[s->reached - 1]);
+	for (; *file; file++)
+		if (memory_group_writes(&s->group, is_high(f), *file))
+			group_check_file(&s->group.cg, *file, want, ret);
+	if (written && ret->len == before)
+		str_addf(ret, "somebody wrote to the memory limit of %s; it is %s again\n",
+			 s->group.cg.path, want);
+}
+
+/* A target that the limit has killed is down by the fault itself. */
+static int memory_check(struct fault *f, const struct target *target, struct str *ret, struct err *e)
+{
+	struct memory_state *st = f->state;
+	bool any = false, killed = false;
+	size_t running;
+
+	for (size_t i = 0; i < st->n; i++) {
+		if (st->items[i].target != target)
+			continue;
+		check_limit(f, &st->items[i], ret);
+		any = true;
+		killed |= st->items[i].now.oom_kills > st->items[i].before.oom_kills;
+	}
+	running = group_check_processes(f, target, "memory", is_squeezed, ret);
+	if (any && !running && !killed)
+		str_add(ret, "none of its processes runs any more\n");
+	return 0;
 }
 
 /* ---- snapshot -------------------------------------------------------------------------------- */
@@ -457,6 +512,7 @@ static void memory_release(struct fault *f)
 
 	for (size_t i = 0; st && i < st->n; i++) {
 		memory_group_done(&st->items[i].group);
+		group_watch_done(&st->items[i].watch);
 		target_unref(st->items[i].target);
 		free(st->items[i].rungs);
 	}
@@ -530,6 +586,7 @@ const struct fault_driver memory_limit = {
 	.prepare = memory_prepare,
 	.inject = memory_inject,
 	.tick = squeeze_all,
+	.check = memory_check,
 	.revert = memory_revert,
 	.resnapshot = memory_resnapshot,
 	.effect = memory_effect,

@@ -72,7 +72,9 @@ struct net_site {
 	struct net_port *ports;
 	size_t n_ports;
 	struct net_probe *probe; /* NULL: none here */
-	bool gone, gate_gone;
+	struct strlist left_out; /* devices that carry what another one carries too, and why */
+	struct strlist as_set;   /* lines of netdump: what was set on its devices */
+	bool gone;
 };
 
 struct net_state {
@@ -90,7 +92,6 @@ struct net_state {
 	struct delay_engine *engine;
 	struct names *names;
 	struct peers peers; /* as the gate has them */
-	size_t next_look;   /* the site whose gate is looked after next */
 	uint64_t expired_seen;
 	bool injected;
 };
@@ -171,9 +172,24 @@ void net_batch_qdiscs(const struct fault *f, const struct net_port *port, int di
 /* What the delay engine is asked for; netem's limit is sized by it too. */
 void net_delay_params(const struct fault *f, struct delay_params *ret);
 
+/* net_ports.c: which devices of a namespace the fault is put on */
+int net_find_ports(const struct fault *f, struct net_site *site, const struct links *links,
+		   struct err *e);
+/* It would be one of them, if the fault were planned now. */
+bool net_is_port(const struct fault *f, const struct links *links, const struct link *l);
+
+/* net_check.c */
+int net_check(struct fault *f, const struct target *t, struct str *ret, struct err *e);
+/* Keeps what the kernel shows of a site that was just injected, to compare with. */
+int net_keep_as_set(const struct fault *f, struct net_site *site, struct err *e);
+
 /* net_preflight.c: what would hide the gate, or be hidden by it */
 int net_preflight(const struct fault *f, struct net_site *site, struct net_port *port,
 		  struct err *e);
+
+/* A filter of this run. */
+bool net_is_this_runs(const struct fault *f, const struct tc_filter *filter);
+const char *net_describe_filter(const struct tc_filter *f, char *buf, size_t len);
 
 /* Once more right before the records are made. */
 int net_preflight_again(const struct fault *f, struct net_site *site, struct net_port *port,

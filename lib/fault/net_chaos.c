@@ -126,6 +126,7 @@ const struct fault_driver net_chaos = {
 	.prepare = net_prepare,
 	.inject = net_inject,
 	.tick = net_tick,
+	.check = net_check,
 	.retarget = net_retarget,
 	.off = net_off,
 	.revert = net_revert,

@@ -277,7 +277,7 @@ static int read_back(const struct fault *f, struct net_site *site, struct err *e
 	for (size_t i = 0; i < r.n_ports; i++)
 		if (read_filters(site, &r.ports[i], r.name, e) < 0)
 			return -e->code;
-	return read_qdiscs(f, site, e);
+	return read_qdiscs(f, site, e) < 0 ? -e->code : net_keep_as_set(f, site, e);
 }
 
 static int64_t lease_ns(const struct fault *f)

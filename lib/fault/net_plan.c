@@ -39,48 +39,6 @@ static bool join_site(struct net_state *st, const struct target *t)
 	return false;
 }
 
-static bool is_own(const struct link *l)
-{
-	return ((unsigned)l->index & GATE_IFINDEX_MASK) == GATE_IFINDEX_BASE ||
-	       strncmp(l->alias, NET_NAME_PREFIX, strlen(NET_NAME_PREFIX)) == 0;
-}
-
-static bool is_wanted(const struct net_params *p, const struct link *l)
-{
-	if (p->device)
-		return streq(l->name, p->device);
-	return !(l->flags & IFF_LOOPBACK) && (l->flags & IFF_UP) && !streq(l->kind, "ifb") &&
-	       !is_own(l);
-}
-
-static int find_ports(const struct fault *f, struct net_state *st, struct net_site *site,
-		      const struct links *links, struct err *e)
-{
-	const struct net_params *p = net_params_of(f);
-
-	for (size_t i = 0; i < links->n; i++) {
-		const struct link *l = &links->items[i];
-		struct net_port *port;
-
-		if (!is_wanted(p, l))
-			continue;
-		port = array_push(site->ports, site->n_ports);
-		port->ifindex = l->index;
-		port->ethernet = link_is_ethernet(l);
-		port->mtu = l->mtu;
-		memcpy(port->address, l->address, sizeof port->address);
-		memcpy(port->name, l->name, sizeof port->name);
-		port->slot = st->n_slots;
-		st->n_slots += NET_DIRECTIONS;
-	}
-	if (site->n_ports)
-		return 0;
-	if (p->device)
-		return err_set(e, ENODEV, "%s has no device \"%s\"", site->id, p->device);
-	return err_set(e, ENODEV, "%s has no network device that is up, besides loopback",
-		       site->id);
-}
-
 /* Names and indices of the delay devices, free in this namespace. The index alone makes the name
  * unique, the run's part tells people whose it is. */
 static void name_devices(const struct fault *f, struct net_state *st, struct net_site *site,
@@ -110,7 +68,7 @@ static int look_at(const struct fault *f, struct net_state *st, struct net_site 
 {
 	autolinks links = {0};
 
-	if (link_list(site->nl, &links, e) < 0 || find_ports(f, st, site, &links, e) < 0)
+	if (link_list(site->nl, &links, e) < 0 || net_find_ports(f, site, &links, e) < 0)
 		return -e->code;
 	net_foreach_port(site, port) {
 		if (net_preflight(f, site, port, e) < 0)
@@ -234,6 +192,11 @@ static void describe(const struct fault *f, const struct peers *peers, struct st
 		strlist_add(ops, first);
 		net_foreach_port(site, port)
 			describe_port(f, site, port, ops);
+		for (size_t i = 0; i < site->left_out.n; i++) {
+			autofree char *op = xasprintf("%s: %s", site->id, site->left_out.items[i]);
+
+			strlist_add(ops, op);
+		}
 	}
 	for (size_t i = 0; i < peers->n; i++) {
 		autofree char *op = xasprintf("only traffic with %s",
@@ -286,6 +249,8 @@ void net_release(struct fault *f)
 		netlink_close(site->nl);
 		target_unref(site->target);
 		free(site->ports);
+		strlist_done(&site->left_out);
+		strlist_done(&site->as_set);
 		free(site->id);
 	}
 	free(st->sites);

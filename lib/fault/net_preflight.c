@@ -24,7 +24,7 @@ static bool is_brunts(const struct tc_filter *f)
 	return strncmp(f->name, NET_NAME_PREFIX, strlen(NET_NAME_PREFIX)) == 0;
 }
 
-static bool is_this_runs(const struct fault *f, const struct tc_filter *filter)
+bool net_is_this_runs(const struct fault *f, const struct tc_filter *filter)
 {
 	autofree char *prefix = xasprintf(NET_NAME_RUN, f->env->run_id);
 
@@ -41,7 +41,7 @@ static int find_clsact(const struct fault *f, struct net_site *site, struct net_
 		if (tc_filters_list(site->nl, port->ifindex, TC_PARENT(ingress), &found, e) < 0)
 			return -e->code;
 		for (size_t i = 0; i < found.n; i++)
-			port->clsact_ours |= is_this_runs(f, &found.items[i]) &&
+			port->clsact_ours |= net_is_this_runs(f, &found.items[i]) &&
 					     (found.items[i].handle & NET_HANDLE_CLSACT);
 	}
 	port->clsact_there = !port->clsact_ours;
@@ -67,7 +67,7 @@ static int check_qdiscs(const struct fault *f, struct net_site *site, struct net
 			   "%s clsact), which takes the same ingress filters", port->name);
 }
 
-static const char *describe_filter(const struct tc_filter *f, char *buf, size_t len)
+const char *net_describe_filter(const struct tc_filter *f, char *buf, size_t len)
 {
 	snprintf(buf, len, "%s filter at pref %u handle %#x%s%s%s", f->kind, f->pref, f->handle,
 		 f->name[0] ? " (" : "", f->name, f->name[0] ? ")" : "");
@@ -79,14 +79,14 @@ static int check_filter(const struct fault *f, const struct tc_filter *filter, i
 {
 	char text[224];
 
-	if (is_this_runs(f, filter))
+	if (net_is_this_runs(f, filter))
 		return 0;
 	if (is_brunts(filter))
 		return err_set(e, EBUSY, "is held by another run (%s)", filter->name);
 	if (filter->pref > last_pref || filter->chain)
 		return 0;
 	err_set(e, EBUSY, "the %s at %s comes before the gate and may hide packets from it",
-		describe_filter(filter, text, sizeof text), hook_names[direction]);
+		net_describe_filter(filter, text, sizeof text), hook_names[direction]);
 	return err_hint(e, "move that filter to a preference above %d", last_pref);
 }
 
@@ -157,7 +157,7 @@ static int count_this_runs(const struct fault *f, const struct net_site *site,
 		if (tc_filters_list(site->nl, port->ifindex, TC_PARENT(ingress), &filters, e) < 0)
 			return -e->code;
 		for (size_t i = 0; i < filters.n; i++)
-			*ret += is_this_runs(f, &filters.items[i]);
+			*ret += net_is_this_runs(f, &filters.items[i]);
 	}
 	return 0;
 }

@@ -1,5 +1,5 @@
 /*
- * What goes on while the fault is in force: the gate's counters, a lease that ran out, gates and
+ * What goes on while the fault is in force: the gate's counters, a lease that ran out,
  * namespaces that vanish, peers whose addresses change, targets that leave.
  */
 #include "net.h"
@@ -8,9 +8,6 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
-
-/* Gates are looked after in turn, a few sites each tick: one look is a system call each way. */
-enum { LOOKS_PER_TICK = 32 };
 
 static void emit(const struct fault *f, enum event_type type, const char *name, const char *text,
 		 int64_t value)
@@ -59,36 +56,6 @@ static void watch_lease(const struct fault *f, struct net_state *st)
 	st->expired_seen = expired;
 }
 
-static bool has_filters(struct net_site *site, const struct net_state *st,
-			const struct net_port *port, bool ingress, size_t wanted)
-{
-	autofilters found = {0};
-	struct err e = {0};
-	size_t n = 0;
-
-	if (tc_filters_list(site->nl, port->ifindex, TC_PARENT(ingress), &found, &e) < 0)
-		return false;
-	for (size_t i = 0; i < found.n; i++)
-		n += found.items[i].handle == port->handle &&
-		     streq(found.items[i].name, st->filter_name);
-	return n >= wanted;
-}
-
-static bool gate_is_there(const struct fault *f, struct net_site *site)
-{
-	const struct net_params *p = net_params_of(f);
-	const struct net_state *st = net_state_of(f);
-
-	net_foreach_port(site, port)
-		net_foreach_direction(p, d) {
-			size_t wanted = (size_t)net_drops(p) + (*port->device[d].name ? 2 : 0);
-
-			if (!has_filters(site, st, port, d == NET_IN, wanted))
-				return false;
-		}
-	return true;
-}
-
 /* A TAP's descriptor holds the namespace just as a socket does. */
 static void leave_paths(const struct fault *f, const struct net_site *site)
 {
@@ -109,20 +76,6 @@ static void let_go(const struct fault *f, struct net_site *site)
 	site->nl = NULL;
 	net_probe_free(site->probe);
 	site->probe = NULL;
-}
-
-static void watch_gates(const struct fault *f, struct net_state *st)
-{
-	size_t looks = MIN_OF(st->n_sites, (size_t)LOOKS_PER_TICK);
-
-	for (size_t i = 0; i < looks; i++) {
-		struct net_site *site = &st->sites[st->next_look++ % st->n_sites];
-
-		if (site->gone || site->gate_gone || gate_is_there(f, site))
-			continue;
-		site->gate_gone = true;
-		emit(f, EVENT_GATE_GONE, site->id, "somebody removed the gate's filters", 0);
-	}
 }
 
 /* A handle on a dead pod's namespace would keep its addresses answering. */
@@ -190,7 +143,6 @@ int net_tick(struct fault *f, struct err *e)
 		return 0;
 	watch_targets(f, st);
 	watch_lease(f, st);
-	watch_gates(f, st);
 	net_probe_tick(f);
 	if (watch_engine(st, e) < 0)
 		return -e->code;
@@ -279,8 +231,7 @@ static json_t *site_to_json(const struct fault *f, const struct net_site *site)
 					  (json_int_t)n.dropped, "leaseExpired",
 					  (json_int_t)n.stage[stage].expired));
 		}
-	return json_pack("{s:s, s:b, s:b, s:o}", "target", site->id, "gone", site->gone,
-			 "gateGone", site->gate_gone, "gates", list);
+	return json_pack("{s:s, s:b, s:o}", "target", site->id, "gone", site->gone, "gates", list);
 }
 
 static json_t *engine_to_json(const struct net_state *st)
@@ -313,8 +264,7 @@ static json_t *sites_to_json(const struct fault *f, size_t *ret_idle)
 		struct gate_counters n = {0};
 
 		net_sum_counters(f, site, &n);
-		if (!n.stage[GATE_DROP].seen && !n.stage[GATE_DELAY].seen && !site->gone &&
-		    !site->gate_gone)
+		if (!n.stage[GATE_DROP].seen && !n.stage[GATE_DELAY].seen && !site->gone)
 			++*ret_idle;
 		else
 			json_array_append_new(sites, site_to_json(f, site));

@@ -339,6 +339,16 @@ static int runtime_tick(struct fault *f, struct err *e)
 	return r;
 }
 
+static int runtime_check(struct fault *f, const struct target *t, struct str *ret, struct err *e)
+{
+	const struct runtime_state *st = f->state;
+
+	for (size_t i = 0; st->injected && i < st->n; i++)
+		if (st->items[i].target == t && st->items[i].lost[0])
+			str_addf(ret, "%s\n", st->items[i].lost);
+	return 0;
+}
+
 static bool has_target(const struct target_list *l, const struct target *t)
 {
 	for (size_t i = 0; i < l->n; i++)
@@ -461,6 +471,7 @@ const struct fault_driver runtime_chaos = {
 	.prepare = runtime_prepare,
 	.inject = runtime_inject,
 	.tick = runtime_tick,
+	.check = runtime_check,
 	.retarget = runtime_retarget,
 	.off = runtime_off,
 	.revert = runtime_revert,

@@ -39,6 +39,8 @@ static int read_link(const struct nlmsghdr *h, void *data)
 	l->group = get_u32(tb[IFLA_GROUP]);
 	l->tx_queue_len = get_u32(tb[IFLA_TXQLEN]);
 	l->master = (int)get_u32(tb[IFLA_MASTER]);
+	l->lower = (int)get_u32(tb[IFLA_LINK]);
+	l->elsewhere = tb[IFLA_LINK_NETNSID] != NULL;
 	copy_text(l->name, sizeof l->name, tb[IFLA_IFNAME]);
 	copy_text(l->alias, sizeof l->alias, tb[IFLA_IFALIAS]);
 	copy_text(l->kind, sizeof l->kind, info[IFLA_INFO_KIND]);

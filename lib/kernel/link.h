@@ -18,6 +18,8 @@ struct link {
 	char alias[128]; /* cut off beyond that */
 	unsigned flags, type, mtu, group, tx_queue_len;
 	int master;
+	int lower;      /* the device it stands on, or a veth's other end (IFLA_LINK); 0: none */
+	bool elsewhere; /* that one is in another namespace */
 	uint8_t address[LINK_ADDRESS]; /* zero unless it has one of this length */
 };
 

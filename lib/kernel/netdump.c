@@ -200,6 +200,32 @@ static void add_link(struct strlist *lines, const struct link *l)
 	strlist_add(lines, s);
 }
 
+int netdump_qdiscs(struct netlink *nl, const struct links *links, struct strlist *ret,
+		   struct err *e)
+{
+	struct dumping d = {.lines = ret, .links = links};
+	const struct tcmsg all = {0};
+	int r;
+
+	do {
+		strlist_done(ret);
+		r = ask(nl, RTM_GETQDISC, &all, &d, e);
+	} while (r == -EAGAIN);
+	return r;
+}
+
+void netdump_filters(struct netlink *nl, const struct links *links, int ifindex,
+		     struct strlist *ret)
+{
+	struct dumping d = {.lines = ret, .links = links, .ifindex = ifindex};
+
+	for (int ingress = 0; ingress < 2; ingress++) {
+		const struct tcmsg t = {.tcm_ifindex = ifindex, .tcm_parent = TC_PARENT(ingress)};
+
+		ask(nl, RTM_GETTFILTER, &t, &d, NULL);
+	}
+}
+
 static int dump(struct netlink *nl, struct strlist *lines, struct err *e)
 {
 	const struct tcmsg all = {0};

@@ -11,3 +11,10 @@
 #include "netlink.h"
 
 int netdump(struct netlink *nl, struct str *ret, struct err *e);
+
+struct links;
+/* The lines of all qdiscs; and those of the filters at a device's clsact, none where it has none. */
+int netdump_qdiscs(struct netlink *nl, const struct links *links, struct strlist *ret,
+		   struct err *e);
+void netdump_filters(struct netlink *nl, const struct links *links, int ifindex,
+		     struct strlist *ret);

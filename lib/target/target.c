@@ -4,6 +4,8 @@
  */
 #include "target.h"
 
+#include <poll.h>
+
 struct target *target_new(const char *ns, const char *name)
 {
 	struct target *t = xcalloc(1, sizeof *t);
@@ -37,6 +39,13 @@ static void close_fd(int *fd)
 	if (*fd >= 0)
 		close(*fd);
 	*fd = -1;
+}
+
+bool container_has_ended(const struct container *c)
+{
+	struct pollfd p = {.fd = c->pidfd, .events = POLLIN};
+
+	return c->pid <= 0 || (c->pidfd >= 0 && poll(&p, 1, 0) == 1);
 }
 
 void container_stopped(struct container *c)

@@ -51,6 +51,9 @@ DEFINE_AUTOPTR(target, target_unref);
 /* "namespace/name"; the caller frees. */
 char *target_id(const struct target *t);
 
+/* Has no process, or it has ended, whether or not its source knows that yet. */
+bool container_has_ended(const struct container *c);
+
 /* For sources: */
 struct container *target_add_container(struct target *t, const char *name);
 void container_stopped(struct container *c); /* no pid, no pidfd, not ready */

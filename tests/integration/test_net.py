@@ -461,14 +461,6 @@ class Foreign(NetCase):
         self.assertIn("pref 7", tc(A, "filter", "show", "dev", "va", "ingress"))
         self.assertEqual(len(ping(FOUR, 3)[0]), 3)
 
-    def test_vanished_gate_is_an_event(self):
-        rig = self.rig("action: partition")
-        rig.start()
-        self.assertEqual(rig.do("tick")["events"], [])
-        tc(A, "qdisc", "del", "dev", "va", "clsact")
-        events = [e["type"] for e in rig.do("tick")["events"] + rig.do("tick")["events"]]
-        self.assertEqual(events, ["gate-gone"])
-
 
 @harness.patient
 class Residue(NetCase):

@@ -95,6 +95,18 @@ static void tick(struct rig *r)
 	answer(json_pack("{s:o, s:s}", "events", events, "error", n < 0 ? e.text : ""));
 }
 
+/* Lines of what is not as it was set, of all targets. */
+static void check(struct rig *r)
+{
+	autostr s = {0};
+	struct err e = {0};
+
+	for (size_t i = 0; i < r->f->targets.n; i++)
+		if (r->f->driver->check(r->f, r->f->targets.items[i], &s, &e) < 0)
+			die(&e);
+	answer(json_string(s.s ? s.s : ""));
+}
+
 static void effect(struct rig *r)
 {
 	struct effect ef;
@@ -184,7 +196,7 @@ static void obey(struct rig *r, const char *cmd)
 	static const struct {
 		const char *name;
 		void (*fn)(struct rig *r);
-	} commands[] = {{"effect", effect}, {"inject", inject}, {"leases", leases},
+	} commands[] = {{"check", check},   {"effect", effect}, {"inject", inject}, {"leases", leases},
 			{"off", off},       {"plan", plan},     {"report", report},
 			{"retarget", retarget}, {"revert", revert}, {"tick", tick}};
 

@@ -17,6 +17,7 @@ static struct {
 	bool fail_revert;
 	bool keep_residue;    /* revert claims success and leaves a line */
 	bool foreign;         /* revert finds somebody else's value */
+	bool check;           /* look whether it is still broken */
 	const char *conflict;
 	const char *unseeded;
 	enum effect_state effect;
@@ -102,6 +103,16 @@ static int file_inject(struct fault *f, struct err *e)
 static int file_tick(struct fault *f, struct err *e)
 {
 	file_driver_knobs.n_ticks++;
+	return 0;
+}
+
+static int file_check(struct fault *f, const struct target *t, struct str *ret, struct err *e)
+{
+	autofree char *id = target_id(t);
+	autofree char *now = file_read(id);
+
+	if (file_driver_knobs.check && now && !streq(now, "broken\n"))
+		str_addf(ret, "the file says \"%.*s\"\n", (int)strcspn(now, "\n"), now);
 	return 0;
 }
 
@@ -192,6 +203,7 @@ static const struct fault_driver file_driver = {
 	.prepare = file_prepare,
 	.inject = file_inject,
 	.tick = file_tick,
+	.check = file_check,
 	.retarget = file_retarget,
 	.off = file_off,
 	.revert = file_revert,

@@ -286,11 +286,38 @@ static void test_target_that_dies_counts_as_recovered(void **state)
 
 	fixture_init(&fx);
 	fx.hook = drop_target_on_inject;
-	assert_int_equal(run(&fx), VERDICT_PASSED);
+	assert_int_equal(run(&fx), VERDICT_INCONCLUSIVE);
 	assert_non_null(strstr(seen.s, "target-gone"));
+	assert_non_null(strstr(engine_sentence(fx.en), "default/b: the target is gone"));
 	assert_int_equal(file_driver_knobs.n_retargets, 1);
 	assert_file("default/a", "one\n");
 	assert_int_equal(pending(), 0);
+}
+
+static void change_on_inject(struct fixture *fx, const struct event *ev)
+{
+	if (ev->type == EVENT_INJECTED)
+		file_write("default/b", "theirs\n");
+}
+
+static void test_a_gap_makes_the_run_inconclusive_and_is_named(void **state)
+{
+	autofixture fx = {0};
+	const json_t *presence, *gap;
+
+	fixture_init(&fx);
+	file_driver_knobs.check = true;
+	fx.hook = change_on_inject;
+	assert_int_equal(run(&fx), VERDICT_INCONCLUSIVE);
+	assert_non_null(strstr(seen.s, "injected gap"));
+	assert_non_null(strstr(engine_sentence(fx.en),
+			       "% of its time only: default/b: the file says \"theirs\""));
+	presence = json_object_get(json_array_get(json_object_get(engine_record(fx.en), "faults"), 0),
+				   "presence");
+	gap = json_array_get(json_object_get(presence, "gaps"), 0);
+	assert_string_equal(json_string_value(json_object_get(gap, "target")), "default/b");
+	assert_true(json_real_value(json_object_get(presence, "share")) < 0.9);
+	assert_true(json_real_value(json_object_get(presence, "longest_unseen_ms")) > 0);
 }
 
 static struct fixture *rival;
@@ -459,6 +486,7 @@ int main(int argc, char **argv)
 		TEST(test_run_reverts_when_the_guard_dies_first),
 		TEST(test_target_that_comes_is_journaled_and_broken_too),
 		TEST(test_target_that_dies_counts_as_recovered),
+		TEST(test_a_gap_makes_the_run_inconclusive_and_is_named),
 		TEST(test_two_runs_never_hold_one_target),
 		TEST(test_one_experiment_never_runs_twice_at_once),
 		TEST(test_wait_queues_behind_the_holder),

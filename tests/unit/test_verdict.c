@@ -275,8 +275,9 @@ static void test_decide_expected_breach_that_came_is_no_slo_kept(void **state)
 	       "ms)");
 }
 
-static void test_decide_inconclusive_by_a_lease_that_ran_out_or_a_gate_that_went(void **state)
+static void test_decide_inconclusive_by_a_lease_that_ran_out_or_a_gap(void **state)
 {
+	struct gap gap = {.target = "live/a", .what = "the quota is 100000"};
 	struct fixture fx;
 
 	fixture_init(&fx);
@@ -284,10 +285,13 @@ static void test_decide_inconclusive_by_a_lease_that_ran_out_or_a_gate_that_went
 	expect(&fx, VERDICT_INCONCLUSIVE,
 	       "inconclusive: the kernel lease of slow ran out and let 7 packets pass; the machine "
 	       "stalled: try a longer --lease");
-	fx.fault.gate_gone = true;
+	fx.fault.presence = (struct presence_summary){
+		.due_ns = 10 * NSEC_PER_SEC, .on_ns = 50 * NSEC_PER_MSEC * 10, .first = &gap, .n_gaps = 2,
+		.seen_ns = 500 * NSEC_PER_MSEC, .unseen_ns = 250 * NSEC_PER_MSEC};
 	expect(&fx, VERDICT_INCONCLUSIVE,
-	       "inconclusive: somebody removed the gate of slow while it was on; find out what "
-	       "manages that interface");
+	       "inconclusive: slow was on for 5 % of its time only: live/a: the quota is 100000, seen 500 ms "
+	       "after the injection and not yet 250 ms before (and 1 more gap); find out who did it and "
+	       "run it again");
 }
 
 static void test_decide_inconclusive_by_an_effect_that_was_not_measured(void **state)
@@ -411,7 +415,7 @@ int main(void)
 		cmocka_unit_test(test_decide_expected_breach_that_did_not_come),
 		cmocka_unit_test(test_decide_expected_breach_came_and_did_not_go),
 		cmocka_unit_test(test_decide_expected_breach_that_came_is_no_slo_kept),
-		cmocka_unit_test(test_decide_inconclusive_by_a_lease_that_ran_out_or_a_gate_that_went),
+		cmocka_unit_test(test_decide_inconclusive_by_a_lease_that_ran_out_or_a_gap),
 		cmocka_unit_test(test_decide_inconclusive_by_an_effect_that_was_not_measured),
 		cmocka_unit_test(test_decide_inconclusive_by_too_few_samples),
 		cmocka_unit_test(test_decide_passed_with_and_without_slos),
