@@ -164,7 +164,8 @@ static json_t *fault_json(const struct injection *in)
 {
 	json_t *presence = in->presence.on_ns ? presence_json(&in->presence) : NULL;
 
-	return json_pack("{s:s, s:s, s:s?, s:b, s:I, s:o, s:s, s:s, s:s, s:o, s:s?, s:I, s:o*, s:o, s:o, s:O*}",
+	return json_pack("{s:s, s:s, s:s?, s:b, s:I, s:o, s:s, s:s, s:s, s:o, s:s?, s:I, s:o*, s:o, s:o, "
+			 "s:O*}",
 			 "name", in->pf->spec->name, "kind", in->pf->spec->driver->kind, "backend",
 			 in->pf->fault.backend, "late", in->late, "matched",
 			 (json_int_t)in->pf->n_matched, "targets", strings_json(&in->names),

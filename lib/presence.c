@@ -27,6 +27,7 @@ void presence_begin(struct presence *p, const struct fault *f)
 {
 	presence_done(p);
 	p->on_ns = clock_now_ns();
+	p->looks = f->driver->check;
 	for (size_t i = 0; i < f->targets.n; i++)
 		*array_push(p->targets, p->n_targets) = (struct presence_target){
 			.id = target_id(f->targets.items[i]),
@@ -164,7 +165,7 @@ void presence_end(struct presence *p)
 	for (size_t i = 0; i < p->n_targets; i++) {
 		struct presence_target *pt = &p->targets[i];
 
-		if (!pt->gone)
+		if (!pt->gone && p->looks)
 			p->longest_ns = MAX_OF(p->longest_ns, p->off_ns - pt->look_ns);
 		close_gap(p, pt, p->off_ns);
 	}
@@ -212,12 +213,12 @@ json_t *presence_json(const struct presence *p)
 		const struct gap *g = &p->gaps[i];
 
 		json_array_append_new(
-			gaps, json_pack("{s:s, s:s, s:o, s:o, s:o}", "target", g->target, "what", g->what,
-					"since_ms", ms(g->since_ns - p->on_ns), "seen_ms",
+			gaps, json_pack("{s:s, s:s, s:o, s:o, s:o}", "target", g->target, "what",
+					g->what, "since_ms", ms(g->since_ns - p->on_ns), "seen_ms",
 					ms(g->seen_ns - p->on_ns), "until_ms",
 					g->until_ns ? ms(g->until_ns - p->on_ns) : json_null()));
 	}
-	return json_pack("{s:o, s:o, s:o}", "share", json_real(sum.due_ns ? (double)sum.on_ns / (double)sum.due_ns
-						       : 1),
+	return json_pack("{s:o, s:o, s:o}", "share",
+			 json_real(sum.due_ns ? (double)sum.on_ns / (double)sum.due_ns : 1),
 			 "longest_unseen_ms", ms(p->longest_ns), "gaps", gaps);
 }

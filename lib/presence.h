@@ -24,6 +24,7 @@ struct gap {
 
 struct presence {
 	int64_t on_ns, off_ns; /* 0: not yet */
+	bool looks; /* there is something that lasts */
 	struct presence_target {
 		char *id;
 		int64_t whole_ns, look_ns; /* of the last look that found it whole; of the last at all */

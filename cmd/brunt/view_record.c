@@ -6,6 +6,7 @@
 #include "table.h"
 #include "view.h"
 
+#include "../../lib/base/units.h"
 #include "../../lib/report.h"
 
 #include <stdio.h>
@@ -50,6 +51,25 @@ static const char *color_of(const char *state)
 	return NULL;
 }
 
+/* How long a change of what a fault had set could have gone unseen. */
+static void unseen_line(const json_t *faults)
+{
+	char text[UNITS_TEXT_MAX];
+	double longest_ms = 0;
+	const json_t *f;
+	size_t i;
+
+	json_array_foreach(faults, i, f) {
+		const json_t *presence = json_object_get(f, "presence");
+		double ms = json_number_value(json_object_get(presence, "longest_unseen_ms"));
+
+		longest_ms = MAX_OF(longest_ms, ms);
+	}
+	if (longest_ms > 0)
+		printf("looked at what was set at least every %s\n",
+		       units_duration((int64_t)(longest_ms * 1e6), text));
+}
+
 static void faults_table(const struct globals *g, const json_t *record)
 {
 	static const char *const headings[] = {"FAULT", "BY", "~TARGETS", "ASKED FOR", "~MEASURED",
@@ -71,6 +91,7 @@ static void faults_table(const struct globals *g, const json_t *record)
 	}
 	if (json_array_size(faults))
 		table_print(t);
+	unseen_line(faults);
 }
 
 static void objective_row(struct table *t, const json_t *slo, const json_t *o)
