@@ -1,5 +1,6 @@
 #include "load.h"
 
+#include "kernel/hosts.h"
 #include "kernel/pidfd.h"
 
 #include <errno.h>
@@ -46,10 +47,9 @@ static int enter(const struct child *c)
 	if (c->netns_fd >= 0 && setns(c->netns_fd, CLONE_NEWNET) < 0)
 		return -errno;
 	if (c->hosts && (unshare(CLONE_NEWNS) < 0 ||
-			 mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0 ||
-			 mount(c->hosts, "/etc/hosts", NULL, MS_BIND, NULL) < 0))
+			 mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0))
 		return -errno;
-	return 0;
+	return c->hosts ? hosts_bind(c->hosts) : 0;
 }
 
 static void child_main(const struct child *c)

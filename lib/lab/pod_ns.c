@@ -11,6 +11,7 @@
  */
 #include "pod_ns.h"
 
+#include "../kernel/hosts.h"
 #include "../kernel/netns.h"
 #include "../kernel/pidfd.h"
 
@@ -69,12 +70,15 @@ static int join_pid_ns(int init_pidfd)
 
 static int set_up_mounts(const char *hosts, struct err *e)
 {
+	int r;
+
 	if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
 		return err_errno(e, errno, "make mounts private");
 	if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
 		return err_errno(e, errno, "mount /proc");
-	if (mount(hosts, "/etc/hosts", NULL, MS_BIND, NULL) < 0)
-		return err_errno(e, errno, "bind %s on /etc/hosts", hosts);
+	r = hosts_bind(hosts);
+	if (r < 0)
+		return err_errno(e, -r, "bind %s on /etc/hosts", hosts);
 	/* A pod's own, as in Kubernetes: replicas may have a socket of the same name there. */
 	if (mount("shm", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
 		  "mode=1777,size=64M") < 0 && errno != ENOENT)

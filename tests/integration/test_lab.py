@@ -136,7 +136,47 @@ class Lab(harness.Case):
             return None
         return wait_for(find, "the sweeper")
 
+    def on_a_machine_without_hosts(self, script):
+        """A minimal Debian has no /etc/hosts. The machine is a mount namespace whose /etc is an overlay."""
+        fs = os.path.join(self.dir, "fs")
+        os.mkdir(fs)
+        script = f"""set -e
+            mount -t tmpfs tmpfs {fs}; mkdir {fs}/upper {fs}/work
+            mount -t overlay overlay -o lowerdir=/etc,upperdir={fs}/upper,workdir={fs}/work /etc
+            rm /etc/hosts
+            {script}
+            [ ! -e /etc/hosts ]"""
+        r = harness.run("unshare", "-m", "--propagation", "private", "sh", "-c", script, env=self.env)
+        self.assertEqual(r.returncode, 0, r.stdout + r.stderr)
+        return r.stdout
+
     # Up, names, logs, exec, port-forward, down.
+
+    def test_pods_and_load_have_names_where_the_machine_has_no_hosts(self):
+        if harness.IN_LAB:
+            self.skipTest("no folder to overlay /etc with; the host leg covers it")
+        x = self.write("x.yaml", """
+apiVersion: brunt.dev/v1alpha1
+kind: Experiment
+metadata: {name: named}
+spec:
+  lab: {manifests: [lab.yaml]}
+  timeline: {baseline: 0s, fault: 1s, recovery: 0s}
+  load: {command: [sh, -c, "getent hosts web > seen; sleep 100"]}
+  faults:
+    - name: cut
+      networkChaos: {mode: all, selector: {labelSelectors: {app: web}}, action: delay, delay: {latency: 1ms}}
+""")
+        self.write("lab.yaml", pod("web", SLEEP))
+        out = self.on_a_machine_without_hosts(f"""
+            {harness.BRUNT} lab up -f {self.dir}/lab.yaml
+            {harness.BRUNT} lab exec web -- getent hosts web
+            {harness.BRUNT} lab down
+            {harness.BRUNT} run {x} || true
+            cat {self.dir}/seen""")
+        answers = [line for line in out.splitlines() if line.split()[1:2] == ["web"]]
+        self.assertEqual(len(answers), 2, out)  # in the pod and in the load
+
 
     def test_up_ps_exec_logs_down(self):
         self.up(pod("web", SERVE, kind="Deployment", replicas=2, container=PROBE),

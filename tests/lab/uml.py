@@ -17,7 +17,7 @@ MODULES = """
 lib/crc-ccitt net/ipv6/ipv6 net/llc/llc net/802/stp net/bridge/bridge drivers/net/veth drivers/net/ifb drivers/net/tun
 net/sched/sch_netem net/sched/sch_ingress net/sched/sch_htb net/sched/sch_tbf net/sched/sch_prio
 net/sched/cls_bpf net/sched/cls_u32 net/sched/cls_matchall net/sched/act_mirred net/sched/act_gact
-net/netfilter/nfnetlink lib/libcrc32c net/netfilter/nf_tables
+net/netfilter/nfnetlink lib/libcrc32c net/netfilter/nf_tables fs/overlayfs/overlay
 """
 
 INIT = r"""#!/bin/bash
