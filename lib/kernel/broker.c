@@ -2,24 +2,39 @@
  * The owner's side. The broker is re-executed so that it carries no thread, lock or open database
  * of its parent. A program other than brunt (a unit test) has no such role; there the forked child
  * serves directly, which is safe because it closes every other descriptor and never returns.
+ *
+ * A broker that has died, or gives no answer in time (stopped, or stuck in the kernel), is killed
+ * and another one asked: it holds nothing that would be lost. What a first one has made without
+ * answering (a TAP, a namespace) goes with its descriptors.
  */
 #include "broker.h"
 
 #include "../base/mem.h"
 #include "broker_wire.h"
+#include "pidfd.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if.h>
 #include <linux/if_tun.h>
+#include <signal.h>
 #include <stdio.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 
+/* An answer takes some 20 us; making a namespace on a machine that swaps has taken a second. */
+enum { ANSWER_TIMEOUT_S = 3, EXIT_TIMEOUT_MS = 1000, REPLACEMENTS_MAX = 2 };
+
+struct broker_process {
+	int sock, pidfd;
+	pid_t pid; /* 0: none */
+};
+
 struct broker {
-	int sock;
-	pid_t pid;
+	struct broker_process now, spare;
 };
 
 static bool self_is_brunt(void)
@@ -43,10 +58,14 @@ static void close_from(unsigned first)
 	syscall(SYS_close_range, first, ~0U, 0);
 }
 
-static void child(int sock, bool is_brunt)
+static void child(int sock, pid_t owner, bool is_brunt)
 {
 	static char *const argv[] = {"brunt", BROKER_ROLE, NULL};
 
+	/* Also one that is stopped, which does not see its socket close. */
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != owner)
+		_exit(1);
 	/* A descriptor cannot be duplicated onto itself, and must lose close-on-exec. */
 	if (sock == BROKER_FD ? fcntl(sock, F_SETFD, 0) < 0 : dup2(sock, BROKER_FD) < 0)
 		_exit(127);
@@ -57,35 +76,84 @@ static void child(int sock, bool is_brunt)
 	_exit(127);
 }
 
-int broker_start(struct broker **ret, struct err *e)
+static int broker_start_process(struct broker_process *ret, struct err *e)
 {
+	const struct timeval limit = {.tv_sec = ANSWER_TIMEOUT_S};
 	bool is_brunt = self_is_brunt();
+	pid_t owner = getpid(), pid;
 	int pair[2];
-	pid_t pid;
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return err_errno(e, errno, "broker: socketpair");
+	setsockopt(pair[0], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+	setsockopt(pair[0], SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
 	pid = fork();
 	if (pid == 0)
-		child(pair[1], is_brunt);
+		child(pair[1], owner, is_brunt);
 	close(pair[1]);
 	if (pid < 0) {
 		close(pair[0]);
 		return err_errno(e, errno, "broker: fork");
 	}
-	*ret = xcalloc(1, sizeof **ret);
-	**ret = (struct broker){.sock = pair[0], .pid = pid};
+	*ret = (struct broker_process){.sock = pair[0], .pid = pid};
+	ret->pidfd = pidfd_open_pid(pid, e);
+	if (ret->pidfd < 0) {
+		close(pair[0]);
+		waitpid(pid, NULL, 0);
+		*ret = (struct broker_process){0};
+		return err_wrap(e, "broker");
+	}
 	return 0;
+}
+
+/* It exits when its socket closes; one that does not is stopped, or stuck in the kernel. */
+static void broker_end_process(struct broker_process *p, int patience_ms)
+{
+	if (!p->pid)
+		return;
+	close(p->sock);
+	if (pidfd_wait(p->pidfd, patience_ms) != 1) {
+		pidfd_signal(p->pidfd, SIGKILL, NULL);
+		pidfd_wait(p->pidfd, EXIT_TIMEOUT_MS);
+	}
+	/* Without blocking: no signal reaches a process that the kernel itself does not let go. */
+	while (waitpid(p->pid, NULL, WNOHANG) < 0 && errno == EINTR)
+		;
+	close(p->pidfd);
+	*p = (struct broker_process){0};
+}
+
+int broker_start(struct broker **ret, struct err *e)
+{
+	autoptr(broker) b = xcalloc(1, sizeof *b);
+	int r = broker_start_process(&b->now, e);
+
+	if (r == 0)
+		*ret = take(b);
+	return r;
+}
+
+int broker_keep_spare(struct broker *b, struct err *e)
+{
+	return b->spare.pid ? 0 : broker_start_process(&b->spare, e);
 }
 
 void broker_stop(struct broker *b)
 {
 	if (!b)
 		return;
-	close(b->sock);
-	while (waitpid(b->pid, NULL, 0) < 0 && errno == EINTR)
-		;
+	broker_end_process(&b->now, EXIT_TIMEOUT_MS);
+	broker_end_process(&b->spare, EXIT_TIMEOUT_MS);
 	free(b);
+}
+
+/* The spare first: a role that is confined can start no other. */
+static int broker_replace(struct broker *b, struct err *e)
+{
+	broker_end_process(&b->now, 0);
+	b->now = b->spare;
+	b->spare = (struct broker_process){0};
+	return b->now.pid ? 0 : broker_start_process(&b->now, e);
 }
 
 static void describe_netns(int fd, char *buf, size_t len)
@@ -98,6 +166,28 @@ static void describe_netns(int fd, char *buf, size_t len)
 		snprintf(buf, len, "network namespace %llu", (unsigned long long)id.ino);
 }
 
+/* 0 with an answer; another process is asked when the first has none. */
+static int exchange(struct broker *b, int netns_fd, const struct broker_request *q,
+		    struct broker_reply *ret, int *ret_fd, struct err *e)
+{
+	for (int replaced = 0;; replaced++) {
+		int n = -EPIPE;
+
+		if (b->now.pid)
+			n = broker_wire_send(b->now.sock, q, sizeof *q, netns_fd);
+		if (n == 0)
+			n = broker_wire_recv(b->now.sock, ret, sizeof *ret, ret_fd);
+		if (n == sizeof *ret)
+			return 0;
+		if (n == -EBADF) /* the caller's handle, not the broker's fault */
+			return err_errno(e, EBADF, "broker: send a handle");
+		if (replaced == REPLACEMENTS_MAX || broker_replace(b, e) < 0)
+			return n == -EAGAIN ? err_set(e, ETIMEDOUT, "broker: no answer within %d s",
+						      ANSWER_TIMEOUT_S)
+					    : err_errno(e, EPIPE, "broker: its process is gone");
+	}
+}
+
 /* The fd of the answer, or its value when it has none. */
 static int ask(struct broker *b, int netns_fd, const struct broker_request *q, const char *what,
 	       struct err *e)
@@ -105,12 +195,11 @@ static int ask(struct broker *b, int netns_fd, const struct broker_request *q, c
 	struct broker_reply r = {0};
 	char where[64];
 	int fd = -1;
-	int n = broker_wire_send(b->sock, q, sizeof *q, netns_fd);
 
-	if (n == 0)
-		n = broker_wire_recv(b->sock, &r, sizeof r, &fd);
-	if (n != sizeof r)
-		return err_errno(e, n < 0 ? -n : EPIPE, "broker: its process is gone");
+	int n = exchange(b, netns_fd, q, &r, &fd, e);
+
+	if (n < 0)
+		return n;
 	if (!r.error)
 		return fd >= 0 ? fd : r.value;
 	describe_netns(netns_fd, where, sizeof where);

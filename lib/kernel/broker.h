@@ -4,7 +4,8 @@
  * setns needs CAP_SYS_ADMIN and changes a whole thread; the broker does it in a process of its
  * own, re-executed from /proc/self/exe, and answers over a socketpair with SCM_RIGHTS. The rest of
  * brunt runs without that capability. One request at a time, synchronous: an answer takes some
- * 20 us. The broker exits when its socket closes.
+ * 20 us, and one that has died or does not answer within 3 s is killed and replaced. The broker exits
+ * when its socket closes and is killed when the thread that started it ends.
  *
  * Threads: a broker handle may be used from one thread at a time
  * Errors:  the kernel's errno of the failing call, with the namespace in the text
@@ -26,6 +27,8 @@ int broker_main(int argc, char **argv);
 int broker_start(struct broker **ret, struct err *e);
 void broker_stop(struct broker *b);
 DEFINE_AUTOPTR(broker, broker_stop);
+/* A second process in waiting, for a caller that will not be allowed to start one. */
+int broker_keep_spare(struct broker *b, struct err *e);
 
 /* Completes the identity of the namespace behind the fd by its cookie. */
 int broker_netns_cookie(struct broker *b, int netns_fd, struct netns_id *id, struct err *e);

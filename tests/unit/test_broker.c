@@ -1,3 +1,4 @@
+#include "base/mem.h"
 #include "kernel/broker.h"
 #include "kernel/netns.h"
 #include "kernel/netlink.h"
@@ -7,7 +8,10 @@
 #include <stddef.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -170,6 +174,85 @@ static void test_batch_goes_on_after_failure_and_reports_the_first(void **state)
 	assert_int_equal(n, 5);
 }
 
+/* The process behind a broker handle, where it is the only child. */
+static pid_t only_child(void)
+{
+	autofree char *path = xasprintf("/proc/self/task/%d/children", getpid());
+	FILE *f = fopen(path, "re");
+	int pid = 0, another;
+
+	assert_non_null(f);
+	assert_int_equal(fscanf(f, "%d %d", &pid, &another), 1);
+	fclose(f);
+	return pid;
+}
+
+static void check_answers(struct broker *b)
+{
+	struct err e = {0};
+	autofd int fd = broker_open(b, -1, "/proc/self/stat", O_RDONLY, &e);
+
+	assert_string_equal(e.text, "");
+	assert_true(fd >= 0);
+}
+
+/* The handle of setup() goes first, so that what is asked has one process only. */
+static void check_is_replaced_after(int sig)
+{
+	pid_t first, second;
+
+	broker_stop(take(broker));
+	assert_int_equal(broker_start(&broker, NULL), 0);
+	check_answers(broker);
+	first = only_child();
+	assert_int_equal(kill(first, sig), 0);
+	check_answers(broker);
+	second = only_child();
+	assert_int_not_equal(first, second);
+	assert_int_equal(kill(first, 0), -1);
+}
+
+static void test_broker_that_died_is_replaced(void **state)
+{
+	(void)state;
+	check_is_replaced_after(SIGKILL);
+}
+
+static void test_broker_that_is_stopped_is_killed_and_replaced(void **state)
+{
+	(void)state;
+	check_is_replaced_after(SIGSTOP);
+}
+
+static void test_spare_broker_answers_when_the_first_is_gone(void **state)
+{
+	pid_t first;
+
+	(void)state;
+	broker_stop(take(broker));
+	assert_int_equal(broker_start(&broker, NULL), 0);
+	first = only_child();
+	assert_int_equal(broker_keep_spare(broker, NULL), 0);
+	assert_int_equal(kill(first, SIGKILL), 0);
+	check_answers(broker);
+	/* Nobody was started for it: of the two, the spare is left. */
+	assert_int_not_equal(only_child(), first);
+}
+
+static void test_stopped_broker_does_not_hold_up_the_end(void **state)
+{
+	pid_t pid;
+
+	(void)state;
+	broker_stop(take(broker));
+	assert_int_equal(broker_start(&broker, NULL), 0);
+	pid = only_child();
+	assert_int_equal(kill(pid, SIGSTOP), 0);
+	broker_stop(take(broker));
+	assert_int_equal(kill(pid, 0), -1);
+	assert_int_equal(broker_start(&broker, NULL), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -180,6 +263,10 @@ int main(void)
 		cmocka_unit_test(test_open_reads_the_namespaces_own_proc_net),
 		cmocka_unit_test(test_failure_names_call_and_namespace),
 		cmocka_unit_test(test_batch_goes_on_after_failure_and_reports_the_first),
+		cmocka_unit_test(test_broker_that_died_is_replaced),
+		cmocka_unit_test(test_broker_that_is_stopped_is_killed_and_replaced),
+		cmocka_unit_test(test_spare_broker_answers_when_the_first_is_gone),
+		cmocka_unit_test(test_stopped_broker_does_not_hold_up_the_end),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
