@@ -248,8 +248,7 @@ static void guard_died(void *data)
 	struct engine *en = data;
 	struct err e = {0};
 
-	err_set(&e, EOWNERDEAD, "the guard process ended before the run: it was killed, or had to "
-		"revert because the run overran its time");
+	err_set(&e, EOWNERDEAD, "the guard process ended before the run: it %s", guard_fate(en->guard));
 	engine_fail(en, &e);
 }
 

@@ -16,6 +16,7 @@
 
 #include "base/clock.h"
 #include "blast.h"
+#include "base/units.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -67,6 +68,8 @@ static void mark_undone(struct engine *en, const struct undo *undo, size_t n,
 	for (size_t i = 0; i < n; i++)
 		if (undo[i].id && !(rows && restored_is_left(&rows[i])))
 			m->ids[m->n++] = undo[i].id;
+	if (en->guard)
+		guard_undone(en->guard, m->ids, m->n);
 	committer_submit(en->committer, write_marks, marks_written, m);
 }
 
@@ -105,7 +108,45 @@ static void revert_some(struct engine *en, struct fault_run **some, size_t n);
 
 static void look(struct fault_run *fr, bool last)
 {
-	observe_fault(fr->in, fr->en->injections, fr->en->n_faults, last);
+	if (!fr->in->ended)
+		observe_fault(fr->in, fr->en->injections, fr->en->n_faults, last);
+}
+
+static bool is_quick(const struct injection *in)
+{
+	return !in->pf->fault.driver->slow && !in->pf->fault.driver->one_shot;
+}
+
+/* A revert holds the loop up; while that of a slow kind waits for an answer, no other fault that
+ * is on could end in its time. */
+static bool would_hold_up(const struct engine *en, const struct fault_run *fr)
+{
+	for (size_t i = 0; !is_quick(fr->in) && i < en->n_faults; i++)
+		if (is_quick(en->injections[i]) && en->injections[i]->state != INJECTION_OFF)
+			return true;
+	return false;
+}
+
+static void end_fault(struct fault_run *fr)
+{
+	struct fault *f = fault_of(fr);
+
+	if (!would_hold_up(fr->en, fr)) {
+		revert_some(fr->en, &fr, 1);
+		return;
+	}
+	if (f->driver->off)
+		f->driver->off(f);
+	fr->in->ended = true;
+}
+
+/* Whose revert waited, once nothing is on that it could hold up. */
+static void revert_ended(struct engine *en)
+{
+	for (size_t i = 0; i < en->n_faults; i++)
+		if (en->injections[i]->ended && en->injections[i]->state == INJECTION_ON &&
+		    !would_hold_up(en, en->faults[i]))
+			revert_some(en, &en->faults[i], 1);
 }
 
 static int on_end(sd_event_source *s, uint64_t usec, void *data)
@@ -114,7 +155,8 @@ static int on_end(sd_event_source *s, uint64_t usec, void *data)
 
 	if (fr->in->state == INJECTION_ON) {
 		look(fr, true);
-		revert_some(fr->en, &fr, 1);
+		end_fault(fr);
+		revert_ended(fr->en);
 	}
 	return 0;
 }
@@ -142,6 +184,29 @@ static void close_gaps(const struct fault_run *fr)
 				presence_back(&en->injections[i]->presence, fr->in->names.items[k]);
 }
 
+/* The end of the fault, or of the window if that is earlier, on the clock. */
+static int64_t end_of(const struct fault_run *fr)
+{
+	int64_t end = plan_end_ns(fr->en->x, fr->in->pf->spec);
+
+	return fr->en->windows[WINDOW_FAULT].start_ns + MIN_OF(end, fr->en->x->fault_ns);
+}
+
+/* What stood still between its record and now may have come too late. */
+static bool is_over(struct fault_run *fr)
+{
+	int64_t late_ns = clock_now_ns() - end_of(fr);
+	char late[UNITS_TEXT_MAX];
+	autofree char *text = NULL;
+
+	if (late_ns < 0)
+		return false;
+	text = xasprintf("not injected: its time was over %s before all was ready for it",
+			 units_duration(late_ns, late));
+	engine_emit(fr->en, EVENT_WARNING, name_of(fr), text, 0);
+	return true;
+}
+
 static void inject(struct fault_run *fr)
 {
 	struct engine *en = fr->en;
@@ -149,7 +214,13 @@ static void inject(struct fault_run *fr)
 	struct err e = {0};
 	int r;
 
+	if (is_over(fr) || guard_enter(en->guard, &e) < 0) {
+		give_up(fr, e.code ? &e : NULL);
+		return;
+	}
+	engine_checkpoint("inject");
 	r = inject_apply(fr->in, &e);
+	guard_exit(en->guard);
 	en->in_flight--;
 	if (r == 0 && end < en->x->fault_ns)
 		r = set_timer(fr, end, on_end, &e);
@@ -194,7 +265,7 @@ static void journaled(void *arg, int r, const struct err *error)
 		return;
 	}
 	engine_emit(en, EVENT_JOURNALED, name_of(fr), NULL, (int64_t)fault_of(fr)->undo.n);
-	guard_arm(en->guard, &fault_of(fr)->targets, en->env.hard_end_ns, armed, fr);
+	guard_arm(en->guard, &fault_of(fr)->targets, &fault_of(fr)->undo, en->env.hard_end_ns, armed, fr);
 }
 
 static int append(struct journal *j, void *arg, struct err *e)
@@ -358,7 +429,7 @@ static void take_in(struct engine *en, const struct fault_run *like, const struc
 	capture(fr);
 }
 
-void faults_observe(struct engine *en)
+static void observe_all(struct engine *en)
 {
 	size_t n = en->n_faults;
 
@@ -369,13 +440,28 @@ void faults_observe(struct engine *en)
 		autotargets came = {0};
 		struct err e = {0};
 
-		if (fr->in->late || fr->in->state != INJECTION_ON || fault_of(fr)->driver->one_shot)
+		if (fr->in->late || fr->in->ended || fr->in->state != INJECTION_ON || fault_of(fr)->driver->one_shot)
 			continue;
 		if (observe_targets(fr->in->pf->spec, en->injections, n, place_targets(en->place),
 				    en->seed, target_went, en, &came, &e) < 0)
 			engine_emit(en, EVENT_WARNING, name_of(fr), e.text, 0);
 		take_in(en, fr, &came);
 	}
+}
+
+void faults_observe(struct engine *en)
+{
+	struct err e = {0};
+
+	if (!en->n_faults)
+		return;
+	/* A tick may change targets: a limit that shrinks by steps, a grace period that ends. */
+	if (guard_enter(en->guard, &e) < 0) {
+		engine_fail(en, &e);
+		return;
+	}
+	observe_all(en);
+	guard_exit(en->guard);
 }
 
 /* End ----------------------------------------------------------------------------------------- */

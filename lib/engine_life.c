@@ -46,6 +46,14 @@ static const struct target_list *current_targets(void *data)
 	return place_targets(((struct engine *)data)->place);
 }
 
+static void helper_started(void *data, int pidfd)
+{
+	struct engine *en = data;
+
+	if (en->guard)
+		guard_see_off(en->guard, pidfd);
+}
+
 static void lend(struct engine *en)
 {
 	en->listener = (struct listener){.fn = record_event, .data = en};
@@ -57,6 +65,8 @@ static void lend(struct engine *en)
 		.net_backend = en->o.net_backend,
 		.lease_ns = en->o.lease_ns,
 		.allow_host_network = en->o.allow_host_network,
+		.started = helper_started,
+		.data = en,
 	};
 	en->slo_env = (struct slo_env){
 		.loop = en->loop,

@@ -25,7 +25,7 @@ int guard_wire_send(int fd, const struct guard_msg *m, const int *fds, size_t n_
 		CMSG_FIRSTHDR(&msg)->cmsg_len = CMSG_LEN(n_fds * sizeof *fds);
 		memcpy(CMSG_DATA(CMSG_FIRSTHDR(&msg)), fds, n_fds * sizeof *fds);
 	}
-	return sendmsg(fd, &msg, MSG_NOSIGNAL) < 0 ? -errno : 0;
+	return sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
 }
 
 int guard_wire_recv(int fd, struct guard_msg *m, int *ret_fds, size_t *ret_n_fds)

@@ -32,6 +32,7 @@ struct injection {
 	struct plan_fault *pf;
 	enum injection_state state;
 	bool late; /* for targets that came while the fault was on */
+	bool ended; /* switched off; its revert waits for those that are quicker */
 	struct captured_target *captured;
 	size_t n_captured;
 	struct strlist names; /* of all targets that were captured, also those that went */

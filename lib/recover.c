@@ -126,11 +126,32 @@ static bool settled_without_driver(const struct undo *u, struct restored *row)
 	return u->earlier_boot || !u->driver;
 }
 
-void recover_revert(const struct undo *undo, size_t n, struct broker *broker,
-		    struct restoration *ret)
+/* Those of one speed, each driver's together. */
+static void revert_pass(const struct undo *undo, struct restored *rows, size_t n, bool slow,
+			struct broker *broker)
 {
 	autofree size_t *which = xcalloc(n, sizeof *which);
 	autofree bool *done = xcalloc(n, sizeof *done);
+
+	for (size_t i = 0; i < n; i++) {
+		const struct fault_driver *driver = undo[i].driver;
+		size_t members = 0;
+
+		if (done[i] || (driver && driver->slow != slow) || (!driver && slow) ||
+		    settled_without_driver(&undo[i], &rows[i]))
+			continue;
+		for (size_t k = i; k < n; k++)
+			if (undo[k].driver == driver && !undo[k].earlier_boot) {
+				which[members++] = k;
+				done[k] = true;
+			}
+		revert_group(undo, rows, which, members, broker);
+	}
+}
+
+void recover_revert(const struct undo *undo, size_t n, struct broker *broker,
+		    struct restoration *ret)
+{
 	struct restored *rows;
 	size_t first = ret->n;
 
@@ -142,18 +163,8 @@ void recover_revert(const struct undo *undo, size_t n, struct broker *broker,
 		row->kind = undo[i].driver ? undo[i].driver->kind : "unknown";
 	}
 	rows = ret->items + first;
-	for (size_t i = 0; i < n; i++) {
-		size_t members = 0;
-
-		if (done[i] || settled_without_driver(&undo[i], &rows[i]))
-			continue;
-		for (size_t k = i; k < n; k++)
-			if (undo[k].driver == undo[i].driver && !undo[k].earlier_boot) {
-				which[members++] = k;
-				done[k] = true;
-			}
-		revert_group(undo, rows, which, members, broker);
-	}
+	revert_pass(undo, rows, n, false, broker);
+	revert_pass(undo, rows, n, true, broker);
 }
 
 static void report_difference(struct restored *row)
@@ -179,6 +190,9 @@ void recover_check(const struct undo *u, struct broker *broker, struct restored 
 	int r;
 
 	if (!u->before || !u->driver || !u->driver->resnapshot || row->outcome == UNDO_GONE)
+		return;
+	/* Who gave no answer to the revert would only be waited for again. */
+	if (u->driver->slow && row->outcome == UNDO_FAILED)
 		return;
 	r = u->driver->resnapshot(u, broker, &now, &e);
 	if (r == -ENOENT) {
@@ -274,26 +288,76 @@ static int mark_undone(struct journal *j, const struct undo_list *l, const struc
 	return n ? journal_mark_undone(j, ids, n, e) : 0;
 }
 
+/* Reverts and compares what the list holds; its rows are added to ret. */
+static void put_back(struct undo_list *l, const struct recover_handles *handles,
+		     struct broker *broker, struct restoration *ret)
+{
+	autofree bool *owned = xcalloc(l->n, sizeof *owned);
+	size_t first = ret->n;
+
+	find_handles(l, handles, owned);
+	recover_revert(l->items, l->n, broker, ret);
+	for (size_t i = 0; i < l->n; i++)
+		recover_check(&l->items[i], broker, &ret->items[first + i]);
+	for (size_t i = 0; i < l->n; i++)
+		if (owned[i] && l->items[i].netns_fd >= 0)
+			close(l->items[i].netns_fd);
+}
+
+static bool has_id(const struct undo_list *l, int64_t id)
+{
+	for (size_t i = 0; i < l->n; i++)
+		if (l->items[i].id == id)
+			return true;
+	return false;
+}
+
+/* Takes out of l what is in known. */
+static void leave_out(struct undo_list *l, const struct undo_list *known)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; known->n && i < l->n; i++) {
+		struct undo *u = &l->items[i];
+
+		if (!has_id(known, u->id)) {
+			l->items[kept++] = *u;
+			continue;
+		}
+		undo_done(u);
+	}
+	if (known->n)
+		l->n = kept;
+}
+
+static void newest_first(struct undo_list *l)
+{
+	for (size_t i = 0; i < l->n / 2; i++) {
+		struct undo u = l->items[i];
+
+		l->items[i] = l->items[l->n - 1 - i];
+		l->items[l->n - 1 - i] = u;
+	}
+}
+
 int recover_run(struct journal *j, struct broker *broker, const char *run_id,
 		const struct recover_handles *handles, struct restoration *ret, struct err *e)
 {
-	struct undo_list l = {0};
-	autofree bool *owned = NULL;
-	size_t first = ret->n;
+	struct undo_list none = {0}, l = {0};
+	struct undo_list *known = handles && handles->known ? handles->known : &none;
+	size_t first = ret->n, second;
 	int r;
 
+	newest_first(known);
+	put_back(known, handles, broker, ret);
+	second = ret->n;
 	r = journal_pending(j, run_id, &l, e);
-	owned = xcalloc(l.n, sizeof *owned);
-	if (r == 0) {
-		find_handles(&l, handles, owned);
-		recover_revert(l.items, l.n, broker, ret);
-		for (size_t i = 0; i < l.n; i++)
-			recover_check(&l.items[i], broker, &ret->items[first + i]);
-		r = mark_undone(j, &l, ret->items + first, e);
-	}
-	for (size_t i = 0; i < l.n; i++)
-		if (owned[i] && l.items[i].netns_fd >= 0)
-			close(l.items[i].netns_fd);
+	leave_out(&l, known);
+	put_back(&l, handles, broker, ret);
+	if (r == 0)
+		r = mark_undone(j, known, ret->items + first, e);
+	if (r == 0)
+		r = mark_undone(j, &l, ret->items + second, e);
 	undo_list_done(&l);
 	return r;
 }

@@ -29,7 +29,7 @@ struct restoration {
 void restoration_done(struct restoration *r);
 #define autorestoration __attribute__((cleanup(restoration_done))) struct restoration
 
-/* Reverts records, each driver's together; appends a row for each. */
+/* Reverts records, each driver's together and the slow kinds last; appends a row for each. */
 void recover_revert(const struct undo *undo, size_t n, struct broker *broker,
 		    struct restoration *ret);
 /* Compares the target as it is with the record's snapshot; row is the record's own. */
@@ -50,6 +50,9 @@ json_t *restoration_json(const struct restoration *r);
 struct recover_handles {
 	int (*find_netns)(void *data, struct netns_id id, bool *ret_owned);
 	void *data;
+	/* Records that the caller has of its own, oldest first, or NULL: they are reverted before the
+	 * journal is asked, and whatever it says. */
+	struct undo_list *known;
 };
 int recover_run(struct journal *j, struct broker *broker, const char *run_id,
 		const struct recover_handles *handles, struct restoration *ret, struct err *e);

@@ -22,7 +22,7 @@
 
 static const uint64_t ASSUMED_BPS = 1250000000; /* 10 Gbit/s */
 static const uint64_t MTU_BYTES = 1500;
-enum { ANSWER_TIMEOUT_S = 5, EXIT_TIMEOUT_MS = 5000, LIMIT_LEAST = 1000 };
+enum { ANSWER_TIMEOUT_S = 2, EXIT_TIMEOUT_MS = 1000, LIMIT_LEAST = 1000 };
 
 struct delay_engine {
 	int sock, pidfd;
@@ -72,6 +72,8 @@ static int lost(struct delay_engine *en, int code, struct err *e)
 {
 	/* A late answer must not be taken for that of the next request. */
 	shutdown(en->sock, SHUT_RDWR);
+	/* Its lease has run out long ago; nothing it still does is wanted. */
+	syscall(SYS_pidfd_send_signal, en->pidfd, SIGKILL, NULL, 0);
 	if (code == EAGAIN || code == ETIMEDOUT)
 		return err_set(e, ETIMEDOUT, "the delay engine (pid %d) does not answer", en->pid);
 	return err_set(e, EOWNERDEAD, "the delay engine (pid %d) has died", en->pid);

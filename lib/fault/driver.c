@@ -41,17 +41,20 @@ const struct fault_driver *fault_driver_by_field(const char *field)
 	return NULL;
 }
 
+void undo_done(struct undo *u)
+{
+	free(u->fault);
+	free(u->target);
+	free(u->before);
+	free(u->run_id);
+	free(u->data);
+	*u = (struct undo){0};
+}
+
 void undo_list_done(struct undo_list *l)
 {
-	for (size_t i = 0; i < l->n; i++) {
-		struct undo *u = &l->items[i];
-
-		free(u->fault);
-		free(u->target);
-		free(u->before);
-		free(u->run_id);
-		free(u->data);
-	}
+	for (size_t i = 0; i < l->n; i++)
+		undo_done(&l->items[i]);
 	free(l->items);
 	*l = (struct undo_list){0};
 }

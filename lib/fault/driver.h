@@ -85,6 +85,10 @@ struct fault_env {
 	int64_t lease_ns;        /* kernel lease, default 2 s */
 	int64_t hard_end_ns;     /* CLOCK_MONOTONIC; the lease never reaches past it */
 	bool allow_host_network;
+	/* Told of each process that a driver starts; it ends itself with the owner, or is ended then.
+	 * NULL: nobody to tell. The pidfd stays the driver's. */
+	void (*started)(void *data, int pidfd);
+	void *data;
 	const struct vantage *vantage; /* NULL: brunt's own namespace */
 };
 
@@ -109,6 +113,7 @@ struct undo_list {
 	struct undo *items;
 	size_t n;
 };
+void undo_done(struct undo *u);
 void undo_list_done(struct undo_list *l);
 void undo_set_json(struct undo *u, json_t *data); /* takes data */
 /* data as an object that the caller drops; NULL when it is damaged. */
@@ -125,6 +130,9 @@ struct undo_result {
 	enum undo_outcome outcome;
 	char text[256];
 };
+
+/* Within the time that the guard gives the owner to revert. */
+#define SLOW_REVERT_NS (4 * NSEC_PER_SEC)
 
 struct fault {
 	const struct fault_driver *driver;
@@ -155,6 +163,10 @@ struct fault_driver {
 	 * one of the lower order. For the plan; may be NULL. */
 	void (*together)(const struct fault *a, const struct fault *b, struct str *ret);
 	bool one_shot; /* done at once, nothing to revert: pod-kill */
+	/* revert asks processes that may not answer: it comes after that of the kinds which need the
+	 * kernel alone, so that a stopped service does not keep another fault on. All records are then
+	 * asked side by side, and the whole ends within SLOW_REVERT_NS. */
+	bool slow;
 	/* ops gets one line per kernel operation ("eth0 in live/room-0: add qdisc clsact"). */
 	int (*plan)(struct fault *f, struct strlist *ops, struct err *e);
 	/* Network-namespace or cgroup state of one target, sorted, without counters and timers. */

@@ -294,8 +294,13 @@ static int start_engine(struct fault *f, struct net_state *st, struct err *e)
 	};
 	struct delay_params p;
 
+	int r;
+
 	net_delay_params(f, &p);
-	return delay_engine_start(&p, &lease, (uint16_t)(GATE_TOKEN + f->order), &st->engine, e);
+	r = delay_engine_start(&p, &lease, (uint16_t)(GATE_TOKEN + f->order), &st->engine, e);
+	if (r == 0 && f->env->started)
+		f->env->started(f->env->data, delay_engine_pidfd(st->engine));
+	return r;
 }
 
 int net_inject(struct fault *f, struct err *e)

@@ -465,6 +465,7 @@ const struct fault_driver runtime_chaos = {
 	.advice = "ask for more: longer stalls, more of them, a higher rate; a service with one P cannot ask "
 		  "itself to stop",
 	.schema = &runtime_schema,
+	.slow = true,
 	.conflict = runtime_conflict,
 	.plan = runtime_plan,
 	.snapshot = snapshot,

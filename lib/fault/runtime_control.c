@@ -26,6 +26,7 @@ enum { PATIENCE_MS = 2000, ANCESTORS_MAX = 64 };
 struct runtime_control {
 	int fd;
 	pid_t peer;
+	int64_t deadline_ns; /* of everything, beside each answer's own time */
 	char *path;
 	size_t n;
 	char buf[RUNTIME_LINE_MAX];
@@ -128,9 +129,11 @@ static int connect_to(struct runtime_control *c, int path_fd, struct err *e)
 	return err_hint(e, "the process that made it has ended: look whether the service runs");
 }
 
-static int wait_line(struct runtime_control *c, int64_t deadline, char ret[RUNTIME_LINE_MAX],
-		     struct err *e)
+static int wait_line(struct runtime_control *c, char ret[RUNTIME_LINE_MAX], struct err *e)
 {
+	int64_t start = clock_now_ns();
+	int64_t deadline = MIN_OF(start + PATIENCE_MS * NSEC_PER_MSEC, c->deadline_ns);
+
 	for (;;) {
 		struct pollfd p = {.fd = c->fd, .events = POLLIN};
 		int64_t left = (deadline - clock_now_ns()) / NSEC_PER_MSEC;
@@ -141,8 +144,8 @@ static int wait_line(struct runtime_control *c, int64_t deadline, char ret[RUNTI
 		if (r < 0)
 			return err_set(e, EPIPE, "%s: the service closed the connection", c->path);
 		if (left <= 0)
-			return err_set(e, ETIMEDOUT, "%s: no answer within %d s", c->path,
-				       PATIENCE_MS / 1000);
+			return err_set(e, ETIMEDOUT, "%s: no answer within %.1f s", c->path,
+				       (double)(clock_now_ns() - start) / NSEC_PER_SEC);
 		poll(&p, 1, (int)left);
 	}
 }
@@ -150,7 +153,7 @@ static int wait_line(struct runtime_control *c, int64_t deadline, char ret[RUNTI
 static int read_greeting(struct runtime_control *c, struct err *e)
 {
 	char line[RUNTIME_LINE_MAX];
-	int version, r = wait_line(c, clock_now_ns() + PATIENCE_MS * NSEC_PER_MSEC, line, e);
+	int version, r = wait_line(c, line, e);
 
 	if (r < 0)
 		return r;
@@ -167,11 +170,18 @@ static int read_greeting(struct runtime_control *c, struct err *e)
 
 int runtime_control_open(pid_t pid, const char *path, struct runtime_control **ret, struct err *e)
 {
+	return runtime_control_open_until(pid, path, INT64_MAX, ret, e);
+}
+
+int runtime_control_open_until(pid_t pid, const char *path, int64_t deadline_ns,
+			       struct runtime_control **ret, struct err *e)
+{
 	autoptr(runtime_control) c = xcalloc(1, sizeof *c);
 	autofd int path_fd = open_path(pid, path, e);
 	int r;
 
 	c->fd = -1;
+	c->deadline_ns = deadline_ns;
 	c->path = xstrdup(path);
 	if (path_fd < 0)
 		return path_fd;
@@ -249,7 +259,7 @@ int runtime_control_ask(struct runtime_control *c, const char *command, char ret
 	int r = runtime_control_send(c, command, e);
 
 	if (r == 0)
-		r = wait_line(c, clock_now_ns() + PATIENCE_MS * NSEC_PER_MSEC, line, e);
+		r = wait_line(c, line, e);
 	if (r < 0)
 		return r;
 	if (strncmp(line, "ok", 2) != 0)

@@ -22,6 +22,9 @@ enum { RUNTIME_CONTROL_VERSION = 1, RUNTIME_LINE_MAX = 4096 };
 struct runtime_control;
 
 int runtime_control_open(pid_t pid, const char *path, struct runtime_control **ret, struct err *e);
+/* No answer is waited for beyond that time (CLOCK_MONOTONIC), how many ever are asked for. */
+int runtime_control_open_until(pid_t pid, const char *path, int64_t deadline_ns,
+			       struct runtime_control **ret, struct err *e);
 void runtime_control_close(struct runtime_control *c);
 DEFINE_AUTOPTR(runtime_control, runtime_control_close);
 int runtime_control_fd(const struct runtime_control *c);

@@ -11,13 +11,25 @@
 #include "runtime_control.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <time.h>
 
-enum { PAUSE_MS = 5, AGAIN_MS = 100, PATIENCE_MS = 10000 };
+enum { PAUSE_MS = 5, AGAIN_MS = 100, MAX_THREADS = 256, STACK_BYTES = 256 << 10 };
+
+struct asking {
+	const struct undo *undo;
+	struct undo_result *results;
+	size_t n;
+	atomic_size_t next;
+	int64_t deadline_ns;
+};
 
 /* Of the process in the record, and no other that has its number by now. -ESRCH: it has gone. */
-static int open_recorded(const json_t *record, struct runtime_control **ret, struct err *e)
+static int open_recorded(const json_t *record, int64_t deadline_ns, struct runtime_control **ret,
+			 struct err *e)
 {
 	pid_t pid = (pid_t)json_integer_value(json_object_get(record, "pid"));
 	unsigned long long start;
@@ -25,7 +37,8 @@ static int open_recorded(const json_t *record, struct runtime_control **ret, str
 	if (pidfd_start_time(pid, &start) < 0 ||
 	    start != (unsigned long long)json_integer_value(json_object_get(record, "start")))
 		return err_set(e, ESRCH, "process %d has ended", pid);
-	return runtime_control_open(pid, json_string_value(json_object_get(record, "control")), ret, e);
+	return runtime_control_open_until(pid, json_string_value(json_object_get(record, "control")),
+					  deadline_ns, ret, e);
 }
 
 static const char *tag_of(const json_t *record)
@@ -42,9 +55,9 @@ static int ask_status(struct runtime_control *c, struct runtime_status *ret, str
 }
 
 /* Until the service lists the action no more: a stall in flight ends within milliseconds. */
-static int wait_until_over(struct runtime_control *c, const char *tag, struct err *e)
+static int wait_until_over(struct runtime_control *c, const char *tag, int64_t deadline_ns,
+			   struct err *e)
 {
-	int64_t deadline = clock_now_ns() + PATIENCE_MS * NSEC_PER_MSEC;
 	struct runtime_status s;
 	struct runtime_action a;
 
@@ -53,40 +66,39 @@ static int wait_until_over(struct runtime_control *c, const char *tag, struct er
 
 		if (r < 0 || !runtime_status_find(&s, tag, &a))
 			return r;
-		if (clock_now_ns() > deadline)
+		if (clock_now_ns() > deadline_ns)
 			return err_set(e, ETIMEDOUT, "the service still runs %s %s", a.name, tag);
 		nanosleep(&(struct timespec){.tv_nsec = PAUSE_MS * NSEC_PER_MSEC}, NULL);
 	}
 }
 
-static int end(const json_t *record, struct err *e)
+static int end(const json_t *record, int64_t deadline_ns, struct err *e)
 {
 	autofree char *command = xasprintf("end tag=%s", tag_of(record));
 	autoptr(runtime_control) c = NULL;
 	char answer[RUNTIME_LINE_MAX];
-	int r = open_recorded(record, &c, e);
+	int r = open_recorded(record, deadline_ns, &c, e);
 
 	if (r == 0)
 		r = runtime_control_ask(c, command, answer, e);
-	return r < 0 ? r : wait_until_over(c, tag_of(record), e);
+	return r < 0 ? r : wait_until_over(c, tag_of(record), deadline_ns, e);
 }
 
 /* A service that is about to end closes its socket first: it is asked again until it has gone. */
-static int end_patiently(const json_t *record, struct err *e)
+static int end_patiently(const json_t *record, int64_t deadline_ns, struct err *e)
 {
-	int64_t deadline = clock_now_ns() + PATIENCE_MS * NSEC_PER_MSEC;
 	int r;
 
 	for (;;) {
 		err_clear(e);
-		r = end(record, e);
-		if (r == 0 || r == -ESRCH || clock_now_ns() > deadline)
+		r = end(record, deadline_ns, e);
+		if (r == 0 || r == -ESRCH || clock_now_ns() > deadline_ns)
 			return r;
 		nanosleep(&(struct timespec){.tv_nsec = AGAIN_MS * NSEC_PER_MSEC}, NULL);
 	}
 }
 
-static void revert_record(const struct undo *u, struct undo_result *ret)
+static void revert_record(const struct undo *u, int64_t deadline_ns, struct undo_result *ret)
 {
 	json_auto_t *record = undo_json(u);
 	struct err e = {0};
@@ -98,18 +110,49 @@ static void revert_record(const struct undo *u, struct undo_result *ret)
 		snprintf(ret->text, sizeof ret->text, "undo record of RuntimeChaos is damaged");
 		return;
 	}
-	r = end_patiently(record, &e);
+	r = end_patiently(record, deadline_ns, &e);
 	if (r < 0) {
 		ret->outcome = r == -ESRCH ? UNDO_GONE : UNDO_FAILED;
 		snprintf(ret->text, sizeof ret->text, "%s", e.text);
 	}
 }
 
+static void *ask_next(void *data)
+{
+	struct asking *a = data;
+	size_t i;
+
+	while ((i = atomic_fetch_add(&a->next, 1)) < a->n)
+		revert_record(&a->undo[i], a->deadline_ns, &a->results[i]);
+	return NULL;
+}
+
 int runtime_revert(const struct undo *undo, size_t n, struct broker *broker,
 		   struct undo_result *results, struct err *e)
 {
-	for (size_t i = 0; i < n; i++)
-		revert_record(&undo[i], &results[i]);
+	struct asking a = {
+		.undo = undo,
+		.results = results,
+		.n = n,
+		.deadline_ns = clock_now_ns() + SLOW_REVERT_NS,
+	};
+	size_t n_threads = 0, wanted = MIN_OF(n, (size_t)MAX_THREADS);
+	pthread_t threads[MAX_THREADS];
+	pthread_attr_t attr;
+	sigset_t all, old;
+
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, STACK_BYTES);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	while (n_threads + 1 < wanted &&
+	       pthread_create(&threads[n_threads], &attr, ask_next, &a) == 0)
+		n_threads++;
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	pthread_attr_destroy(&attr);
+	ask_next(&a);
+	while (n_threads > 0)
+		pthread_join(threads[--n_threads], NULL);
 	return 0;
 }
 
@@ -136,7 +179,7 @@ int runtime_resnapshot(const struct undo *u, struct broker *broker, struct str *
 {
 	json_auto_t *record = undo_json(u);
 	autoptr(runtime_control) c = NULL;
-	int r = open_recorded(record, &c, e);
+	int r = open_recorded(record, INT64_MAX, &c, e);
 
 	if (r == -ESRCH)
 		return err_set(e, ENOENT, "the service has ended");
@@ -151,7 +194,7 @@ int runtime_lease_left(const struct undo *u, struct broker *broker, int64_t *ret
 	autoptr(runtime_control) c = NULL;
 	struct runtime_status s;
 	struct runtime_action a;
-	int r = open_recorded(record, &c, e);
+	int r = open_recorded(record, INT64_MAX, &c, e);
 
 	*ret_ns = 0;
 	if (r == -ESRCH)

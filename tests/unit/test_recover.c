@@ -212,6 +212,47 @@ static void test_diff_names_lines_of_both_sides(void **state)
 	assert_string_equal(none, "");
 }
 
+static struct str reverted;
+
+static int note_revert(const struct undo *undo, size_t n, struct broker *broker,
+		       struct undo_result *results, struct err *e)
+{
+	for (size_t i = 0; i < n; i++) {
+		str_addf(&reverted, "%s ", undo[i].target);
+		results[i] = (struct undo_result){.outcome = UNDO_FAILED};
+	}
+	return 0;
+}
+
+static int ask_again(const struct undo *undo, struct broker *broker, struct str *ret, struct err *e)
+{
+	str_addf(&reverted, "%s-again ", undo->target);
+	return 0;
+}
+
+/* A service that does not answer must not keep another target's limit on, whichever came first. */
+static void test_slow_kinds_are_reverted_last_and_not_asked_again(void **state)
+{
+	static const struct fault_driver slow = {
+		.kind = "Slow", .slow = true, .revert = note_revert, .resnapshot = ask_again};
+	static const struct fault_driver quick = {.kind = "Quick", .revert = note_revert};
+	const struct undo undo[] = {
+		{.fault = "f", .target = "s1", .driver = &slow, .before = "x"},
+		{.fault = "f", .target = "q1", .driver = &quick},
+		{.fault = "f", .target = "s2", .driver = &slow, .before = "x"},
+		{.fault = "f", .target = "q2", .driver = &quick},
+	};
+	autorestoration rest = {0};
+
+	recover_revert(undo, ARRAY_SIZE(undo), NULL, &rest);
+	for (size_t i = 0; i < ARRAY_SIZE(undo); i++)
+		recover_check(&undo[i], NULL, &rest.items[i]);
+	assert_string_equal(reverted.s, "q1 q2 s1 s2 ");
+	for (size_t i = 0; i < ARRAY_SIZE(undo); i++)
+		assert_string_equal(rest.items[i].target, undo[i].target);
+	str_done(&reverted);
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void)
@@ -227,6 +268,7 @@ int main(void)
 		TEST(test_reboot_undoes_without_the_driver),
 		TEST(test_unknown_kind_is_left_with_a_reason),
 		TEST(test_diff_names_lines_of_both_sides),
+		TEST(test_slow_kinds_are_reverted_last_and_not_asked_again),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,13 +1,17 @@
 /* The client of a control socket: what it makes of answers, and of who gives them. */
 #include "fault/runtime_control.h"
 
+#include "fault/runtime_undo.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 
 #include <cmocka.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
+#include "kernel/pidfd.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -171,6 +175,42 @@ static void test_a_stranger_is_not_believed(void **state)
 	waitpid(other, NULL, 0);
 }
 
+/* Connected to, and never answered: as a service is that was stopped. */
+static void test_silent_services_cost_together_what_one_costs(void **state)
+{
+	enum { N = 12 };
+	struct sockaddr_un at = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct undo_result results[N];
+	struct undo undo[N];
+	unsigned long long born = 0;
+	int64_t start, took_ns;
+
+	strcpy(dir, "/tmp/bt-rtc-XXXXXX");
+	assert_non_null(mkdtemp(dir));
+	snprintf(path, sizeof path, "%s/control", dir);
+	strcpy(at.sun_path, path);
+	assert_int_equal(bind(fd, (void *)&at, sizeof at), 0);
+	assert_int_equal(listen(fd, SOMAXCONN), 0);
+	assert_int_equal(pidfd_start_time(getpid(), &born), 0);
+	for (int i = 0; i < N; i++) {
+		undo[i] = (struct undo){.fault = (char *)"f", .target = (char *)"t"};
+		undo_set_json(&undo[i], json_pack("{s:i, s:I, s:s, s:s}", "pid", getpid(), "start",
+						  (json_int_t)born, "control", path, "tag", "r/a"));
+	}
+	start = clock_now_ns();
+	assert_int_equal(runtime_revert(undo, N, NULL, results, NULL), 0);
+	took_ns = clock_now_ns() - start;
+	for (int i = 0; i < N; i++) {
+		assert_int_equal(results[i].outcome, UNDO_FAILED);
+		assert_non_null(strstr(results[i].text, "no answer within"));
+		free(undo[i].data);
+	}
+	/* One after the other, they would take N times as long. */
+	assert_in_range(took_ns, 1, N / 2 * SLOW_REVERT_NS);
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -181,6 +221,7 @@ int main(void)
 		cmocka_unit_test_teardown(test_a_refusal_is_handed_on, end),
 		cmocka_unit_test_teardown(test_a_line_without_end_is_a_closed_connection, end),
 		cmocka_unit_test_teardown(test_a_stranger_is_not_believed, end),
+		cmocka_unit_test_teardown(test_silent_services_cost_together_what_one_costs, end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
