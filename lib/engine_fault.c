@@ -440,7 +440,8 @@ static void observe_all(struct engine *en)
 		autotargets came = {0};
 		struct err e = {0};
 
-		if (fr->in->late || fr->in->ended || fr->in->state != INJECTION_ON || fault_of(fr)->driver->one_shot)
+		if (fr->in->late || fr->in->ended || fr->in->state != INJECTION_ON ||
+		    fault_of(fr)->driver->one_shot)
 			continue;
 		if (observe_targets(fr->in->pf->spec, en->injections, n, place_targets(en->place),
 				    en->seed, target_went, en, &came, &e) < 0)
