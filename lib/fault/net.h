@@ -24,6 +24,7 @@ enum {
 	NET_PREF_DROP = 1,
 	NET_PREF_DELAY = 2, /* of order 0, and GATE_CLEAR's the next; then come those of order 1 */
 	NET_HANDLE_CLSACT = 0x10000000, /* bit in a filter's handle: the run made the clsact below it */
+	NET_HANDLE_NO_QUEUE = 0x20000000, /* bit too: the device's queue length was 0 before that */
 	NET_HANDLE_ROOT = 0x10000,  /* 1: of the delay device's qdisc */
 	NET_HANDLE_LIMIT = 0x20000, /* 2: of the token bucket below it */
 	NET_NAME_MAX = 120,         /* of a filter, of a device's alias; cut off */
@@ -56,6 +57,7 @@ struct net_port {
 	unsigned mtu;
 	bool clsact_there;  /* before the run */
 	bool clsact_ours;   /* made by another fault of this run, still on */
+	bool no_queue;      /* its queue length was 0: the first qdisc makes that 1000 */
 	bool legacy_ingress; /* an `ingress` qdisc holds the gate instead */
 	size_t slot;        /* of NET_OUT; NET_IN is the next */
 	uint32_t handle;    /* of its filters */

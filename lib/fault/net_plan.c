@@ -73,7 +73,10 @@ static int look_at(const struct fault *f, struct net_state *st, struct net_site 
 	net_foreach_port(site, port) {
 		if (net_preflight(f, site, port, e) < 0)
 			return err_wrap(e, "%s in %s", port->name, site->id);
-		port->handle = st->filter_handle | (net_makes_clsact(port) ? NET_HANDLE_CLSACT : 0);
+		port->handle = st->filter_handle;
+		if (net_makes_clsact(port))
+			port->handle |= NET_HANDLE_CLSACT |
+					(port->no_queue ? NET_HANDLE_NO_QUEUE : 0);
 	}
 	if (st->backend != NET_BACKEND_NONE)
 		name_devices(f, st, site, &links);

@@ -109,6 +109,7 @@ static void add_port(struct net_state *st, struct net_site *site, const struct l
 	port->ifindex = l->index;
 	port->ethernet = link_is_ethernet(l);
 	port->mtu = l->mtu;
+	port->no_queue = l->tx_queue_len == 0;
 	memcpy(port->address, l->address, sizeof port->address);
 	memcpy(port->name, l->name, sizeof port->name);
 	port->slot = st->n_slots;

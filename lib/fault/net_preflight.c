@@ -40,9 +40,12 @@ static int find_clsact(const struct fault *f, struct net_site *site, struct net_
 
 		if (tc_filters_list(site->nl, port->ifindex, TC_PARENT(ingress), &found, e) < 0)
 			return -e->code;
-		for (size_t i = 0; i < found.n; i++)
-			port->clsact_ours |= net_is_this_runs(f, &found.items[i]) &&
-					     (found.items[i].handle & NET_HANDLE_CLSACT);
+		for (size_t i = 0; i < found.n; i++) {
+			if (!net_is_this_runs(f, &found.items[i]))
+				continue;
+			port->clsact_ours |= !!(found.items[i].handle & NET_HANDLE_CLSACT);
+			port->no_queue |= !!(found.items[i].handle & NET_HANDLE_NO_QUEUE);
+		}
 	}
 	port->clsact_there = !port->clsact_ours;
 	return 0;

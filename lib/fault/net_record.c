@@ -25,6 +25,7 @@ static void fill_port(const struct fault *f, const struct net_port *port,
 	memcpy(p->name, port->name, sizeof p->name);
 	p->ifindex = port->ifindex;
 	p->clsact_made = net_makes_clsact(port);
+	p->no_queue = port->no_queue;
 	net_foreach_direction(params, d) {
 		if (net_drops(params))
 			add_filter(f, port, d, GATE_DROP, p);
@@ -81,8 +82,9 @@ static json_t *port_to_json(const struct net_record_port *p)
 	for (size_t i = 0; i < p->n_devices; i++)
 		json_array_append_new(devices, json_pack("{s:s, s:b}", "name", p->devices[i].name,
 							 "tap", p->devices[i].tap));
-	return json_pack("{s:s, s:i, s:b, s:o, s:o}", "name", p->name, "ifindex", p->ifindex,
-			 "clsactMade", p->clsact_made, "filters", filters, "devices", devices);
+	return json_pack("{s:s, s:i, s:b, s:b, s:o, s:o}", "name", p->name, "ifindex", p->ifindex,
+			 "clsactMade", p->clsact_made, "noQueue", p->no_queue, "filters", filters,
+			 "devices", devices);
 }
 
 json_t *net_record_to_json(const struct net_record *r)
@@ -132,16 +134,18 @@ static int read_port(json_t *json, struct net_record_port *p)
 {
 	json_t *filters, *devices, *item;
 	const char *name;
-	int made;
+	int made, no_queue = 0;
 	size_t i;
 
-	if (json_unpack(json, "{s:s, s:i, s:b, s:o, s:o}", "name", &name, "ifindex", &p->ifindex,
-			"clsactMade", &made, "filters", &filters, "devices", &devices) < 0 ||
+	if (json_unpack(json, "{s:s, s:i, s:b, s?b, s:o, s:o}", "name", &name, "ifindex", &p->ifindex,
+			"clsactMade", &made, "noQueue", &no_queue, "filters", &filters, "devices",
+			&devices) < 0 ||
 	    strlen(name) >= IFNAMSIZ || json_array_size(filters) > ARRAY_SIZE(p->filters) ||
 	    json_array_size(devices) > ARRAY_SIZE(p->devices))
 		return -EINVAL;
 	strcpy(p->name, name);
 	p->clsact_made = made;
+	p->no_queue = no_queue;
 	json_array_foreach(filters, i, item)
 		if (read_filter(item, &p->filters[p->n_filters++]) < 0)
 			return -EINVAL;

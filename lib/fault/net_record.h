@@ -20,6 +20,7 @@ struct net_record_port {
 	char name[IFNAMSIZ];
 	int ifindex;
 	bool clsact_made;
+	bool no_queue; /* the queue length was 0 before */
 	struct net_record_filter filters[NET_DIRECTIONS * GATE_PROGRAMS];
 	size_t n_filters;
 	struct {
@@ -40,3 +41,7 @@ json_t *net_record_to_json(const struct net_record *r);
 int net_record_from_json(const json_t *json, struct net_record *ret, struct err *e);
 void net_record_done(struct net_record *r);
 #define autorecord __attribute__((cleanup(net_record_done))) struct net_record
+
+/* net_resnapshot.c: dump is of the record's target after the fault, before the one of before it. */
+void net_pardon_gone(const struct net_record *r, const struct links *links, const char *before,
+		     struct str *dump);

@@ -242,6 +242,26 @@ static int has_clsact(const struct job *job, const struct net_record_port *p, st
 	return tc_qdisc_find(&qdiscs, p->ifindex, "clsact") != NULL;
 }
 
+/*
+ * The kernel takes a queue length of 0 at a device without a queue for a mistake, and makes it 1000
+ * when a qdisc is added: every veth of a bridge CNI is such a device.
+ */
+static int undo_queue(const struct job *job, const struct net_record_port *p, struct err *e)
+{
+	enum { KERNELS_DEFAULT = 1000 };
+	autolinks links = {0};
+	const struct link *l;
+
+	if (!p->no_queue)
+		return 0;
+	if (link_list(job->nl, &links, e) < 0)
+		return -e->code;
+	l = link_by_index(&links, p->ifindex);
+	if (!l || l->tx_queue_len != KERNELS_DEFAULT)
+		return 0;
+	return netlink_talk(job->nl, link_msg_set_queue(p->ifindex, 0), "set the queue length", e);
+}
+
 static int undo_clsact(const struct job *job, const struct net_record_port *p, struct err *e)
 {
 	autobatch b = {0};
@@ -253,7 +273,7 @@ static int undo_clsact(const struct job *job, const struct net_record_port *p, s
 		return 0;
 	r = has_clsact(job, p, e);
 	if (r <= 0)
-		return r;
+		return r < 0 ? r : undo_queue(job, p, e);
 	if (count_filters(job, p->ifindex, &foreign, &ours, e) < 0)
 		return -e->code;
 	if (foreign)
@@ -269,8 +289,8 @@ static int undo_clsact(const struct job *job, const struct net_record_port *p, s
 	/* Another record of this namespace is undone beside this one and was faster: the kernel says
 	 * "Invalid handle" then. */
 	if (r == -EINVAL && has_clsact(job, p, &again) == 0)
-		return 0;
-	return r;
+		r = 0;
+	return r < 0 ? r : undo_queue(job, p, e);
 }
 
 static int undo_port(const struct job *job, const struct net_record_port *p,
@@ -387,15 +407,22 @@ void net_revert_open_gate(const struct undo *undo, struct broker *broker,
 
 int net_resnapshot(const struct undo *undo, struct broker *broker, struct str *ret, struct err *e)
 {
+	json_auto_t *data = undo_json(undo);
 	autoptr(netlink) nl = NULL;
-
+	autorecord record = {0};
+	autolinks links = {0};
 	int r;
 
 	if (open_namespace(undo, broker, &nl, e) < 0)
 		return -e->code;
 	r = netdump(nl, ret, e);
 	/* Of something in the namespace, not of the namespace. */
-	return r == -ENOENT ? err_set(e, EAGAIN, "something vanished while it was listed") : r;
+	if (r == -ENOENT)
+		return err_set(e, EAGAIN, "something vanished while it was listed");
+	if (r == 0 && net_record_from_json(data, &record, NULL) == 0 &&
+	    link_list(nl, &links, NULL) == 0)
+		net_pardon_gone(&record, &links, undo->before, ret);
+	return r;
 }
 
 /* The first filter of the record that is still there leads to the gate. */

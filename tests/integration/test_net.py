@@ -449,6 +449,26 @@ class Foreign(NetCase):
         before = rig.start()
         self.assertEqual(rig.back(), before)
 
+    def test_queue_length_of_0_comes_back(self):
+        ip("-n", A, "link", "set", "va", "txqueuelen", "0")
+        for spec in ("action: partition", "action: delay, delay: {latency: 1ms}"):
+            rig = self.rig(spec)
+            before = rig.start()
+            self.assertIn("queue 0 ", before)
+            self.assertEqual(rig.back(), before)
+
+    def test_queue_length_of_0_comes_back_with_the_last_of_two_faults(self):
+        ip("-n", A, "link", "set", "va", "txqueuelen", "0")
+        rig = self.rig("action: partition", "action: loss, loss: {loss: \"5\"}")
+        before = rig.on(0).start()
+        rig.on(1).start()
+        rig.on(0).do("off")
+        rig.do("revert")
+        rig.on(1).do("off")
+        out = rig.do("revert")
+        self.assertEqual(out["results"], [["reverted", ""]])
+        self.assertEqual(rig.do(f"snapshot {A}"), before)
+
     def test_filter_added_meanwhile_keeps_clsact_and_is_reported(self):
         rig = self.rig("action: partition")
         rig.start()

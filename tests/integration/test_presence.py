@@ -170,7 +170,7 @@ spec:
                                                 "0", "flowid", "1:1"))
         self.check(record, "u32 filter at pref 1 .* came before the gate")
 
-    def test_rate_changed_for_a_while_has_a_share(self):
+    def test_gate_removed_has_a_share(self):
         record = self.spoiled("action: partition", lambda: tc(A, "qdisc", "del", "dev", "va",
                                                               "clsact"))
         self.check(record, "the gate's filter")
@@ -191,6 +191,21 @@ spec:
         wanted = os.stat(f"/run/netns/{A}").st_ino
         harness.wait_for(lambda: os.stat(f"/proc/{p.pid}/ns/net").st_ino == wanted, "ip netns exec")
         return p.pid
+
+    def test_device_made_anew_leaves_nothing(self):
+        def anew():
+            ip("-n", A, "link", "del", "va")
+            self.join()
+            ip("-n", A, "link", "set", "va", "up")
+
+        record = self.spoiled(DELAY, anew)
+        self.check(record, "device va was made anew")
+        self.assertNotIn("brunt", ip("-n", A, "-o", "link"))
+
+    def test_device_that_went_leaves_nothing(self):
+        record = self.spoiled(DELAY, lambda: ip("-n", A, "link", "del", "va"))
+        self.check(record, "device va was removed")
+        self.assertNotIn("brunt", ip("-n", A, "-o", "link"))
 
     def test_only_target_deleted(self):
         record = self.spoiled("action: partition", lambda: ip("netns", "del", A))
