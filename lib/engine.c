@@ -303,6 +303,18 @@ static int open_place(struct engine *en, struct err *e)
 	return r < 0 ? r : WAIT;
 }
 
+/* The lock knows it by its namespace, a person by its name. */
+static void call_by_name(const struct target *t, const char *lock_name, struct err *e)
+{
+	size_t n = strlen(lock_name);
+	autofree char *rest = NULL;
+
+	if (strncmp(e->text, lock_name, n) != 0)
+		return;
+	rest = xstrdup(e->text + n);
+	snprintf(e->text, sizeof e->text, "target %s/%s%s", t->ns, t->name, rest);
+}
+
 int engine_hold(struct engine *en, const struct target_list *targets, struct err *e)
 {
 	int r = 0;
@@ -317,6 +329,8 @@ int engine_hold(struct engine *en, const struct target_list *targets, struct err
 		name = plan_target_name(t, &wide);
 		if (r == 0)
 			r = lock_name(en->lock, wide ? LOCK_MACHINE : LOCK_STATE_DIR, name, e);
+		if (r == -EBUSY)
+			call_by_name(t, name, e);
 	}
 	return r;
 }

@@ -150,7 +150,7 @@ class Crash(crash_case.NetCase):
         rival = self.manifest(name="rival")
         out = self.brunt("run", rival)
         self.assertEqual(out.returncode, 3, out.stdout + out.stderr)
-        self.assertIn("is held by run", out.stdout + out.stderr)
+        self.assertIn(f"target default/{A} is held by run", out.stdout + out.stderr)
         self.assertIn("of experiment crash", out.stdout + out.stderr)
         again = self.brunt("run", self.manifest())
         self.assertEqual(again.returncode, 3)

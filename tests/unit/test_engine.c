@@ -340,7 +340,7 @@ static void test_two_runs_never_hold_one_target(void **state)
 	fx.hook = start_rival;
 	assert_int_equal(run(&fx), VERDICT_PASSED);
 	assert_int_equal(engine_verdict(other.en), VERDICT_ERROR);
-	held = xasprintf("target/default/a is held by run %s of experiment x",
+	held = xasprintf("target default/a is held by run %s of experiment x",
 			 engine_run_id(fx.en));
 	assert_non_null(strstr(engine_sentence(other.en), held));
 	assert_restored();
