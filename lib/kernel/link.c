@@ -163,6 +163,15 @@ struct nl_msg *link_msg_set_alias(int index, const char *alias)
 	return msg;
 }
 
+struct nl_msg *link_msg_set_queue(int index, unsigned packets)
+{
+	const struct ifinfomsg ifi = {.ifi_index = index};
+	struct nl_msg *msg = netlink_request(RTM_NEWLINK, 0, &ifi, sizeof ifi);
+
+	nla_put_u32(msg, IFLA_TXQLEN, packets);
+	return msg;
+}
+
 struct nl_msg *link_msg_delete(int index)
 {
 	const struct ifinfomsg ifi = {.ifi_index = index};

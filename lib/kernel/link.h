@@ -49,4 +49,5 @@ struct nl_msg *link_msg_add_pair(const struct link_pair *p);
 struct nl_msg *link_msg_no_ipv6(int index);
 struct nl_msg *link_msg_up(int index); /* and without ARP */
 struct nl_msg *link_msg_set_alias(int index, const char *alias);
+struct nl_msg *link_msg_set_queue(int index, unsigned packets); /* IFLA_TXQLEN */
 struct nl_msg *link_msg_delete(int index);

@@ -91,6 +91,13 @@ spec:
         self.addCleanup(self.proc.stdout.close)
         self.addCleanup(self.proc.kill)
 
+    def gap(self):
+        """What the first gap of a run says; it must be inconclusive."""
+        fault = self.finish()
+        self.assertEqual(self.proc.returncode, 5)
+        self.assertLess(fault["presence"]["share"], 1)
+        return fault["presence"]["gaps"][0]["what"]
+
     def finish(self):
         """The fault's part of the record."""
         out = self.proc.communicate(timeout=120)[0]
@@ -118,6 +125,17 @@ class Memory(PodCase):
         group = self.squeeze("action: limit, size: 64MiB", 64 * MIB)
         self.assertEqual(group["version"], 2 if self.on_v2() else 1)
         self.assertEqual(group["oom_kills"], 0)
+
+    def test_a_limit_that_somebody_lifts_is_a_gap(self):
+        self.pod(HOLD % 16)
+        self.start(memory("action: limit, size: 64MiB"), seconds=4)
+        wait_for(lambda: self.limit() == 64 * MIB, "a limit of 64 MiB")
+        file = self.limit_file(self.group)
+        for name in ("memory.memsw.limit_in_bytes", file):
+            if os.path.exists(f"{self.group}/{name}"):
+                with open(f"{self.group}/{name}", "w", encoding="ascii") as f:
+                    f.write(str(100 * MIB))
+        self.assertIn(f'to "{100 * MIB}", where "{64 * MIB}" had been written', self.gap())
 
     def test_percentage_of_the_limit(self):
         self.pod(HOLD % 16, limit="100Mi")
@@ -202,6 +220,44 @@ class Cpu(PodCase):
         group = fault["detail"]["groups"][0]
         self.assertGreater(group["throttled"], 0)
         self.assertEqual((group["quota_us"], group["period_us"]), (20000, 100000))
+
+    def throttled(self):
+        self.pod("while 1: pass")
+        self.start("cpuChaos: {mode: all, selector: {labelSelectors: {app: p}}, action: quota, "
+                   "cpu: 200m}", seconds=4)
+        wait_for(lambda: self.read(self.file).split()[0] == "20000", "a quota of 20000")
+
+    def write_quota(self, us):
+        period = " 100000" if self.file == "cpu.max" else ""
+        with open(f"{self.group}/{self.file}", "w", encoding="ascii") as f:
+            f.write(us + period)
+
+    def test_a_quota_that_somebody_changes_is_a_gap(self):
+        self.throttled()
+        self.write_quota("90000")
+        self.assertRegex(self.gap(), rf'somebody set {self.file} of .* to "90000.*where "20000')
+
+    def test_a_quota_that_is_back_before_the_next_look_is_a_gap(self):
+        self.throttled()
+        self.write_quota("90000")
+        self.write_quota("20000")
+        self.assertRegex(self.gap(), "somebody wrote to the CPU limit of .*; it is 20000.* again")
+
+    @staticmethod
+    def move(pid, group):
+        with open(f"{group}/cgroup.procs", "w", encoding="ascii") as f:
+            f.write(pid)
+
+    def test_a_process_that_is_moved_out_is_a_gap(self):
+        self.throttled()
+        pid = self.read("cgroup.procs").split()[0]
+        aside = os.path.join(os.path.dirname(self.group), f"aside-{os.getpid()}")
+        os.mkdir(aside)
+        self.addCleanup(os.rmdir, aside)
+        self.addCleanup(self.move, pid, self.group)
+        self.move(pid, aside)
+        self.assertRegex(self.gap(), f"process {pid} .app. is in another control group now: "
+                                     f".*{os.path.basename(aside)}")
 
     def test_a_quota_that_nobody_uses_up_is_ineffective(self):
         self.pod(HOLD % 1)
