@@ -336,7 +336,7 @@ static int plan_again(struct fault_run *fr, struct err *e)
 		return r;
 	if (targets.n == 0 && !en->o.allow_empty)
 		return err_set(e, ENOENT, "its targets went before it began");
-	r = plan_fault_new(en->x, old->spec, &targets, &peers, &en->env, &pf, e);
+	r = plan_fault_new(old->spec, old->fault.order, &targets, &peers, &en->env, &pf, e);
 	if (r == 0)
 		r = engine_hold(en, &targets, e);
 	if (r < 0)
@@ -416,7 +416,8 @@ static void take_in(struct engine *en, const struct fault_run *like, const struc
 	if (r == 0)
 		r = engine_hold(en, &fresh, &e);
 	if (r == 0)
-		r = plan_fault_new(en->x, like->in->pf->spec, &fresh, &like->in->pf->fault.peers,
+		r = plan_fault_new(like->in->pf->spec, like->in->pf->fault.order, &fresh,
+				   &like->in->pf->fault.peers,
 				   &en->env, &pf, &e);
 	if (r < 0) {
 		engine_emit(en, EVENT_WARNING, name_of(like), e.text, 0);

@@ -67,8 +67,25 @@ static bool is_earlier(const struct fault_spec *a, const struct fault_spec *b)
 	return x != y ? x < y : a < b;
 }
 
-/* ordered[i]: the i-th fault's order is known. Answers one more fault, the earliest left. */
-static size_t give_order(const struct experiment *x, bool *ordered, unsigned *orders)
+static bool takes_order(const struct fault_spec *spec)
+{
+	return !spec->driver->takes_order || spec->driver->takes_order(spec->params);
+}
+
+static bool wants_same_order(const struct experiment *x, size_t a, size_t b, const bool *share)
+{
+	const struct fault_spec *p = &x->faults[a], *q = &x->faults[b];
+
+	return p->driver == q->driver && (!share || share[a * x->n_faults + b]) &&
+	       takes_order(p) && takes_order(q) && overlap_in_time(x, p, q);
+}
+
+/*
+ * ordered[i]: the i-th fault's order is known. Answers one more fault, the earliest left. share says
+ * which faults have a target in common, in rows; NULL: any may.
+ */
+static size_t give_order(const struct experiment *x, bool *ordered, unsigned *orders,
+			 const bool *share)
 {
 	size_t next = x->n_faults;
 	bool taken;
@@ -81,8 +98,7 @@ static size_t give_order(const struct experiment *x, bool *ordered, unsigned *or
 		taken = false;
 		for (size_t i = 0; i < x->n_faults && !taken; i++)
 			taken = ordered[i] && orders[i] == orders[next] &&
-				x->faults[i].driver == x->faults[next].driver &&
-				overlap_in_time(x, &x->faults[i], &x->faults[next]);
+				wants_same_order(x, i, next, share);
 		orders[next] += taken;
 	} while (taken);
 	ordered[next] = true;
@@ -96,12 +112,12 @@ unsigned plan_order(const struct experiment *x, const struct fault_spec *spec)
 	size_t i;
 
 	do
-		i = give_order(x, ordered, orders);
+		i = give_order(x, ordered, orders, NULL);
 	while (&x->faults[i] != spec);
 	return orders[i];
 }
 
-int plan_fault_new(const struct experiment *x, const struct fault_spec *spec,
+int plan_fault_new(const struct fault_spec *spec, unsigned order,
 		   const struct target_list *targets, const struct target_list *peers,
 		   const struct fault_env *env, struct plan_fault **ret, struct err *e)
 {
@@ -115,7 +131,7 @@ int plan_fault_new(const struct experiment *x, const struct fault_spec *spec,
 		.params = spec->params,
 		.name = spec->name,
 		.duration_ns = spec->duration_ns,
-		.order = plan_order(x, spec),
+		.order = order,
 		.env = env,
 	};
 	target_list_copy(&pf->fault.targets, targets);
@@ -190,7 +206,64 @@ static int refuse_empty(const struct fault_spec *spec, const struct target_list 
 	return r;
 }
 
-static int add_fault(struct plan *p, const struct fault_spec *spec, const struct target_list *all,
+static bool same_target(const struct target *a, const struct target *b)
+{
+	return a == b || (a->netns_id.ino && netns_same(a->netns_id, b->netns_id) &&
+			  !a->host_network);
+}
+
+static const struct target *shared_in(const struct target_list *a, const struct target_list *b)
+{
+	for (size_t i = 0; i < a->n; i++)
+		for (size_t k = 0; k < b->n; k++)
+			if (same_target(a->items[i], b->items[k]))
+				return a->items[i];
+	return NULL;
+}
+
+/* By the targets as they are now: faults that have none in common may have the same order. */
+static int order_by_targets(const struct experiment *x, const struct target_list *all,
+			    uint64_t seed, unsigned *orders, struct err *e)
+{
+	autofree struct target_list *chosen = xcalloc(x->n_faults, sizeof *chosen);
+	autofree bool *share = xcalloc(x->n_faults * x->n_faults, sizeof *share);
+	autofree bool *ordered = xcalloc(x->n_faults, sizeof *ordered);
+	size_t n = 0;
+	int r = 0;
+
+	for (; r == 0 && n < x->n_faults; n++) {
+		autotargets peers = {0};
+
+		r = plan_choose(&x->faults[n], all, seed, NULL, &chosen[n], &peers, NULL, e);
+		for (size_t k = 0; r == 0 && k <= n; k++)
+			share[n * x->n_faults + k] = share[k * x->n_faults + n] =
+				shared_in(&chosen[n], &chosen[k]);
+	}
+	memset(orders, 0, x->n_faults * sizeof *orders);
+	for (size_t i = 0; r == 0 && i < x->n_faults; i++)
+		give_order(x, ordered, orders, share);
+	for (size_t i = 0; i < n; i++)
+		target_list_done(&chosen[i]);
+	return r;
+}
+
+/* Which follows from the experiment alone where that is enough: a later target changes nothing. */
+static int give_orders(const struct experiment *x, const struct target_list *all, uint64_t seed,
+		       unsigned *orders, struct err *e)
+{
+	bool too_many = false;
+
+	for (size_t i = 0; i < x->n_faults; i++) {
+		unsigned max = x->faults[i].driver->max_orders;
+
+		orders[i] = plan_order(x, &x->faults[i]);
+		too_many |= max && orders[i] >= max;
+	}
+	return too_many ? order_by_targets(x, all, seed, orders, e) : 0;
+}
+
+static int add_fault(struct plan *p, const struct fault_spec *spec, unsigned order,
+		     const struct target_list *all,
 		     const struct fault_env *env, bool allow_empty, struct err *e)
 {
 	autotargets targets = {0}, peers = {0};
@@ -202,7 +275,7 @@ static int add_fault(struct plan *p, const struct fault_spec *spec, const struct
 	if (r == 0 && !allow_empty)
 		r = refuse_empty(spec, all, &targets, &peers, e);
 	if (r == 0)
-		r = plan_fault_new(p->x, spec, &targets, &peers, env, &pf, e);
+		r = plan_fault_new(spec, order, &targets, &peers, env, &pf, e);
 	if (r < 0)
 		return r;
 	pf->n_matched = matched;
@@ -210,19 +283,9 @@ static int add_fault(struct plan *p, const struct fault_spec *spec, const struct
 	return 0;
 }
 
-static bool same_target(const struct target *a, const struct target *b)
-{
-	return a == b || (a->netns_id.ino && netns_same(a->netns_id, b->netns_id) &&
-			  !a->host_network);
-}
-
 static const struct target *shared_target(const struct plan_fault *a, const struct plan_fault *b)
 {
-	for (size_t i = 0; i < a->fault.targets.n; i++)
-		for (size_t k = 0; k < b->fault.targets.n; k++)
-			if (same_target(a->fault.targets.items[i], b->fault.targets.items[k]))
-				return a->fault.targets.items[i];
-	return NULL;
+	return shared_in(&a->fault.targets, &b->fault.targets);
 }
 
 static int check_pair(const struct experiment *x, const struct plan_fault *a,
@@ -307,11 +370,14 @@ int plan_build(const struct experiment *x, const struct target_list *all,
 	       const struct fault_env *env, bool allow_empty, struct plan **ret, struct err *e)
 {
 	autoptr(plan) p = xcalloc(1, sizeof *p);
+	autofree unsigned *orders = xcalloc(x->n_faults, sizeof *orders);
 	int r;
 
 	p->x = x;
+	if (give_orders(x, all, env->seed, orders, e) < 0)
+		return -e->code;
 	for (size_t i = 0; i < x->n_faults; i++)
-		if (add_fault(p, &x->faults[i], all, env, allow_empty, e) < 0)
+		if (add_fault(p, &x->faults[i], orders[i], all, env, allow_empty, e) < 0)
 			return err_wrap(e, "fault %s", x->faults[i].name);
 	r = check_blast(p, all, e);
 	if (r == 0)

@@ -30,8 +30,9 @@ int plan_build(const struct experiment *x, const struct target_list *all,
 void plan_free(struct plan *p);
 DEFINE_AUTOPTR(plan, plan_free);
 
-/* One fault for given targets; what plan_build makes of each spec. */
-int plan_fault_new(const struct experiment *x, const struct fault_spec *spec,
+/* One fault for given targets; what plan_build makes of each spec. A fault that is planned again, or
+ * for targets that came, keeps its order. */
+int plan_fault_new(const struct fault_spec *spec, unsigned order,
 		   const struct target_list *targets, const struct target_list *peers,
 		   const struct fault_env *env, struct plan_fault **ret, struct err *e);
 void plan_fault_free(struct plan_fault *pf);
@@ -51,8 +52,8 @@ int64_t plan_start_ns(const struct fault_spec *spec);
 int64_t plan_end_ns(const struct experiment *x, const struct fault_spec *spec);
 
 /* The fault's place among those of its kind that overlap it in time: the least that none of them
- * has, the earlier one first. It follows from the experiment alone, so a target that comes late
- * finds the same order. */
+ * has, the earlier one first; 0 for one that takes none. It follows from the experiment alone;
+ * plan_build, when that gives more orders than the kind has, looks at the targets too. */
 unsigned plan_order(const struct experiment *x, const struct fault_spec *spec);
 
 /* The name under which a run holds a target (lock_name): its network namespace where it has one

@@ -162,6 +162,10 @@ struct fault_driver {
 	/* What becomes of a target that two planned faults of this kind hold at one time; a is the
 	 * one of the lower order. For the plan; may be NULL. */
 	void (*together)(const struct fault *a, const struct fault *b, struct str *ret);
+	/* Those that overlap on a target are passed in an order: how many it can have, 0: any number;
+	 * and whether a fault with these params takes one. NULL: each does. */
+	unsigned max_orders;
+	bool (*takes_order)(const void *params);
 	bool one_shot; /* done at once, nothing to revert: pod-kill */
 	/* revert asks processes that may not answer: it comes after that of the kinds which need the
 	 * kernel alone, so that a stopped service does not keep another fault on. All records are then

@@ -114,6 +114,12 @@ static const char *unseeded(const struct fault *f)
 	return NULL;
 }
 
+/* What only drops decides before any packet is on its way through the delay devices. */
+static bool net_takes_order(const void *params)
+{
+	return net_delays(params) || net_limits(params);
+}
+
 const struct fault_driver net_chaos = {
 	.kind = "NetworkChaos",
 	.field = "networkChaos",
@@ -127,6 +133,8 @@ const struct fault_driver net_chaos = {
 	.inject = net_inject,
 	.tick = net_tick,
 	.check = net_check,
+	.max_orders = GATE_ORDERS,
+	.takes_order = net_takes_order,
 	.retarget = net_retarget,
 	.off = net_off,
 	.revert = net_revert,

@@ -292,6 +292,26 @@ spec:
         prefs = re.findall(r"egress, pref (\d+) handle \S+ redirect", text)
         self.assertEqual(len(set(prefs)), len(prefs), "delay stages need places of their own")
 
+    def delays(self, targets, more=""):
+        """A plan of one delay for each target named."""
+        return self.brunt("plan", self.manifest(more + "".join(f"""
+    - {{name: d{i}, networkChaos: {{mode: all, selector: {{labelSelectors: {{name: {t}}}}},
+       action: delay, delay: {{latency: 1ms}}}}}}""" for i, t in enumerate(targets))))
+
+    def test_delays_are_counted_at_each_target(self):
+        out = self.delays([A, B] * 16)
+        self.assertEqual(out.returncode, 0, out.stdout + out.stderr)
+        out = self.delays([A] * 17)
+        self.assertEqual(out.returncode, 3, out.stdout + out.stderr)
+        self.assertIn("number 17 of the network faults that overlap", out.stdout + out.stderr)
+
+    def test_what_only_drops_takes_no_place_among_delays(self):
+        drops = "".join(f"""
+    - {{name: p{i}, networkChaos: {{mode: all, selector: {{labelSelectors: {{name: {A}}}}},
+       action: partition}}}}""" for i in range(16))
+        out = self.delays([A] * 16, drops)
+        self.assertEqual(out.returncode, 0, out.stdout + out.stderr)
+
     def test_every_sub_window_has_what_was_asked_for(self):
         # One retry: a machine that stalls for seconds shifts what the windows hold.
         for last in (False, True):
