@@ -94,7 +94,9 @@ static int fail(struct journal *j, const char *doing, struct err *e)
 		err_hint(e, "make it writable, or choose another --state-dir");
 		break;
 	case EBADMSG:
-		err_hint(e, "move the file away; brunt then starts a new one");
+		err_hint(e, "it holds the only undo of runs whose owner and guard are dead (brunt "
+			    "recover lists them): keep it, try sqlite3 brunt.db .recover, and only "
+			    "then move it away");
 		break;
 	}
 	return -code;

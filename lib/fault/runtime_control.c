@@ -144,8 +144,8 @@ static int wait_line(struct runtime_control *c, char ret[RUNTIME_LINE_MAX], stru
 		if (r < 0)
 			return err_set(e, EPIPE, "%s: the service closed the connection", c->path);
 		if (left <= 0)
-			return err_set(e, ETIMEDOUT, "%s: no answer within %.1f s", c->path,
-				       (double)(clock_now_ns() - start) / NSEC_PER_SEC);
+			return err_set(e, ETIMEDOUT, "%s: no answer within %.3g s", c->path,
+				       (double)(deadline - start) / NSEC_PER_SEC);
 		poll(&p, 1, (int)left);
 	}
 }

@@ -87,15 +87,20 @@ static int end(const json_t *record, int64_t deadline_ns, struct err *e)
 /* A service that is about to end closes its socket first: it is asked again until it has gone. */
 static int end_patiently(const json_t *record, int64_t deadline_ns, struct err *e)
 {
-	int r;
+	struct err last = {0};
+	int r = end(record, deadline_ns, e);
 
-	for (;;) {
-		err_clear(e);
-		r = end(record, deadline_ns, e);
-		if (r == 0 || r == -ESRCH || clock_now_ns() > deadline_ns)
-			return r;
+	/* The first reason stays: the last try may have had no time left. */
+	while (r < 0 && r != -ESRCH && clock_now_ns() < deadline_ns) {
 		nanosleep(&(struct timespec){.tv_nsec = AGAIN_MS * NSEC_PER_MSEC}, NULL);
+		err_clear(&last);
+		r = end(record, deadline_ns, &last);
 	}
+	if (r == 0)
+		err_clear(e);
+	else if (r == -ESRCH)
+		*e = last.code ? last : *e;
+	return r;
 }
 
 static void revert_record(const struct undo *u, int64_t deadline_ns, struct undo_result *ret)

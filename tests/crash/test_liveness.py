@@ -277,6 +277,59 @@ class LostJournal(RunCase):
             db.execute("BEGIN EXCLUSIVE")
         self.check_lost(lose)
 
+    def lost_with_all(self, lose):
+        """recover's answer when owner, guard and records are gone: never that all is well."""
+        p = self.injected(fault="60s")
+        self.kill_both(p)
+        lose(os.path.join(self.state, "brunt.db"))
+        out = self.brunt("recover")
+        self.assertNotEqual(out.returncode, 0, out.stdout + out.stderr)
+        self.assertNotIn("nothing to recover", out.stdout)
+        self.assertIn("NOT restored", out.stdout)
+        self.assertIn("experiment/crash", out.stdout)
+        return out
+
+    def repair(self, path, kept):
+        """The database comes back, as from a backup; then all is put back."""
+        for name in (path, path + "-wal", path + "-shm"):
+            if os.path.exists(name):
+                os.unlink(name)
+        os.rename(kept, path)
+        self.recover()
+        self.assert_clean()
+        self.assertIn("nothing to recover", self.recover())
+
+    def test_empty_journal_beside_a_lock_is_an_error(self):
+        kept = os.path.join(self.dir, "kept.db")
+
+        def lose(path):
+            with sqlite3.connect(path) as db:
+                db.execute("VACUUM INTO ?", [kept])
+            for name in (path, path + "-wal", path + "-shm"):
+                if os.path.exists(name):
+                    os.unlink(name)
+        self.assertEqual(self.lost_with_all(lose).returncode, 4)
+        self.repair(os.path.join(self.state, "brunt.db"), kept)
+
+    def test_damaged_journal_beside_a_lock_is_an_error_that_says_what_is_lost(self):
+        kept = os.path.join(self.dir, "kept.db")
+
+        def lose(path):
+            with sqlite3.connect(path) as db:
+                db.execute("VACUUM INTO ?", [kept])
+            os.unlink(path + "-wal")  # or SQLite mends the file from it
+            with open(path, "w", encoding="ascii") as f:
+                f.write("no database " * 1000)
+        out = self.lost_with_all(lose)
+        self.assertIn("the only undo of runs", out.stderr)
+        self.repair(os.path.join(self.state, "brunt.db"), kept)
+
+    def test_run_that_died_before_it_changed_anything_is_not_lost(self):
+        p = self.stopped("begin")
+        p.kill()
+        p.wait()
+        self.assertIn("nothing to recover", self.recover())
+
 
 if __name__ == "__main__":
     if os.geteuid() != 0:

@@ -268,7 +268,7 @@ static void test_open_says_what_to_do_with_a_foreign_file(void **state)
 		fputs("not a database\n", f);
 	fclose(f);
 	assert_int_equal(journal_open(dir, &j, &e), -EBADMSG);
-	assert_non_null(strstr(e.hint, "move the file away"));
+	assert_non_null(strstr(e.hint, "the only undo of runs"));
 }
 
 static void test_newest_run_is_the_last_begun_also_after_a_clock_step(void **state)

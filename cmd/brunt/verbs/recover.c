@@ -1,6 +1,7 @@
 #include "../runs.h"
 
 #include "../../../lib/kernel/broker.h"
+#include "../../../lib/lost.h"
 #include "../../../lib/recover.h"
 
 #include <errno.h>
@@ -76,6 +77,33 @@ static int recover_one(const struct globals *g, struct journal *j, struct broker
 	return 0;
 }
 
+/* Runs whose records the journal has lost: what is known of them, and how many are dead. */
+static size_t tell_lost(const struct globals *g, struct journal *j, size_t *ret_dead)
+{
+	struct lost_run *runs;
+	size_t n;
+
+	lost_runs(g->state_dir, j, &runs, &n);
+	for (size_t i = 0; i < n; i++) {
+		const struct lost_run *run = &runs[i];
+
+		if (run->live) {
+			printf("run %s of experiment %s is alive and recovers by itself, though the "
+			       "journal does not know it\n", run->run_id, run->experiment);
+			continue;
+		}
+		++*ret_dead;
+		printf("run %s: NOT restored: it has ended without its recovery, and the journal "
+		       "that had its undo records is lost; it held", run->run_id);
+		for (size_t k = 0; k < run->names.n; k++)
+			printf("%s %s", k ? "," : "", run->names.items[k]);
+		printf("%s. Look at these, or start them anew; then remove %s/locks/%s\n",
+		       run->names.n ? "" : " nothing that is known", g->state_dir, run->run_id);
+	}
+	lost_runs_free(runs, n);
+	return n;
+}
+
 static int run_recover(const struct globals *g, const void *opts, const struct strlist *args,
 		       struct err *e)
 {
@@ -83,7 +111,7 @@ static int run_recover(const struct globals *g, const void *opts, const struct s
 	autoptr(broker) broker = NULL;
 	struct strlist ids = {0};
 	bool failed = false;
-	size_t left = 0;
+	size_t left = 0, lost = 0;
 	int r;
 
 	(void)opts;
@@ -101,7 +129,9 @@ static int run_recover(const struct globals *g, const void *opts, const struct s
 			r = -one.code;
 		}
 	}
-	if (r == 0 && ids.n == 0 && !g->quiet)
+	if (!args->n)
+		lost = tell_lost(g, j, &left);
+	if (r == 0 && ids.n == 0 && !lost && !g->quiet)
 		puts("nothing to recover");
 	strlist_done(&ids);
 	return left ? EXIT_NOT_RESTORED : r < 0 ? EXIT_ERROR : EXIT_PASSED;
