@@ -379,7 +379,8 @@ int guard_enter(struct guard *g, struct err *e)
 
 	/* acq_rel: pairs with the guard's; what it reverts comes after what the owner did. */
 	if (!guard_lives(g) || !atomic_compare_exchange_strong(&g->shared->turn, &free, GUARD_TURN_OWNER))
-		return err_set(e, EOWNERDEAD, "the guard process %s", guard_fate(g));
+		return err_set(e, EOWNERDEAD, "the guard process ended before the run: it %s",
+			       guard_fate(g));
 	return 0;
 }
 
