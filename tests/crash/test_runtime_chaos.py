@@ -332,6 +332,52 @@ class Refused(ServiceCase):
         self.refused(f"process {stranger.pid} answers there, which is not of the target")
 
 
+class Beside(ServiceCase):
+    """A service that does not answer, and another pod's fault."""
+
+    def up(self, command=None):
+        quiet = json.dumps(["/bin/sh", "-c", "while :; do sleep 1000; done"])
+        manifest = self.write("lab.yaml", POD % json.dumps(LIVEROOM) + f"""---
+apiVersion: v1
+kind: Pod
+metadata: {{name: quiet}}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers: [{{name: app, command: {quiet}}}]
+""")
+        out = self.brunt("lab", "up", "-f", manifest, "--name", LAB)
+        self.assertEqual(out.returncode, 0, out.stdout + out.stderr)
+        pods = json.loads(self.brunt("lab", "ps", "--name", LAB, "-o", "json").stdout)[0]["pods"]
+        self.pid = next(p for p in pods if p["name"] == "p")["containers"][0]["pid"]
+
+    def test_a_stopped_service_does_not_keep_another_pods_quota(self):
+        self.up()
+        manifest = self.write("x.yaml", f"""
+apiVersion: brunt.dev/v1alpha1
+kind: Experiment
+metadata: {{name: beside}}
+spec:
+  timeline: {{baseline: 100ms, fault: 4s, recovery: 100ms}}
+  faults:
+    - {{name: stall, duration: 2s, runtimeChaos: {{mode: all, selector: {{pods: {{default: [p]}}}}, {STALL}}}}}
+    - {{name: quota, duration: 3s, cpuChaos: {{mode: all, selector: {{pods: {{default: [quiet]}}}},
+        action: quota, cpu: 100m}}}}
+""")
+        p = self.start(manifest)
+        wait_for(lambda: "stall-safepoint" in self.ask() or p.poll() is not None, "the stall")
+        os.kill(self.pid, signal.SIGSTOP)
+        try:
+            out, _ = p.communicate(timeout=120)
+        finally:
+            os.kill(self.pid, signal.SIGCONT)
+        self.assertEqual(p.returncode, 4, out)
+        self.assertIn("no answer within", out)
+        self.assertLess(out.index("quota: taken back"), out.index("no answer within"), out)
+        wait_for(lambda: "actions=-" in self.ask(), "the lease to run out")
+        self.recover()
+        self.assertEqual(self.pending(), 0)
+
+
 if __name__ == "__main__":
     if os.geteuid() != 0:
         print("1..0 # SKIP needs root for a lab")
