@@ -651,6 +651,8 @@ int engine_start(struct engine *en, void (*done)(void *data, struct engine *en),
 
 void engine_interrupt(struct engine *en, const char *reason)
 {
+	if (en->lock)
+		lock_note_ending(en->lock);
 	if (en->interrupted || en->step >= JUDGE)
 		return;
 	en->interrupted = xstrdup(reason);

@@ -14,6 +14,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <jansson.h>
 #include <limits.h>
 #include <sys/stat.h>
@@ -41,6 +42,18 @@ static int ofd(int fd, int cmd, short type, off_t start, off_t len)
 static bool busy(int r)
 {
 	return r == -EAGAIN || r == -EACCES;
+}
+
+/* A run's file may lie where others can write too: what is none of ours (a FIFO, a device) neither
+ * blocks nor is read. */
+static int open_run_file(const char *path, int flags)
+{
+	autofd int fd = open(path, flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	return S_ISREG(st.st_mode) ? take_fd(fd) : -EINVAL;
 }
 
 static int write_about(struct lock *l, struct err *e)
@@ -212,21 +225,27 @@ static bool lists_name(const json_t *about, const char *name)
 /* A run whose lock nobody holds is dead, and so are its names. */
 static json_t *read_live(const char *path)
 {
-	autofd int fd = open(path, O_RDWR | O_CLOEXEC);
+	autofd int fd = open_run_file(path, O_RDONLY);
 
 	if (fd < 0 || ofd(fd, F_OFD_GETLK, F_WRLCK, 0, 0) == F_UNLCK)
 		return NULL;
 	return json_loadfd(fd, JSON_DISABLE_EOF_CHECK, NULL);
 }
 
-/* Of a link to STATE_DIR/locks/RUN. */
+/* Of a link to STATE_DIR/locks/RUN; NULL for any other. */
 static char *linked_state_dir(const char *link)
 {
-	char *path = linked_path(link);
+	autofree char *path = linked_path(link);
+	char *run = path && *path == '/' ? strrchr(path, '/') : NULL, *locks;
 
-	for (int i = 0; path && i < 2; i++)
-		*strrchr(path, '/') = '\0';
-	return path;
+	if (!run || !run[1])
+		return NULL;
+	*run = '\0';
+	locks = strrchr(path, '/');
+	if (!locks || locks == path || !streq(locks, "/locks"))
+		return NULL;
+	*locks = '\0';
+	return xstrdup(path);
 }
 
 /* Says whose the name is, and how to end that run. */
@@ -312,6 +331,12 @@ int lock_set_guard(struct lock *l, pid_t pid, struct err *e)
 	return write_about(l, e);
 }
 
+void lock_note_ending(struct lock *l)
+{
+	json_object_set_new(l->about, "ending", json_true());
+	write_about(l, NULL);
+}
+
 void lock_fds(const struct lock *l, int ret[LOCK_FDS])
 {
 	ret[0] = l->run_fd;
@@ -336,17 +361,18 @@ int lock_holder_read(const char *state_dir, const char *run_id, struct lock_hold
 		     struct err *e)
 {
 	autofree char *path = xasprintf("%s/locks/%s", state_dir, run_id);
-	autofd int fd = open(path, O_RDWR | O_CLOEXEC);
+	autofd int fd = open_run_file(path, O_RDONLY);
 	const char *experiment;
 	json_t *about;
 
 	if (fd < 0)
-		return err_errno(e, errno, "%s", path);
+		return err_errno(e, -fd, "%s", path);
 	about = json_loadfd(fd, JSON_DISABLE_EOF_CHECK, NULL);
 	experiment = json_string_value(json_object_get(about, "experiment"));
 	ret->run_id = xstrdup(run_id);
 	ret->experiment = xstrdup(experiment ? experiment : "");
 	ret->live = ofd(fd, F_OFD_GETLK, F_WRLCK, 0, 0) != F_UNLCK;
+	ret->ending = json_is_true(json_object_get(about, "ending"));
 	read_process(json_object_get(about, "owner"), &ret->owner, &ret->owner_start);
 	read_process(json_object_get(about, "guard"), &ret->guard, &ret->guard_start);
 	json_decref(about);
@@ -403,21 +429,86 @@ void lock_forget(const char *state_dir, const char *run_id)
 	unlink(path);
 }
 
-void lock_other_state_dirs(const char *state_dir, struct strlist *ret)
+void lock_live_runs(const char *state_dir, struct strlist *ret)
 {
-	autofree char *machine = machine_dir();
-	autofree char *ours = realpath(state_dir, NULL);
-	DIR *d = machine ? opendir(machine) : NULL;
+	autofree char *folder = xasprintf("%s/locks", state_dir);
+	DIR *d = opendir(folder);
 	struct dirent *de;
 
 	while (d && (de = readdir(d))) {
-		autofree char *link = xasprintf("%s/%s", machine, de->d_name);
-		autofree char *theirs = linked_state_dir(link);
+		struct lock_holder h = {0};
 
-		if (theirs && !(ours && streq(ours, theirs)) && !strlist_has(ret, theirs) &&
-		    access(theirs, F_OK) == 0)
-			strlist_add(ret, theirs);
+		if (de->d_name[0] != '.' && !streq(de->d_name, "names") &&
+		    lock_holder_read(state_dir, de->d_name, &h, NULL) == 0 && h.live)
+			strlist_add(ret, de->d_name);
+		lock_holder_done(&h);
 	}
 	if (d)
 		closedir(d);
+}
+
+static void add_linked(const char *folder, bool own_folder, struct lock_run **ret, size_t *ret_n)
+{
+	DIR *d = opendir(folder);
+	struct dirent *de;
+	struct stat st, owner;
+
+	while (d && (de = readdir(d))) {
+		autofree char *link = xasprintf("%s/%s", folder, de->d_name);
+		autofree char *dir = linked_state_dir(link);
+
+		if (!dir || stat(dir, &st) < 0 || !S_ISDIR(st.st_mode))
+			continue;
+		/* A user's links lead to that user's runs, or they are a trap. */
+		if (!own_folder && (fstat(dirfd(d), &owner) < 0 || owner.st_uid != st.st_uid))
+			continue;
+		*array_push(*ret, *ret_n) = (struct lock_run){
+			.state_dir = take(dir),
+			.run_id = xstrdup(de->d_name),
+			.uid = st.st_uid,
+		};
+	}
+	if (d)
+		closedir(d);
+}
+
+void lock_machine_runs(struct lock_run **ret, size_t *ret_n)
+{
+	autofree char *machine = machine_dir();
+	glob_t users = {0};
+
+	if (machine)
+		add_linked(machine, true, ret, ret_n);
+	if (geteuid() != 0 || !machine || !streq(machine, "/run/brunt"))
+		return;
+	if (glob("/run/user/*/brunt", GLOB_NOSORT, NULL, &users) == 0)
+		for (size_t i = 0; i < users.gl_pathc; i++)
+			add_linked(users.gl_pathv[i], false, ret, ret_n);
+	globfree(&users);
+}
+
+void lock_runs_free(struct lock_run *runs, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		free(runs[i].state_dir);
+		free(runs[i].run_id);
+	}
+	free(runs);
+}
+
+void lock_other_state_dirs(const char *state_dir, struct strlist *ret)
+{
+	autofree char *ours = realpath(state_dir, NULL);
+	struct lock_run *runs = NULL;
+	size_t n = 0;
+
+	lock_machine_runs(&runs, &n);
+	for (size_t i = 0; i < n; i++) {
+		const char *theirs = runs[i].state_dir;
+
+		if (runs[i].uid == geteuid() && !(ours && streq(ours, theirs)) &&
+		    !strlist_has(ret, theirs))
+			strlist_add(ret, theirs);
+	}
+	lock_runs_free(runs, n);
 }

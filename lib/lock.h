@@ -36,6 +36,8 @@ int lock_name(struct lock *l, enum lock_scope scope, const char *name, struct er
 void lock_drop_names(struct lock *l);
 /* Writes the guard's identity into the run's file, for stop. */
 int lock_set_guard(struct lock *l, pid_t pid, struct err *e);
+/* Writes that the owner has heard and ends the run: stop then leaves it to the owner. */
+void lock_note_ending(struct lock *l);
 /* Descriptors for the guard, borrowed. */
 enum { LOCK_FDS = 3 };
 void lock_fds(const struct lock *l, int ret[LOCK_FDS]);
@@ -46,6 +48,7 @@ struct lock_holder {
 	pid_t owner, guard;                 /* 0: none, or gone */
 	unsigned long long owner_start, guard_start; /* pidfd_start_time, against reused pids */
 	bool live;                          /* the lock is held */
+	bool ending;                        /* the owner was asked to end the run, and does */
 };
 void lock_holder_done(struct lock_holder *h);
 int lock_holder_read(const char *state_dir, const char *run_id, struct lock_holder *ret,
@@ -60,5 +63,14 @@ int lock_take_over(const char *state_dir, const char *run_id, int *ret_fd, struc
 /* Removes the file of a run that was taken over. */
 void lock_forget(const char *state_dir, const char *run_id);
 
-/* Other state directories of this machine whose runs hold something. */
+/* Runs of a state directory whose lock is held, whatever its journal says of them. */
+void lock_live_runs(const char *state_dir, struct strlist *ret);
+/* A run that a folder of the machine lists: /run/brunt, and for root each user's own. */
+struct lock_run {
+	char *state_dir, *run_id;
+	uid_t uid; /* whose the state directory is */
+};
+void lock_machine_runs(struct lock_run **ret, size_t *ret_n);
+void lock_runs_free(struct lock_run *runs, size_t n);
+/* Other state directories of this user whose runs hold something. */
 void lock_other_state_dirs(const char *state_dir, struct strlist *ret);

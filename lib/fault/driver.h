@@ -199,6 +199,9 @@ struct fault_driver {
 	 * nothing of the fault is there. -ENOENT: the target is gone. NULL: this kind has none. */
 	int (*lease_left)(const struct undo *undo, struct broker *broker, int64_t *ret_ns,
 			  struct err *e);
+	/* For `stop`: what the record's fault does to its target ends now, by a store or two, whoever
+	 * of its processes goes on. NULL: this kind has no such switch. */
+	int (*close_gates)(const struct undo *undo, struct broker *broker, struct err *e);
 	/* What of it the run's seed does not replay ("netem's draws, before Linux 6.7"); NULL: all of
 	 * it is replayed. Without the function it is, for a kind that draws nothing. */
 	const char *(*unseeded)(const struct fault *f);

@@ -112,6 +112,7 @@ int net_resnapshot(const struct undo *undo, struct broker *broker, struct str *r
 		   struct err *e);
 int net_lease_left(const struct undo *undo, struct broker *broker, int64_t *ret_ns,
 		   struct err *e);
+int net_close_gates(const struct undo *undo, struct broker *broker, struct err *e);
 int net_effect(struct fault *f, struct effect *ret, struct err *e);
 int net_report(struct fault *f, json_t **ret, struct err *e);
 void net_release(struct fault *f);

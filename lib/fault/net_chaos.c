@@ -144,5 +144,6 @@ const struct fault_driver net_chaos = {
 	.report = net_report,
 	.release = net_release,
 	.lease_left = net_lease_left,
+	.close_gates = net_close_gates,
 	.doctor = net_doctor,
 };

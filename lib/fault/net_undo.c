@@ -425,10 +425,12 @@ int net_resnapshot(const struct undo *undo, struct broker *broker, struct str *r
 	return r;
 }
 
-/* The first filter of the record that is still there leads to the gate. */
-static int lease_at(struct netlink *nl, const struct net_record *r, int64_t *ret_ns,
-		    struct err *e)
+/* fn for each gate of the record that is still attached, until it answers with other than 0. */
+static int each_gate(struct netlink *nl, const struct net_record *r,
+		     int (*fn)(uint32_t prog_id, void *arg, struct err *e), void *arg, struct err *e)
 {
+	int answer = 0;
+
 	for (size_t i = 0; i < r->n_ports; i++)
 		for (int ingress = 0; ingress < 2; ingress++) {
 			const struct net_record_port *p = &r->ports[i];
@@ -436,14 +438,41 @@ static int lease_at(struct netlink *nl, const struct net_record *r, int64_t *ret
 
 			if (tc_filters_list(nl, p->ifindex, TC_PARENT(ingress), &found, NULL) < 0)
 				continue;
-			for (size_t k = 0; k < p->n_filters; k++) {
+			for (size_t k = 0; answer == 0 && k < p->n_filters; k++) {
 				const struct tc_filter *f = find_filter(&found, &p->filters[k]);
 
 				if (f && is_ours(f, &p->filters[k], r->name))
-					return gate_lease_left_by_id(f->prog_id, ret_ns, e);
+					answer = fn(f->prog_id, arg, e);
 			}
 		}
+	return answer;
+}
+
+/* The first gate speaks for all: a fault's programs on a target share their lease. */
+static int read_lease(uint32_t prog_id, void *ret_ns, struct err *e)
+{
+	int r = gate_lease_left_by_id(prog_id, ret_ns, e);
+
+	return r < 0 ? r : 1;
+}
+
+/* One that cannot be closed, having just gone, keeps no other open. */
+static int close_one(uint32_t prog_id, void *arg, struct err *e)
+{
+	gate_close_by_id(prog_id, NULL);
 	return 0;
+}
+
+int net_close_gates(const struct undo *undo, struct broker *broker, struct err *e)
+{
+	json_auto_t *data = undo_json(undo);
+	autoptr(netlink) nl = NULL;
+	autorecord r = {0};
+
+	if (net_record_from_json(data, &r, e) < 0 ||
+	    open_namespace(undo, broker, &nl, e) < 0)
+		return -e->code;
+	return each_gate(nl, &r, close_one, NULL, e);
 }
 
 int net_lease_left(const struct undo *undo, struct broker *broker, int64_t *ret_ns, struct err *e)
@@ -451,10 +480,12 @@ int net_lease_left(const struct undo *undo, struct broker *broker, int64_t *ret_
 	json_auto_t *data = undo_json(undo);
 	autoptr(netlink) nl = NULL;
 	autorecord r = {0};
+	int found;
 
 	*ret_ns = 0;
 	if (net_record_from_json(data, &r, e) < 0 ||
 	    open_namespace(undo, broker, &nl, e) < 0)
 		return -e->code;
-	return lease_at(nl, &r, ret_ns, e);
+	found = each_gate(nl, &r, read_lease, ret_ns, e);
+	return MIN_OF(found, 0);
 }

@@ -291,6 +291,16 @@ class Lease(NetCase):
                          "the lease to run out", 15)
         self.assertLess(time.monotonic() - started, 6)
 
+    def test_closing_the_gates_ends_it_though_the_owner_renews(self):
+        """What brunt stop does to a run whose owner does not answer: the lease goes on."""
+        rig = self.rig("action: partition", lease_ms=60000)
+        rig.start()
+        harness.wait_for(lambda: not ping(FOUR, 1, wait=1)[0], "the partition to be felt")
+        self.assertEqual(rig.do("close"), "closed")
+        self.assertTrue(ping(FOUR, 3)[0], "the gate still drops")
+        self.assertEqual(rig.do("leases"), [0])
+        rig.back()
+
     def test_partition_ends_when_every_process_is_killed(self):
         self.check("action: partition")
 

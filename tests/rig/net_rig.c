@@ -191,13 +191,25 @@ static void leases(struct rig *r)
 	answer(list);
 }
 
+static void close_gates(struct rig *r)
+{
+	for (size_t i = 0; i < r->f->undo.n; i++) {
+		struct err e = {0};
+
+		if (r->f->driver->close_gates(&r->f->undo.items[i], r->broker, &e) < 0)
+			die(&e);
+	}
+	answer(json_string("closed"));
+}
+
 static void obey(struct rig *r, const char *cmd)
 {
 	static const struct {
 		const char *name;
 		void (*fn)(struct rig *r);
-	} commands[] = {{"check", check},   {"effect", effect}, {"inject", inject}, {"leases", leases},
-			{"off", off},       {"plan", plan},     {"report", report},
+	} commands[] = {{"check", check},   {"close", close_gates}, {"effect", effect},
+			{"inject", inject}, {"leases", leases}, {"off", off},
+			{"plan", plan},     {"report", report},
 			{"retarget", retarget}, {"revert", revert}, {"tick", tick}};
 
 	if (strncmp(cmd, "snapshot ", 9) == 0) {

@@ -3,38 +3,22 @@
 #include "../../../lib/kernel/broker.h"
 #include "../../../lib/lost.h"
 #include "../../../lib/recover.h"
+#include "../../../lib/takeover.h"
 
-#include <errno.h>
-#include <poll.h>
 #include <stdio.h>
 
-/* How long a killed run's other processes (broker, delay engine, lab) may take to notice. */
-enum { DYING_TRIES = 200, DYING_STEP_MS = 50 };
-
-static bool has_master(const struct globals *g, const char *run_id)
+/* 1: the run is ours now; 0: its owner lives. */
+static int take_over(const struct globals *g, struct journal *j, const char *run_id, int *ret_lock,
+		     struct err *e)
 {
-	struct lock_holder h = {0};
-	bool lives = lock_holder_read(g->state_dir, run_id, &h, NULL) == 0 &&
-		     (lock_holder_lives(h.owner, h.owner_start) ||
-		      lock_holder_lives(h.guard, h.guard_start));
+	autoptr(takeover) t = NULL;
+	int r = takeover_new(g->state_dir, run_id, &t, e);
 
-	lock_holder_done(&h);
-	return lives;
-}
-
-/* 1: the run is ours now; 0: its owner or guard lives. Who only dies is waited for. */
-static int take_over(const struct globals *g, const char *run_id, int *ret_lock, struct err *e)
-{
-	for (int i = 0; i < DYING_TRIES; i++) {
-		int r = lock_take_over(g->state_dir, run_id, ret_lock, e);
-
-		if (r != 0 || has_master(g, run_id))
-			return r;
-		poll(NULL, 0, DYING_STEP_MS);
-	}
-	err_set(e, EBUSY, "owner and guard are gone, and another process of it still holds its lock");
-	return err_hint(e, "try again; if it stays, fuser %s/locks/%s names the process", g->state_dir,
-			run_id);
+	if (r == 0)
+		r = takeover_wait(t, j, ret_lock, e);
+	if (r > 0 && *takeover_story(t))
+		printf("run %s: %s\n", run_id, takeover_story(t));
+	return r;
 }
 
 /* What is left of a run, a line each. */
@@ -58,7 +42,7 @@ static int recover_one(const struct globals *g, struct journal *j, struct broker
 
 	if (runs_has_ended(j, run_id))
 		return 0;
-	r = take_over(g, run_id, &lock, e);
+	r = take_over(g, j, run_id, &lock, e);
 	if (r < 0)
 		return err_wrap(e, "run %s", run_id);
 	if (r == 0) {
@@ -139,10 +123,11 @@ static int run_recover(const struct globals *g, const void *opts, const struct s
 
 const struct verb verb_recover = {
 	.name = "recover",
+	.holds = true,
 	.summary = "finish the recovery of runs whose processes are gone",
 	.usage = "[RUN...]",
 	.doc = "Undoes from the journal what dead runs left behind, checks it against the state before\n"
-	       "the fault, and says what it could not undo. A live run is never touched. Exit code 4 when\n"
-	       "something is left.",
+	       "the fault, and says what it could not undo. A run with a living owner is never touched; one\n"
+	       "whose guard stands still is taken from it. Exit code 4 when something is left.",
 	.run = run_recover,
 };
