@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -225,6 +226,8 @@ char *report_junit(const json_t *const *records, size_t n)
 	return str_take(&out);
 }
 
+enum { READER_WAIT_MS = 5000 };
+
 static int write_all(int fd, const char *text)
 {
 	size_t len = strlen(text);
@@ -233,6 +236,9 @@ static int write_all(int fd, const char *text)
 		ssize_t n = write(fd, text, len);
 
 		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN && poll(&(struct pollfd){.fd = fd, .events = POLLOUT}, 1,
+						     READER_WAIT_MS) > 0)
 			continue;
 		if (n < 0)
 			return -errno;
@@ -257,12 +263,26 @@ int report_check(const char *path, struct err *e)
 	return 0;
 }
 
+/* A device or a pipe is written to as it is: a file renamed over it would replace it for everybody.
+ * A pipe that nobody reads is not waited for: the faults are gone, and so is their reader. */
+static int write_special(const char *path, const char *text, struct err *e)
+{
+	autofd int fd = open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	int r = fd < 0 ? -errno : write_all(fd, text);
+
+	return r < 0 ? err_errno(e, -r, "write report %s", path) : 0;
+}
+
 int report_write(const char *path, const char *text, struct err *e)
 {
 	autofree char *tmp = xasprintf("%s.%d.tmp", path, (int)getpid());
-	autofd int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	autofd int fd = -1;
+	struct stat st;
 	int r;
 
+	if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
+		return write_special(path, text, e);
+	fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 	if (fd < 0)
 		return err_errno(e, errno, "write report %s", path);
 	r = write_all(fd, text);

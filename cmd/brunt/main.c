@@ -7,6 +7,7 @@
  */
 #include "help.h"
 #include "options.h"
+#include "sink.h"
 #include "verbs.h"
 
 #include "../../lib/base/suggest.h"
@@ -62,10 +63,14 @@ static int no_such_verb(const char *name, struct err *e)
 /* Output that nobody could read is a failure: a full disk must not look like success. */
 static int flush_stdout(int code, struct err *e)
 {
-	if (fflush(stdout) == 0 && !ferror(stdout))
+	struct err lost = {0};
+
+	if (fflush(stdout) != 0 || ferror(stdout))
+		err_errno(&lost, errno, "write to standard output");
+	else if (sink_drain(stdout, &lost) == 0)
 		return code;
 	if (!e->code)
-		err_errno(e, errno, "write to standard output");
+		*e = lost;
 	return code == EXIT_PASSED ? EXIT_ERROR : code;
 }
 
@@ -119,6 +124,8 @@ static int run_verb(const struct verb *v, int argc, char **argv, struct err *e)
 			g.state_dir = default_dir = journal_default_dir();
 		g.state_dir = state_dir = absolute(g.state_dir);
 		g.color = isatty(STDOUT_FILENO) && !g.no_color && !getenv("NO_COLOR");
+		if (v->holds)
+			sink_open();
 		code = sandbox_enter(v->sandbox, e) < 0 ? EXIT_ERROR : v->run(&g, opts, &args, e);
 	}
 	options_done(v, opts, &args);
@@ -201,5 +208,6 @@ int main(int argc, char **argv)
 	}
 	code = v ? run_verb(v, argc, argv, &e) : no_such_verb(argv[1], &e);
 	print_err(&e);
+	sink_drain(stderr, NULL);
 	return code;
 }

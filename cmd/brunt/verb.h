@@ -47,6 +47,7 @@ struct verb {
 	size_t options_size;
 	bool hidden;
 	bool args_verbatim; /* options end at the first argument */
+	bool holds; /* faults or pods while it runs: its output waits for no reader (sink.h) */
 	enum sandbox_role sandbox; /* entered before run */
 	/* NULL-terminated: the next word chooses one of these ("lab up"); no run of its own. */
 	const struct verb *const *subs;

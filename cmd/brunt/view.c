@@ -5,6 +5,7 @@
  */
 #include "view.h"
 
+#include "sink.h"
 #include "verb.h"
 
 #include "../../lib/base/clock.h"
@@ -25,6 +26,7 @@ struct view {
 	sd_event_source *timer;
 	unsigned lines; /* of the block that stands on the terminal */
 	char last[160]; /* the newest event, under the block */
+	size_t left_out; /* events, while nobody read */
 };
 
 /* ---- colours ------------------------------------------------------------------------------- */
@@ -103,6 +105,19 @@ static void print_above(struct view *v, const char *line)
 	fflush(stdout);
 }
 
+/* Grave ones are kept for whoever comes to read. */
+static void print_event(struct view *v, const struct event *ev, const char *line)
+{
+	if (sink_is_behind(stderr) && !is_grave(ev)) {
+		v->left_out++;
+		return;
+	}
+	if (v->left_out)
+		fprintf(stderr, "           (%zu lines left out: nobody read them)\n", v->left_out);
+	v->left_out = 0;
+	fprintf(stderr, "%7.1f s  %s\n", (double)(ev->at_ns - v->start_ns) / NSEC_PER_SEC, line);
+}
+
 static void on_event(void *data, const struct event *ev)
 {
 	struct view *v = data;
@@ -115,8 +130,7 @@ static void on_event(void *data, const struct event *ev)
 	else if (v->live)
 		snprintf(v->last, sizeof v->last, "%s", line);
 	else if (!v->quiet || is_grave(ev))
-		fprintf(stderr, "%7.1f s  %s\n",
-			(double)(ev->at_ns - v->start_ns) / NSEC_PER_SEC, line);
+		print_event(v, ev, line);
 }
 
 /* ---- the live block ------------------------------------------------------------------------ */
@@ -228,7 +242,8 @@ static void draw(struct view *v)
 
 static int on_timer(sd_event_source *s, uint64_t usec, void *data)
 {
-	draw(data);
+	if (!sink_is_behind(stdout))
+		draw(data);
 	sd_event_source_set_time_relative(s, REDRAW_MSEC * 1000);
 	return sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
 }

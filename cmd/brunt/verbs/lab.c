@@ -186,6 +186,7 @@ static const struct option_row up_rows[] = {
 
 static const struct verb verb_up = {
 	.name = "lab up",
+	.holds = true,
 	.summary = "start the pods of manifests and wait until they are ready",
 	.usage = "-f FILE... [--name NAME] [--foreground] [--timeout DURATION]",
 	.doc = "Runs Kubernetes Deployments and Pods as processes on this machine, each pod with a "
@@ -255,6 +256,7 @@ static const struct option_row down_rows[] = {
 
 static const struct verb verb_down = {
 	.name = "lab down",
+	.holds = true,
 	.summary = "stop a lab and remove everything that was made for it",
 	.usage = "[--name NAME | --all] [--now]",
 	.doc = "Stops the pods (SIGTERM, after terminationGracePeriodSeconds SIGKILL) and removes "
