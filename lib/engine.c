@@ -423,13 +423,49 @@ static int on_period(sd_event_source *s, uint64_t usec, void *data)
 	return 0;
 }
 
+static bool starts_programs(const struct experiment *x)
+{
+	bool found = x->load_command.n;
+
+	for (size_t i = 0; i < x->n_slos; i++)
+		found = found || streq(x->slos[i].type->name, "command");
+	return found;
+}
+
+/* Written down before it is made, so that whoever finds this process dead ends the group. */
+static int make_group(struct engine *en, struct err *e)
+{
+	autofree char *path = NULL;
+	struct err why = {0};
+
+	if (!starts_programs(en->x))
+		return 0;
+	if (workgroup_plan(en->run_id, &path, &why) < 0) {
+		autofree char *text = xasprintf("load and commands run without a control group (%s): "
+						"what they start may outlive the run", why.text);
+
+		engine_emit(en, EVENT_WARNING, NULL, text, 0);
+		return 0;
+	}
+	if (lock_set_group(en->lock, path, e) < 0 || workgroup_make(path, &en->group, e) < 0)
+		return -e->code;
+	en->slo_env.group = en->group;
+	return 0;
+}
+
+static void end_group(struct engine *en)
+{
+	en->slo_env.group = NULL;
+	workgroup_end(take(en->group));
+}
+
 static int start_measuring(struct engine *en, struct err *e)
 {
-	int r = 0;
+	int r = make_group(en, e);
 
-	if (en->x->load_command.n)
-		r = load_start(&en->x->load_command, en->slo_env.base_dir, place_vantage(en->place), en->loop,
-			       load_ended, en, &en->load, e);
+	if (r == 0 && en->x->load_command.n)
+		r = load_start(&en->x->load_command, en->slo_env.base_dir, place_vantage(en->place),
+			       en->group, en->loop, load_ended, en, &en->load, e);
 	if (r == 0)
 		r = start_slos(en, e);
 	if (r < 0)
@@ -529,6 +565,7 @@ static int judge(struct engine *en, struct err *e)
 		slo_stop(en->slos[i]);
 	if (en->load)
 		en->load_output = load_finish(take(en->load));
+	end_group(en);
 	check_guard(en);
 	record_judge(en);
 	return GO_ON;

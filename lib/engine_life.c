@@ -110,6 +110,7 @@ void engine_free(struct engine *en)
 		slo_free(en->slos[i]);
 	for (size_t i = 0; en->slo_results && i < en->n_slos; i++)
 		slo_result_done(&en->slo_results[i]);
+	workgroup_end(en->group);
 	free(en->slos);
 	free(en->slo_results);
 	faults_free(en);

@@ -56,6 +56,7 @@ struct engine {
 	struct guard *guard;
 	struct place *place;
 	struct load *load;
+	struct workgroup *group; /* of load and commands; NULL: none was needed, or can be had */
 	struct fault_env env;
 	struct slo_env slo_env;
 	struct plan *plan; /* gives its faults to the fault runs */

@@ -266,8 +266,10 @@ static int revert(struct watch *w, bool owner_gone)
 				     NULL);
 	else
 		r = recover_run(w->journal, w->broker, w->run_id, &handles, &rest, NULL);
-	if (owner_gone)
+	if (owner_gone) {
 		see_helpers_off(w);
+		lock_end_group(w->state_dir, w->run_id, NULL);
+	}
 	if (restoration_left(&rest))
 		return 1;
 	/* Also when the journal could not be told: what it no longer says of the run is done. */

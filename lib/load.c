@@ -31,6 +31,7 @@ struct load {
 struct child {
 	char **argv;
 	const char *dir;
+	const struct workgroup *group;
 	int netns_fd, out_fd, report_fd;
 	const char *beside; /* the program beside brunt's own, when PATH has none; NULL: not asked */
 	const char *hosts; /* path of a file to be seen as /etc/hosts; NULL: as it is */
@@ -38,7 +39,7 @@ struct child {
 
 static int enter(const struct child *c)
 {
-	if (setpgid(0, 0) < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+	if (workgroup_join(c->group) < 0 || setpgid(0, 0) < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
 		return -errno;
 	if (dup2(c->out_fd, STDOUT_FILENO) < 0 || dup2(c->out_fd, STDERR_FILENO) < 0)
 		return -errno;
@@ -217,14 +218,16 @@ static int watch(struct load *l, struct sd_event *loop, struct err *e)
 }
 
 int load_start(const struct strlist *command, const char *dir, const struct vantage *v,
-	       struct sd_event *loop, void (*exited)(void *data, int status, const char *text),
+	       const struct workgroup *group, struct sd_event *loop,
+	       void (*exited)(void *data, int status, const char *text),
 	       void *data, struct load **ret, struct err *e)
 {
 	autoptr(load) l = xcalloc(1, sizeof *l);
 	autofree char **argv = strlist_argv(command);
 	autofree char *beside = beside_brunt(argv[0]);
 	char hosts[] = "/tmp/brunt-hosts-XXXXXX";
-	struct child c = {.argv = argv, .dir = dir, .netns_fd = v->netns_fd, .beside = beside};
+	struct child c = {.argv = argv, .dir = dir, .group = group, .netns_fd = v->netns_fd,
+			  .beside = beside};
 	int out[2], r;
 
 	l->pidfd = l->out_fd = -1;

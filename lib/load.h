@@ -9,15 +9,18 @@
  */
 #pragma once
 
+#include "kernel/workgroup.h"
 #include "target/target.h"
 
 struct load;
 struct sd_event;
 
-/* exited is called on the loop when the process ends by itself; text says how, with its last
+/* group, which may be NULL, is where the process is started.
+ * exited is called on the loop when the process ends by itself; text says how, with its last
  * line of output. A command that cannot be started is an error here. */
 int load_start(const struct strlist *command, const char *dir, const struct vantage *v,
-	       struct sd_event *loop, void (*exited)(void *data, int status, const char *text),
+	       const struct workgroup *group, struct sd_event *loop,
+	       void (*exited)(void *data, int status, const char *text),
 	       void *data, struct load **ret, struct err *e);
 /* SIGTERM to the group, SIGKILL after a short while. */
 void load_stop(struct load *l);

@@ -10,6 +10,7 @@
 
 #include "base/rng.h"
 #include "kernel/pidfd.h"
+#include "kernel/workgroup.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -329,6 +330,22 @@ int lock_set_guard(struct lock *l, pid_t pid, struct err *e)
 {
 	json_object_set_new(l->about, "guard", process_json(pid));
 	return write_about(l, e);
+}
+
+int lock_set_group(struct lock *l, const char *path, struct err *e)
+{
+	json_object_set_new(l->about, "group", json_string(path));
+	return write_about(l, e);
+}
+
+int lock_end_group(const char *state_dir, const char *run_id, struct err *e)
+{
+	autofree char *path = xasprintf("%s/locks/%s", state_dir, run_id);
+	autofd int fd = open_run_file(path, O_RDONLY);
+	json_auto_t *about = fd < 0 ? NULL : json_loadfd(fd, JSON_DISABLE_EOF_CHECK, NULL);
+	const char *group = json_string_value(json_object_get(about, "group"));
+
+	return group ? workgroup_end_at(group, run_id, e) : 0;
 }
 
 void lock_note_ending(struct lock *l)

@@ -38,6 +38,10 @@ void lock_drop_names(struct lock *l);
 int lock_set_guard(struct lock *l, pid_t pid, struct err *e);
 /* Writes that the owner has heard and ends the run: stop then leaves it to the owner. */
 void lock_note_ending(struct lock *l);
+/* Writes down the control group of what the run starts, before that is made. */
+int lock_set_group(struct lock *l, const char *path, struct err *e);
+/* Ends what a run with dead processes had started, as its file says; before lock_forget. */
+int lock_end_group(const char *state_dir, const char *run_id, struct err *e);
 /* Descriptors for the guard, borrowed. */
 enum { LOCK_FDS = 3 };
 void lock_fds(const struct lock *l, int ret[LOCK_FDS]);

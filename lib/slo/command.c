@@ -2,25 +2,28 @@
  * command - a program of the user's own: its exit code, or the number it prints
  *
  * It runs in a process group of its own, so that a timeout ends what it started too and a Ctrl-C
- * on the terminal ends the run in order and not the program under it. posix_spawn and not fork:
- * brunt may have grown by then, and has threads.
+ * on the terminal ends the run in order and not the program under it; and in the run's control
+ * group, with which it ends however it detached itself. It is started as posix_spawn does it and not
+ * by fork, because brunt may have grown by then and has threads; posix_spawn itself cannot enter a
+ * group before exec.
  */
 #include "slo.h"
 
 #include "../base/clock.h"
 #include "../base/units.h"
 #include "../kernel/pidfd.h"
+#include "../kernel/workgroup.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
+#include <sched.h>
 #include <sys/epoll.h>
 #include <sys/wait.h>
 #include <systemd/sd-event.h>
 
 /* What is kept of the output; the rest is read and dropped. */
-enum { OUTPUT_MAX = 4096 };
+enum { OUTPUT_MAX = 4096, CHILD_STACK_BYTES = 128 << 10 };
 
 struct command_params {
 	struct strlist argv;
@@ -175,37 +178,72 @@ static int on_timeout(sd_event_source *src, uint64_t usec, void *data)
 	return 0;
 }
 
+/* What the child needs between its start and exec. It shares the parent's memory, as posix_spawn's
+ * does, and makes system calls alone. */
+struct child {
+	char **argv;
+	const char *dir;
+	const struct workgroup *group;
+	int output;
+	bool errors_too; /* standard error is wanted with the output */
+	int error;       /* what kept it from being started */
+};
+
+static int prepare_child(const struct child *k)
+{
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	if (null < 0 || setpgid(0, 0) < 0 || workgroup_join(k->group) < 0 ||
+	    dup2(null, STDIN_FILENO) < 0 || dup2(k->output, STDOUT_FILENO) < 0 ||
+	    dup2(k->errors_too ? k->output : null, STDERR_FILENO) < 0 ||
+	    (k->dir && chdir(k->dir) < 0))
+		return -errno;
+	return 0;
+}
+
+static int child_main(void *data)
+{
+	const struct sigaction deflt = {.sa_handler = SIG_DFL};
+	struct child *k = data;
+	sigset_t none;
+
+	for (int sig = 1; sig < NSIG; sig++)
+		sigaction(sig, &deflt, NULL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	k->error = -prepare_child(k);
+	if (!k->error) {
+		execvp(k->argv[0], k->argv);
+		k->error = errno;
+	}
+	_exit(127);
+}
+
 /* Standard input empty, output into the pipe, all signals as a shell would have them. */
 static int spawn(struct command *c, int output)
 {
 	const struct command_params *p = c->params;
 	autofree char **argv = strlist_argv(&p->argv);
-	posix_spawn_file_actions_t files;
-	posix_spawnattr_t attr;
-	sigset_t none, all;
+	struct child k = {
+		.argv = argv,
+		.dir = c->indicator->env->base_dir,
+		.group = c->indicator->env->group,
+		.output = output,
+		.errors_too = p->result != RESULT_NUMBER,
+	};
+	autofree char *stack = xcalloc(1, CHILD_STACK_BYTES);
+	sigset_t all, old;
 	int r;
 
-	sigemptyset(&none);
+	/* No handler of ours may run in the child, on the memory that both have. */
 	sigfillset(&all);
-	posix_spawn_file_actions_init(&files);
-	posix_spawnattr_init(&attr);
-	posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
-	posix_spawn_file_actions_adddup2(&files, output, 1);
-	if (p->result == RESULT_NUMBER)
-		posix_spawn_file_actions_addopen(&files, 2, "/dev/null", O_WRONLY, 0);
-	else
-		posix_spawn_file_actions_adddup2(&files, output, 2);
-	if (c->indicator->env->base_dir)
-		posix_spawn_file_actions_addchdir_np(&files, c->indicator->env->base_dir);
-	posix_spawnattr_setsigmask(&attr, &none);
-	posix_spawnattr_setsigdefault(&attr, &all);
-	posix_spawnattr_setpgroup(&attr, 0);
-	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
-						POSIX_SPAWN_SETPGROUP);
-	r = posix_spawnp(&c->pid, argv[0], &files, &attr, argv, environ);
-	posix_spawnattr_destroy(&attr);
-	posix_spawn_file_actions_destroy(&files);
-	return -r;
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	c->pid = clone(child_main, stack + CHILD_STACK_BYTES, CLONE_VM | CLONE_VFORK | SIGCHLD, &k);
+	r = c->pid < 0 ? -errno : -k.error;
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (c->pid > 0 && r < 0)
+		waitpid(c->pid, NULL, 0);
+	return r;
 }
 
 static int watch(struct command *c)

@@ -53,6 +53,7 @@ struct slo_env {
 	const struct listener *listener;
 	uint64_t seed;
 	const char *base_dir; /* of the experiment file, for command: */
+	const struct workgroup *group; /* where programs are started; NULL: where brunt is */
 	/* The current targets of the run's source; borrowed, valid during the call. */
 	const struct target_list *(*targets)(void *data);
 	void *data;

@@ -52,6 +52,8 @@ static int recover_one(const struct globals *g, struct journal *j, struct broker
 	r = recover_dead_run(j, broker, run_id, NULL, "brunt recover", &restoration, e);
 	if (r < 0)
 		return err_wrap(e, "run %s", run_id);
+	if (lock_end_group(g->state_dir, run_id, e) < 0)
+		return err_wrap(e, "run %s", run_id);
 	lock_forget(g->state_dir, run_id);
 	print_left(run_id, &restoration);
 	*left += restoration_left(&restoration);

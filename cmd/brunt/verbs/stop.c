@@ -140,6 +140,8 @@ static int undo_rest(struct stop *stop, size_t *left, struct err *e)
 		++*left;
 	}
 	run_row_done(&row);
+	if (r == 0)
+		r = lock_end_group(stop->state_dir, stop->run_id, e);
 	lock_forget(stop->state_dir, stop->run_id);
 	return r;
 }
