@@ -1,5 +1,6 @@
 #include "load.h"
 
+#include "base/text.h"
 #include "kernel/hosts.h"
 #include "kernel/pidfd.h"
 
@@ -286,6 +287,7 @@ char *load_finish(struct load *l)
 	terminate(l);
 	read_output(l);
 	output = xstrdup(l->output);
+	text_make_printable(output, true);
 	load_stop(l);
 	return output;
 }

@@ -9,6 +9,7 @@
 #include "verb.h"
 
 #include "../../lib/base/clock.h"
+#include "../../lib/base/text.h"
 #include "../../lib/base/units.h"
 
 #include <inttypes.h>
@@ -125,6 +126,7 @@ static void on_event(void *data, const struct event *ev)
 
 	if (!describe(v, ev, line, sizeof line))
 		return;
+	text_make_printable(line, false);
 	if (v->live && is_grave(ev))
 		print_above(v, line);
 	else if (v->live)

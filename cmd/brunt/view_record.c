@@ -6,6 +6,7 @@
 #include "table.h"
 #include "view.h"
 
+#include "../../lib/base/text.h"
 #include "../../lib/base/units.h"
 #include "../../lib/report.h"
 
@@ -147,14 +148,37 @@ static void residue_lines(const json_t *record)
 			       text_of(r, "target"), text_of(r, "text"));
 }
 
-void view_record(const struct globals *g, const json_t *record)
+/* In place; keys are ours. */
+static void make_printable(json_t *v)
 {
-	const char *verdict = text_of(record, "verdict");
+	const char *key;
+	json_t *item;
+	size_t i;
+
+	json_object_foreach(v, key, item)
+		make_printable(item);
+	json_array_foreach(v, i, item)
+		make_printable(item);
+	if (json_is_string(v)) {
+		autofree char *text = xstrdup(json_string_value(v));
+
+		text_make_printable(text, true);
+		json_string_set(v, text);
+	}
+}
+
+void view_record(const struct globals *g, const json_t *raw)
+{
+	json_auto_t *copy = json_deep_copy(raw);
+	const json_t *record = copy;
+	const char *verdict;
 	bool narrowly = json_is_true(json_object_get(record, "narrowly"));
-	bool good = streq(verdict, "passed");
+	bool good = streq(text_of(copy, "verdict"), "passed");
 	bool tables = json_array_size(json_object_get(record, "faults")) ||
 		      json_array_size(json_object_get(record, "slos"));
 
+	make_printable(copy);
+	verdict = text_of(record, "verdict");
 	faults_table(g, record);
 	if (json_array_size(json_object_get(record, "faults")) &&
 	    json_array_size(json_object_get(record, "slos")))

@@ -4,6 +4,7 @@
  */
 #include "diag.h"
 
+#include "text.h"
 #include "mem.h"
 
 #include <errno.h>
@@ -120,6 +121,7 @@ char *diags_text(const struct diags *d)
 		add_line(&b, &d->items[i]);
 		str_add(&b, "\n");
 	}
+	text_make_printable(b.s, true);
 	return str_take(&b);
 }
 

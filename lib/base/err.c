@@ -1,5 +1,7 @@
 #include "err.h"
 
+#include "text.h"
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -15,6 +17,7 @@ int err_set(struct err *e, int code, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(e->text, sizeof e->text, fmt, ap);
 	va_end(ap);
+	text_make_printable(e->text, true);
 	return -code;
 }
 
@@ -32,6 +35,7 @@ int err_errno(struct err *e, int code, const char *fmt, ...)
 	va_end(ap);
 	if (n >= 0 && (size_t)n < sizeof e->text)
 		snprintf(e->text + n, sizeof e->text - n, ": %s", strerror(code));
+	text_make_printable(e->text, true);
 	return -code;
 }
 
@@ -51,6 +55,7 @@ int err_wrap(struct err *e, const char *fmt, ...)
 	va_end(ap);
 	if (n >= 0 && (size_t)n < sizeof e->text && inner[0])
 		snprintf(e->text + n, sizeof e->text - n, ": %s", inner);
+	text_make_printable(e->text, true);
 	return -e->code;
 }
 

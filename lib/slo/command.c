@@ -10,6 +10,7 @@
 #include "slo.h"
 
 #include "../base/clock.h"
+#include "../base/text.h"
 #include "../base/units.h"
 #include "../kernel/pidfd.h"
 #include "../kernel/workgroup.h"
@@ -88,13 +89,16 @@ static int on_output(sd_event_source *src, int fd, uint32_t revents, void *data)
 static char *first_line(const struct command *c)
 {
 	const char *s = c->output.s ? c->output.s : "";
+	char *line;
 	size_t len;
 
 	s += strspn(s, " \t");
 	len = strcspn(s, "\r\n");
 	while (len && (s[len - 1] == ' ' || s[len - 1] == '\t'))
 		len--;
-	return xstrndup(s, len);
+	line = xstrndup(s, len);
+	text_make_printable(line, false);
+	return line;
 }
 
 static void note_failure(struct command *c, const siginfo_t *si)
@@ -108,6 +112,8 @@ static void note_failure(struct command *c, const siginfo_t *si)
 		c->nonzero++;
 		snprintf(c->last_error, sizeof c->last_error, "exit code %d%s%s", si->si_status,
 			 *line ? ": " : "", line);
+		/* Cut off within a character, it is no text. */
+		text_make_printable(c->last_error, false);
 	} else {
 		c->nonzero++;
 		snprintf(c->last_error, sizeof c->last_error, "ended by signal %d", si->si_status);

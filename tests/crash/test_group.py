@@ -119,6 +119,21 @@ class Group(crash_case.NetCase):
         p.communicate(timeout=60)
         self.assert_all_gone()
 
+    def test_bad_bytes_of_a_program_neither_lose_the_record_nor_reach_the_terminal(self):
+        path = self.manifest(fault="300s")
+        with open(path, encoding="utf-8") as f:
+            text = f.read()
+        out = r"printf '\\377\\033[2Jbad\\n'; exit 1"
+        text = text.replace(text[text.index("  load:"):text.index("  slos:")],
+                            f'  load: {{command: [sh, -c, "sleep 1; {out}"]}}\n')
+        record = os.path.join(self.dir, "record.json")
+        ran = self.brunt("run", "--report", f"json={record}", self.write("bad.yaml", text))
+        self.assertEqual(ran.returncode, 3, ran.stdout + ran.stderr)
+        self.assertIn("??[2Jbad", ran.stdout)
+        self.assertNotIn("\033", ran.stdout + ran.stderr)
+        self.assertIn("??[2Jbad", self.json(record)["sentence"])
+        self.assert_all_gone()
+
     def test_a_group_that_is_not_the_runs_is_not_ended(self):
         """A lock file that names another group: recover refuses, and nothing in it is killed."""
         p = self.begun()
