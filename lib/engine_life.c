@@ -54,6 +54,17 @@ static void helper_started(void *data, int pidfd)
 		guard_see_off(en->guard, pidfd);
 }
 
+static bool was_hit(void *data, const char *ns, const char *name)
+{
+	const struct engine *en = data;
+	autofree char *id = xasprintf("%s/%s", ns, name);
+
+	for (size_t i = 0; i < en->n_faults; i++)
+		if (strlist_has(&en->injections[i]->names, id))
+			return true;
+	return false;
+}
+
 static void lend(struct engine *en)
 {
 	en->listener = (struct listener){.fn = record_event, .data = en};
@@ -73,6 +84,7 @@ static void lend(struct engine *en)
 		.listener = &en->listener,
 		.seed = en->seed,
 		.targets = current_targets,
+		.was_hit = was_hit,
 		.data = en,
 	};
 }

@@ -202,7 +202,7 @@ static json_t *slo_json(const struct slo_spec *spec, const struct slo_result *r)
 
 	for (size_t i = 0; i < r->n_objectives; i++)
 		json_array_append_new(objectives, objective_json(&r->objectives[i]));
-	return json_pack("{s:s, s:s, s:s, s:b, s:b, s:o, s:o, s:b, s:o, s:O*}", "name", spec->name,
+	return json_pack("{s:s, s:s, s:s, s:b, s:b, s:o, s:o, s:b, s:o, s:O*, s:O*}", "name", spec->name,
 			 "indicator", spec->type->name, "state", slo_state_names[r->state],
 			 "breach_expected", r->breach_expected, "narrowly", r->narrowly,
 			 "recovers_within_ms",
@@ -212,7 +212,7 @@ static json_t *slo_json(const struct slo_spec *spec, const struct slo_result *r)
 			 r->recovered_after_ns < 0 ? json_null()
 						   : json_real((double)r->recovered_after_ns / 1e6),
 			 "recovery_breached", r->recovery_breached, "objectives", objectives,
-			 "detail", r->detail);
+			 "notes", r->notes, "detail", r->detail);
 }
 
 static json_t *slos_json(const struct engine *en)

@@ -274,9 +274,10 @@ static bool say_inconclusive(const struct verdict_facts *f, struct verdict_resul
 		const struct objective_result *o = objective_in_state(s, SLO_INCONCLUSIVE);
 		char more[40];
 
-		snprintf(to, size, "inconclusive: %s: %s%s; lengthen the window or raise the rate",
-			 s->name, o ? o->why : "nothing was measured",
-			 others(f, SLO_INCONCLUSIVE, more, sizeof more));
+		snprintf(to, size, "inconclusive: %s: %s%s; %s", s->name,
+			 o ? o->why : "nothing was measured",
+			 others(f, SLO_INCONCLUSIVE, more, sizeof more),
+			 o && o->advice ? o->advice : "lengthen the window or raise the rate");
 	} else {
 		ret->verdict = VERDICT_PASSED;
 		return false;

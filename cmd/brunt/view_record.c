@@ -137,6 +137,17 @@ static void slos_table(const struct globals *g, const json_t *record)
 		table_print(t);
 }
 
+/* What the numbers leave out, below them. */
+static void note_lines(const json_t *record)
+{
+	const json_t *s, *note;
+	size_t i, k;
+
+	json_array_foreach(json_object_get(record, "slos"), i, s)
+		json_array_foreach(json_object_get(s, "notes"), k, note)
+			printf("note: %s: %s\n", text_of(s, "name"), json_string_value(note));
+}
+
 static void residue_lines(const json_t *record)
 {
 	const json_t *r;
@@ -184,6 +195,7 @@ void view_record(const struct globals *g, const json_t *raw)
 	    json_array_size(json_object_get(record, "slos")))
 		putchar('\n');
 	slos_table(g, record);
+	note_lines(record);
 	residue_lines(record);
 	printf("%s%s%s: %s%s%s\n", tables ? "\n" : "",
 	       text_of(record, "experiment"), g->color ? (good ? "\033[32m" : "\033[31m") : "",

@@ -56,6 +56,8 @@ struct command {
 	const struct command_params *params;
 	sd_event_source *start_timer, *kill_timer, *exit_source, *output_source;
 	int64_t first_ns;
+	int64_t rounds; /* number of the next start */
+	int64_t due_ns; /* of the one that runs */
 	pid_t pid; /* 0: none runs */
 	int pidfd, output_fd;
 	int64_t begun_ns;
@@ -120,6 +122,11 @@ static void note_failure(struct command *c, const siginfo_t *si)
 	}
 }
 
+static void tell_round(struct command *c, int64_t due_ns, enum round r)
+{
+	slo_round(c->indicator->slo, c->params->argv.items[0], due_ns, r);
+}
+
 static void tell(struct command *c, bool ok)
 {
 	int64_t now_ns = clock_now_ns();
@@ -139,6 +146,8 @@ static void tell(struct command *c, bool ok)
 		s.type = SAMPLE_LATENCY;
 		s.latency_ns = ok || c->timed_out ? now_ns - c->begun_ns : -1;
 	}
+	/* A run that failed is an observation; a number that is not there is none. */
+	tell_round(c, c->due_ns, s.type == SAMPLE_LATENCY || s.ok ? ROUND_ANSWERED : ROUND_SILENT);
 	slo_sample(c->indicator->slo, &s);
 }
 
@@ -295,15 +304,17 @@ static int begin(struct command *c)
 	return c->pidfd < 0 ? c->pidfd : watch(c);
 }
 
-static void run(struct command *c)
+static void run(struct command *c, int64_t due_ns)
 {
 	int r;
 
 	if (c->pid) {
 		c->skipped++;
+		tell_round(c, due_ns, ROUND_SILENT);
 		return;
 	}
 	c->runs++;
+	c->due_ns = due_ns;
 	r = begin(c);
 	if (r == 0)
 		return;
@@ -314,13 +325,21 @@ static void run(struct command *c)
 	tell(c, false);
 }
 
+/* Starts that a stalled loop has left out were due all the same. */
+static void skip_rounds(struct command *c, int64_t until)
+{
+	for (; c->rounds < until; c->rounds++)
+		tell_round(c, c->first_ns + c->rounds * c->params->interval_ns, ROUND_SILENT);
+}
+
 static int on_due(sd_event_source *src, uint64_t usec, void *data)
 {
 	struct command *c = data;
 	int64_t interval_ns = c->params->interval_ns;
 	int64_t next = (clock_now_ns() - c->first_ns) / interval_ns + 1;
 
-	run(c);
+	skip_rounds(c, next - 1);
+	run(c, c->first_ns + c->rounds++ * interval_ns);
 	sd_event_source_set_time(src, (uint64_t)(c->first_ns + next * interval_ns) / NSEC_PER_USEC);
 	return 0;
 }
@@ -350,6 +369,11 @@ static void command_stop(struct indicator *i)
 {
 	struct command *c = i->state;
 
+	if (c->start_timer)
+		skip_rounds(c, (clock_now_ns() - c->first_ns) / c->params->interval_ns);
+	/* What runs for longer than an interval has not answered. */
+	if (c->pid && clock_now_ns() - c->due_ns > c->params->interval_ns)
+		tell_round(c, c->due_ns, ROUND_SILENT);
 	c->start_timer = sd_event_source_disable_unref(c->start_timer);
 	end_at_once(c);
 }
@@ -394,7 +418,8 @@ static const struct field fields[] = {
 		"line of its output is the value."},
 	{.name = "interval", .type = FIELD_DURATION, .offset = O(interval_ns), .deflt = "1s",
 	 .has_range = true, .min = 50 * NSEC_PER_MSEC, .max = 3600 * NSEC_PER_SEC,
-	 .doc = "Time between two starts. A start is left out while the one before still runs."},
+	 .doc = "Time between two starts. A start is left out while the one before still "
+		"runs, and counts as a round without an answer."},
 	{.name = "timeout", .type = FIELD_DURATION, .offset = O(timeout_ns), .deflt = "5s",
 	 .has_range = true, .min = NSEC_PER_MSEC, .max = 3600 * NSEC_PER_SEC,
 	 .doc = "A program that runs longer is killed and has failed."},

@@ -3,14 +3,14 @@
  * beyond it. Too few never pass; they fail only when even the favourable end of the interval is
  * on the wrong side. "Narrowly" is said when the other end of the interval, of the value or of the
  * baseline that it is compared with, would decide the other way.
+ *
+ * And only when what was due was seen (doubt.c).
  */
-#include "state.h"
+#include "doubt.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
-
-static const char *const window_names[] = {"baseline", "fault", "recovery"};
 
 static void estimate_window(const struct slo *s, enum window w, const struct objective *o,
 			    struct estimate *ret)
@@ -67,6 +67,7 @@ static enum slo_state inconclusive(struct objective_result *r, const char *whose
 	char stat[OBJECTIVE_TEXT_MAX];
 
 	objective_stat_text(r->objective, stat);
+	r->advice = "lengthen the window or raise the rate";
 	if (isnan(v->value))
 		snprintf(r->why, sizeof r->why, "no samples in the %s window", window_names[w]);
 	else
@@ -83,7 +84,7 @@ static enum slo_state decide(struct objective_result *r, enum window w, const st
 
 	if (isnan(v->value))
 		return inconclusive(r, "", w, v);
-	if (o->relative && (isnan(base->value) || base->samples < base->needed))
+	if (o->relative && (!isfinite(base->value) || base->samples < base->needed))
 		return inconclusive(r, "the baseline's ", WINDOW_BASELINE, base);
 	holds = objective_holds(o, v->value, base->value);
 	r->narrowly = !decided_everywhere(o, v, base, holds);
@@ -110,6 +111,7 @@ static void judge_objective(const struct slo *s, const struct objective *o, enum
 	r->baseline = base.value;
 	r->samples = v.samples;
 	r->state = decide(r, w, &v, &base);
+	doubt(s, w, r, base.value);
 	r->narrowly &= r->state != SLO_INCONCLUSIVE;
 	describe(r, &v);
 	r->value = v.value;
@@ -162,6 +164,16 @@ static void judge_recovery(const struct slo *s, struct slo_result *r)
 	r->recovery_breached = r->recovered_after_ns < 0 || r->recovered_after_ns > within_ns;
 	if (r->recovery_breached)
 		r->state = SLO_BREACHED;
+	else if (r->state == SLO_HELD && coverage_worst(&s->windows[WINDOW_RECOVERY].coverage))
+		r->state = SLO_INCONCLUSIVE;
+}
+
+static json_t *window_json(const struct slo *s, const struct slo_window *w)
+{
+	json_t *o = stats_json(&w->stats, s->yields);
+
+	json_object_set_new(o, "coverage", coverage_json(&w->coverage, w->start_ns));
+	return o;
 }
 
 static json_t *detail_json(struct slo *s)
@@ -171,8 +183,7 @@ static json_t *detail_json(struct slo *s)
 
 	for (enum window w = WINDOW_BASELINE; w < WINDOW_MAX; w++)
 		if (s->windows[w].opened)
-			json_object_set_new(windows, window_names[w],
-					    stats_json(&s->windows[w].stats, s->yields));
+			json_object_set_new(windows, window_names[w], window_json(s, &s->windows[w]));
 	json_object_set_new(o, "indicator", json_string(t->name));
 	json_object_set_new(o, "windows", windows);
 	if (s->unanswered)
@@ -193,7 +204,7 @@ static void relax(struct objective_result *x)
 {
 	const struct objective *o = x->objective;
 
-	if (isnan(x->value) || o->relative)
+	if (isnan(x->value) || o->relative || x->uncovered)
 		return;
 	x->state = slo_holds_so_far(o, x->value, NAN) ? SLO_HELD : SLO_BREACHED;
 	x->narrowly = false;
@@ -208,6 +219,7 @@ void slo_judge_baseline(struct slo *s, struct slo_result *ret)
 		relax(&ret->objectives[i]);
 	combine(ret);
 	ret->detail = detail_json(s);
+	ret->notes = doubt_notes(s);
 }
 
 int slo_judge(struct slo *s, struct slo_result *ret)
@@ -222,6 +234,7 @@ int slo_judge(struct slo *s, struct slo_result *ret)
 		r.state = r.state == SLO_HELD ? SLO_BREACHED : SLO_HELD;
 	judge_recovery(s, &r);
 	r.detail = detail_json(s);
+	r.notes = doubt_notes(s);
 	*ret = r;
 	return 0;
 }
@@ -230,6 +243,7 @@ void slo_result_done(struct slo_result *r)
 {
 	free(r->objectives);
 	json_decref(r->detail);
+	json_decref(r->notes);
 	*r = (struct slo_result){0};
 }
 
@@ -264,7 +278,9 @@ int slo_steady(struct slo *s, char *why, size_t why_size)
 		const struct objective *o = &s->objectives[i];
 
 		estimate_window(s, WINDOW_BASELINE, o, &v);
-		if (isnan(v.value)) {
+		if (doubt_coverage(s, WINDOW_BASELINE, why, why_size)) {
+			ret = -1;
+		} else if (isnan(v.value)) {
 			snprintf(why, why_size, "no samples in the baseline window");
 			ret = -1;
 		} else if (!o->relative && !slo_holds_so_far(o, v.value, NAN)) {

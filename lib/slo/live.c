@@ -22,7 +22,7 @@ static bool sample_breaks(const struct slo *s, const struct objective *o, const 
 	case STAT_VALUE:
 		if (x->type == SAMPLE_VALUE)
 			return x->ok && !objective_holds(o, x->value * scale, baseline);
-		return x->latency_ns >= 0 && !objective_holds(o, (double)x->latency_ns, baseline);
+		return !objective_holds(o, x->ok ? (double)x->latency_ns : INFINITY, baseline);
 	case STAT_RATIO:
 	case STAT_SUCCESS:
 		return x->type == SAMPLE_RATIO ? x->bad > 0 : !x->ok;

@@ -1,8 +1,9 @@
 /*
  * metrics - what the targets say about themselves at /metrics
  *
- * One round of scrapes gives one sample. A target that fails is left out: its counters are made up for
- * later, its gauges are missing from that sample. While one is late, a sum of gauges is a failed reading.
+ * One round of scrapes gives one sample. While a target does not answer, its counters are made up for
+ * later, and a sum of gauges is a failed reading. What is no finite number, or carries the timestamp of
+ * the reading before, is no answer.
  */
 #include "scrape.h"
 #include "tally.h"
@@ -64,6 +65,9 @@ enum { VALUE = 0, BAD = 0, TOTAL = 1, METRICS_MAX = 2 };
 struct reading {
 	double sum[METRICS_MAX];
 	bool found[METRICS_MAX], counter[METRICS_MAX];
+	bool family; /* a series of the counter is there, if none that is selected */
+	bool broken; /* a value is no finite number */
+	double stamp; /* the newest */
 };
 
 struct metrics {
@@ -78,6 +82,12 @@ struct metrics {
 	double gauge, bad, total;
 	bool counter;
 };
+
+/* The metric that must be there: an absent counter of bad things has counted none. */
+static size_t must_have(const struct metrics *m)
+{
+	return m->params->value ? VALUE : TOTAL;
+}
 
 static void begin_round(void *data)
 {
@@ -98,12 +108,16 @@ static void read_sample(void *data, const struct openmetrics_sample *s)
 	struct metrics *m = data;
 	struct reading *r = &m->reading;
 
-	for (size_t k = 0; k < m->n_selectors; k++)
-		if (openmetrics_selector_matches(&m->selectors[k], s) && !isnan(s->value)) {
-			r->sum[k] += s->value;
-			r->found[k] = true;
-			r->counter[k] |= s->counter;
-		}
+	for (size_t k = 0; k < m->n_selectors; k++) {
+		r->family |= k == must_have(m) && s->counter && streq(s->name, m->selectors[k].name);
+		if (!openmetrics_selector_matches(&m->selectors[k], s))
+			continue;
+		r->sum[k] += s->value;
+		r->found[k] = true;
+		r->counter[k] |= s->counter;
+		r->broken |= !isfinite(s->value);
+		r->stamp = fmax(r->stamp, s->stamp);
+	}
 }
 
 static void count(struct metrics *m, const struct scrape_page *p)
@@ -123,16 +137,34 @@ static void count(struct metrics *m, const struct scrape_page *p)
 	m->total += tally_add(&m->tallies[TOTAL], p->target, p->started_ns, r->sum[TOTAL]);
 }
 
-static const char *end_page(void *data, const struct scrape_page *p)
+static bool end_page(void *data, const struct scrape_page *p, char *why, size_t size)
 {
 	struct metrics *m = data;
-	/* The metric that must be there: an absent counter of bad things has counted none. */
-	size_t must = m->params->value ? VALUE : TOTAL;
+	struct reading *r = &m->reading;
+	size_t must = must_have(m);
+	const char *name = m->selectors[must].name;
 
-	if (!m->reading.found[must])
-		return m->selectors[must].name;
-	count(m, p);
-	return NULL;
+	/* Of a counter's labels, some may not have come up yet: 0 of them were counted. */
+	r->counter[must] |= r->family;
+	if (!r->found[must] && !r->family)
+		snprintf(why, size, "no series of %s", name);
+	else if (r->broken)
+		snprintf(why, size, "%s is not a finite number", name);
+	else if (r->stamp > 0 && r->stamp <= *p->stamp)
+		snprintf(why, size, "%s has the timestamp of the reading before", name);
+	else {
+		*p->stamp = r->stamp;
+		count(m, p);
+		return true;
+	}
+	return false;
+}
+
+static bool makes_up(void *data)
+{
+	const struct metrics *m = data;
+
+	return m->counter || !m->params->value;
 }
 
 static void end_round(void *data, const struct scrape_round *r)
@@ -155,6 +187,7 @@ static const struct scrape_ops ops = {
 	.begin_page = begin_page,
 	.sample = read_sample,
 	.end_page = end_page,
+	.makes_up = makes_up,
 	.end = end_round,
 };
 

@@ -326,6 +326,8 @@ const char *objective_format(const struct objective *o, double value, char *buf)
 {
 	if (isnan(value))
 		return strcpy(buf, "-");
+	if (isinf(value) && o->dim == DIM_TIME)
+		return strcpy(buf, "no answer");
 	if (o->dim == DIM_TIME && fabs(value) < 9e18)
 		return units_duration((int64_t)llround(value), buf);
 	if (o->dim == DIM_BYTES && value >= 0 && value < 1.8e19)

@@ -136,10 +136,11 @@ static int read_value(struct parser *ps, double *ret)
 }
 
 /* What may follow the value: a timestamp and an exemplar. */
-static int read_rest(struct parser *ps)
+static int read_rest(struct parser *ps, double *ret_stamp)
 {
 	char *p = skip_blank(ps->p);
 
+	*ret_stamp = *p == '#' ? 0 : strtod(p, NULL);
 	p += strspn(p, "+-.0123456789eE");
 	p = skip_blank(p);
 	return *p && *p != '#' ? bad_line(ps, "the end of the line") : 0;
@@ -157,7 +158,7 @@ static int read_sample(struct parser *ps, struct openmetrics_sample *s)
 	s->n_labels = 0;
 	if (brace == '{' && (r = read_labels(ps, s)) < 0)
 		return r;
-	if ((r = read_value(ps, &s->value)) < 0 || (r = read_rest(ps)) < 0)
+	if ((r = read_value(ps, &s->value)) < 0 || (r = read_rest(ps, &s->stamp)) < 0)
 		return r;
 	*name_end = '\0';
 	s->name = name;

@@ -26,6 +26,7 @@ struct openmetrics_sample {
 	struct openmetrics_label labels[OPENMETRICS_LABELS_MAX];
 	size_t n_labels;
 	double value;
+	double stamp; /* its timestamp in the page's own unit; 0: none */
 	bool counter; /* by its TYPE, or by its name where there is none */
 };
 

@@ -16,14 +16,13 @@
 
 enum { RATE_MAX = 5000 }; /* 180 us of CPU a request on the reference machine */
 
-#define LATE_NS (100 * NSEC_PER_MSEC)
-
 /* One open request. */
 struct shot {
 	struct probe *probe;
 	struct shot *next, *prev;
 	struct http_call *call;
 	int64_t intended_ns;
+	int64_t lag_ns; /* how long after that it was sent */
 };
 
 struct probe {
@@ -41,7 +40,7 @@ struct probe {
 	uint64_t turn; /* of the addresses */
 	struct shot *open;
 	int64_t n_open, most_open;
-	uint64_t outcomes[HTTP_OUTCOME_MAX], bad_status, overload;
+	uint64_t outcomes[HTTP_OUTCOME_MAX], bad_status, overload, missed;
 	int last_bad_status;
 	char last_error[160];
 	int64_t late_ns; /* the most that a request was sent after its time */
@@ -108,12 +107,15 @@ static void shot_free(struct shot *s)
 	free(s);
 }
 
-static void tell(struct probe *p, int64_t intended_ns, bool ok, bool timed, int64_t now_ns)
+static void tell(struct probe *p, int64_t intended_ns, int64_t lag_ns, bool ok, bool timed)
 {
+	int64_t now_ns = clock_now_ns();
+
 	slo_sample(p->indicator->slo, &(struct sample){
 					      .type = SAMPLE_LATENCY,
 					      .ok = ok,
 					      .at_ns = intended_ns,
+					      .lag_ns = lag_ns,
 					      .latency_ns = timed ? now_ns - intended_ns : -1,
 					      .done_ns = now_ns,
 				      });
@@ -123,7 +125,7 @@ static void on_answer(void *data, const struct http_response *r)
 {
 	struct shot *s = data;
 	struct probe *p = s->probe;
-	int64_t intended_ns = s->intended_ns;
+	int64_t intended_ns = s->intended_ns, lag_ns = s->lag_ns;
 	bool ok = r->outcome == HTTP_OK && (!p->good || p->good(p->indicator->params, r->status));
 
 	p->outcomes[r->outcome]++;
@@ -134,7 +136,7 @@ static void on_answer(void *data, const struct http_response *r)
 		p->last_bad_status = r->status;
 	}
 	shot_free(s);
-	tell(p, intended_ns, ok, ok || r->outcome == HTTP_TIMEOUT, clock_now_ns());
+	tell(p, intended_ns, lag_ns, ok, ok || r->outcome == HTTP_TIMEOUT);
 }
 
 static int open_socket(void *data, int domain, int type, int protocol)
@@ -185,6 +187,20 @@ static const char *next_address(struct probe *p)
 	return p->addresses.n ? p->addresses.items[p->turn++ % p->addresses.n] : NULL;
 }
 
+/* The service has let too many of its answers wait: this one would have waited longest. */
+static void refuse(struct probe *p, int64_t intended_ns, int64_t now_ns)
+{
+	p->overload++;
+	slo_sample(p->indicator->slo, &(struct sample){
+					      .type = SAMPLE_LATENCY,
+					      .at_ns = intended_ns,
+					      .latency_ns = -1,
+					      .lag_ns = now_ns - intended_ns,
+					      .unsent = true,
+					      .done_ns = now_ns,
+				      });
+}
+
 static void fire(struct probe *p, int64_t intended_ns, int64_t now_ns)
 {
 	struct http_request r = p->request;
@@ -192,26 +208,30 @@ static void fire(struct probe *p, int64_t intended_ns, int64_t now_ns)
 	struct shot *s;
 
 	p->late_ns = MAX_OF(p->late_ns, now_ns - intended_ns);
+	slo_round(p->indicator->slo, SLO_PROBER, intended_ns,
+		  now_ns - intended_ns < SLO_MISSED_NS ? ROUND_ANSWERED : ROUND_SILENT);
 	if (p->n_open >= p->params->max_in_flight) {
-		p->overload++;
-		tell(p, intended_ns, false, false, now_ns);
+		refuse(p, intended_ns, now_ns);
 		return;
 	}
 	s = xcalloc(1, sizeof *s);
-	*s = (struct shot){.probe = p, .intended_ns = intended_ns, .next = p->open};
+	*s = (struct shot){.probe = p, .intended_ns = intended_ns, .lag_ns = now_ns - intended_ns,
+			   .next = p->open};
 	if (s->next)
 		s->next->prev = s;
 	p->open = s;
 	p->n_open++;
 	p->most_open = MAX_OF(p->most_open, p->n_open);
 	r.connect_to = next_address(p);
-	r.timeout_ns = MAX_OF(intended_ns + p->params->timeout_ns - now_ns, NSEC_PER_MSEC);
+	/* Brunt's own lag is not the service's: a late request has its whole time. */
+	r.timeout_ns = p->params->timeout_ns - (s->lag_ns < SLO_LATE_NS ? s->lag_ns : 0);
+	r.timeout_ns = MAX_OF(r.timeout_ns, NSEC_PER_MSEC);
 	if (http_send(p->client, &r, on_answer, s, &s->call, &e) == 0)
 		return;
 	shot_free(s);
 	p->outcomes[HTTP_OTHER]++;
 	snprintf(p->last_error, sizeof p->last_error, "%s", e.text);
-	tell(p, intended_ns, false, false, now_ns);
+	tell(p, intended_ns, now_ns - intended_ns, false, false);
 }
 
 static int64_t intended_at(const struct probe *p, uint64_t n)
@@ -264,7 +284,7 @@ static void warn_when_late(const struct probe *p)
 {
 	char text[256], late[UNITS_TEXT_MAX];
 
-	if (p->late_ns < LATE_NS)
+	if (p->late_ns < SLO_LATE_NS)
 		return;
 	snprintf(text, sizeof text,
 		 "%s: brunt itself began a request %s late; as much of the slowest answers may be "
@@ -274,12 +294,26 @@ static void warn_when_late(const struct probe *p)
 		   (struct event){.type = EVENT_WARNING, .text = text});
 }
 
+/* What a stalled loop has not even begun. */
+static void skip_missed(struct probe *p)
+{
+	int64_t now_ns = clock_now_ns(), due_ns;
+
+	for (; (due_ns = intended_at(p, p->next)) < now_ns - SLO_MISSED_NS; p->next++) {
+		p->late_ns = MAX_OF(p->late_ns, now_ns - due_ns);
+		p->missed++;
+		slo_round(p->indicator->slo, SLO_PROBER, due_ns, ROUND_SILENT);
+	}
+}
+
 void probe_stop(struct probe *p)
 {
 	if (!p)
 		return;
-	if (p->timer)
+	if (p->timer) {
+		skip_missed(p);
 		warn_when_late(p);
+	}
 	p->timer = sd_event_source_disable_unref(p->timer);
 	http_client_free(take(p->client));
 	while (p->open)
@@ -318,7 +352,7 @@ json_t *probe_report(const struct probe *p)
 		json_object_set_new(errors, "status", json_integer((json_int_t)p->bad_status));
 	if (p->overload)
 		json_object_set_new(errors, "overload", json_integer((json_int_t)p->overload));
-	json_object_set_new(o, "sent", json_integer((json_int_t)(p->next - p->overload)));
+	json_object_set_new(o, "sent", json_integer((json_int_t)(p->next - p->overload - p->missed)));
 	json_object_set_new(o, "errors", errors);
 	if (p->last_bad_status)
 		json_object_set_new(o, "last_bad_status", json_integer(p->last_bad_status));

@@ -4,7 +4,7 @@
  * The n-th request is meant to begin at start + n / rate, whatever became of the earlier ones, and
  * its latency counts from there: a service that stalls for half a second shows the latency of every
  * request that fell into the stall (no coordinated omission). Requests beyond max_in_flight are
- * not sent and count as failed ("overload").
+ * not sent and count as failed ("overload"), and so as slower than any answer.
  */
 #pragma once
 

@@ -128,7 +128,7 @@ static void read_sample(void *data, const struct openmetrics_sample *s)
 {
 	struct runtime *m = data;
 
-	if (isnan(s->value))
+	if (!isfinite(s->value))
 		return;
 	if (m->metric->kind == METRIC_TIMES) {
 		if (streq(s->name, m->bucket_name))
@@ -156,12 +156,14 @@ static void begin_page(void *data)
 		m->buckets[i].page = 0;
 }
 
-static const char *end_page(void *data, const struct scrape_page *p)
+static bool end_page(void *data, const struct scrape_page *p, char *why, size_t size)
 {
 	struct runtime *m = data;
 
-	if (!m->found)
-		return m->metric->family;
+	if (!m->found) {
+		snprintf(why, size, "no series of %s", m->metric->family);
+		return false;
+	}
 	if (m->metric->kind == METRIC_COUNTER)
 		tally_add(&m->tally, p->target, p->started_ns, m->value);
 	else if (p->in_round)
@@ -169,7 +171,12 @@ static const char *end_page(void *data, const struct scrape_page *p)
 	for (size_t i = 0; i < m->n_buckets; i++)
 		m->buckets[i].more += tally_add(&m->buckets[i].tally, p->target, p->started_ns,
 						m->buckets[i].page);
-	return NULL;
+	return true;
+}
+
+static bool makes_up(void *data)
+{
+	return ((const struct runtime *)data)->metric->kind != METRIC_GAUGE;
 }
 
 /* Short of the bound by what the statistics' own buckets may add, so that "<= 1ms" holds at 1 ms. */
@@ -221,6 +228,7 @@ static const struct scrape_ops ops = {
 	.begin_page = begin_page,
 	.sample = read_sample,
 	.end_page = end_page,
+	.makes_up = makes_up,
 	.end = end_round,
 };
 

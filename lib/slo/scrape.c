@@ -4,8 +4,9 @@
  * target still tells what it counted.
  *
  * One round asks every target that is not still busy with its last answer; it ends with the last
- * answer, or when the next round is due. A target that fails is left out; one that is late shows in
- * the round's numbers.
+ * answer, or when the next round is due. Every target that was ever asked is due in every round
+ * after, also when its source has forgotten it. A round without an answer is settled when the next
+ * one begins, because the target's source may take a moment to say that it is down.
  */
 #include "scrape.h"
 
@@ -27,6 +28,10 @@ struct scraped {
 	struct http_call *call; /* of the answer that is awaited */
 	int64_t started_ns;	/* of the target's process when it was asked */
 	bool asked;		/* in this round */
+	bool answered;		/* in this round */
+	int64_t *owed;		/* due times of the rounds that are not settled, oldest first */
+	size_t n_owed;
+	double stamp;
 };
 
 struct scrape {
@@ -37,22 +42,50 @@ struct scrape {
 	struct http_client *client;
 	sd_event_source *timer;
 	int64_t start_ns;
-	uint64_t rounds;
+	uint64_t rounds; /* number of the next one */
 	struct scraped **targets;
 	size_t n_targets;
 	/* of this round */
+	int64_t due_ns;
 	size_t awaited, answered;
 	bool open;
 	uint64_t failures[HTTP_OUTCOME_MAX], bad_status, bad_pages, missing;
 	char last_error[200];
 };
 
+static enum round missed(const struct scraped *t)
+{
+	return slo_is_down(t->owner->indicator->env, t->ns, t->name) ? ROUND_DOWN : ROUND_SILENT;
+}
+
+/* The oldest n of what the target owes. */
+static void settle(struct scraped *t, size_t n, enum round r)
+{
+	struct slo *slo = t->owner->indicator->slo;
+	autofree char *id = xasprintf("%s/%s", t->ns, t->name);
+
+	for (size_t i = 0; i < n; i++)
+		slo_round(slo, id, t->owed[i], r);
+	t->n_owed -= n;
+	memmove(t->owed, t->owed + n, t->n_owed * sizeof t->owed[0]);
+}
+
+/* What came in time answers its round. What came late makes up for all of them, or for none. */
+static void settle_answered(struct scraped *t)
+{
+	bool makes_up = t->owner->ops->makes_up(t->owner->data);
+
+	if (!makes_up)
+		settle(t, t->n_owed - (t->asked && t->n_owed), ROUND_SILENT);
+	settle(t, t->n_owed, ROUND_ANSWERED);
+}
+
 static void end_round(struct scrape *m)
 {
 	struct scrape_round r = {.answered = m->answered};
 
 	for (size_t i = 0; i < m->n_targets; i++)
-		r.late += m->targets[i]->call != NULL;
+		r.lacking += !m->targets[i]->answered && missed(m->targets[i]) == ROUND_SILENT;
 	m->open = false;
 	m->ops->end(m->data, &r);
 }
@@ -67,8 +100,10 @@ static void read_sample(void *data, const struct openmetrics_sample *s)
 static void take_page(struct scrape *m, struct scraped *t, const struct http_response *r)
 {
 	autofree char *page = xstrndup(r->body, r->body_len), *id = xasprintf("%s/%s", t->ns, t->name);
-	const char *missing;
+	struct scrape_page about = {.target = id, .in_round = t->asked, .started_ns = t->started_ns,
+				    .stamp = &t->stamp};
 	struct err e = {0};
+	char why[160];
 
 	m->ops->begin_page(m->data);
 	if (openmetrics_parse(page, strlen(page), read_sample, m, &e) < 0) {
@@ -76,14 +111,14 @@ static void take_page(struct scrape *m, struct scraped *t, const struct http_res
 		snprintf(m->last_error, sizeof m->last_error, "%s: %s", t->name, e.text);
 		return;
 	}
-	missing = m->ops->end_page(m->data, &(struct scrape_page){.target = id, .in_round = t->asked,
-								  .started_ns = t->started_ns});
-	if (missing) {
+	if (!m->ops->end_page(m->data, &about, why, sizeof why)) {
 		m->missing++;
-		snprintf(m->last_error, sizeof m->last_error, "%s: no series of %s", t->name, missing);
-	} else {
-		m->answered += t->asked;
+		snprintf(m->last_error, sizeof m->last_error, "%s: %s", t->name, why);
+		return;
 	}
+	t->answered = t->asked;
+	m->answered += t->asked;
+	settle_answered(t);
 }
 
 static void on_page(void *data, const struct http_response *r)
@@ -130,6 +165,7 @@ static struct scraped *scraped_of(struct scrape *m, const struct target *t)
 	s = xcalloc(1, sizeof *s);
 	*s = (struct scraped){.owner = m, .ns = xstrdup(t->ns), .name = xstrdup(t->name)};
 	*array_push(m->targets, m->n_targets) = s;
+	*array_push(s->owed, s->n_owed) = m->due_ns;
 	return s;
 }
 
@@ -186,19 +222,54 @@ static void ask(struct scrape *m, const struct target *t)
 	m->awaited++;
 }
 
-static void begin_round(struct scrape *m)
+static int64_t due_at(const struct scrape *m, uint64_t round)
+{
+	return m->start_ns + (int64_t)round * m->params->interval_ns;
+}
+
+/* The answers that did not come. */
+static void settle_missed(struct scrape *m)
+{
+	for (size_t i = 0; i < m->n_targets; i++)
+		if (!m->targets[i]->call)
+			settle(m->targets[i], m->targets[i]->n_owed, missed(m->targets[i]));
+}
+
+/* Rounds that a stalled loop has left out were due all the same. */
+static void skip_rounds(struct scrape *m, uint64_t until)
+{
+	for (; m->rounds < until; m->rounds++)
+		for (size_t i = 0; i < m->n_targets; i++) {
+			struct scraped *t = m->targets[i];
+
+			*array_push(t->owed, t->n_owed) = due_at(m, m->rounds);
+		}
+	settle_missed(m);
+}
+
+static void ask_all(struct scrape *m)
 {
 	const struct slo_env *env = m->indicator->env;
 	const struct target_list *all = env->targets(env->data);
 
-	for (size_t i = 0; i < m->n_targets; i++)
-		m->targets[i]->asked = false;
-	m->awaited = m->answered = 0;
-	m->ops->begin(m->data);
-	m->open = true;
 	for (size_t i = 0; i < all->n; i++)
 		if (selector_matches(&m->params->selector, all->items[i]))
 			ask(m, all->items[i]);
+}
+
+static void begin_round(struct scrape *m)
+{
+	m->due_ns = due_at(m, m->rounds++);
+	m->awaited = m->answered = 0;
+	for (size_t i = 0; i < m->n_targets; i++) {
+		struct scraped *t = m->targets[i];
+
+		t->asked = t->answered = false;
+		*array_push(t->owed, t->n_owed) = m->due_ns;
+	}
+	m->ops->begin(m->data);
+	m->open = true;
+	ask_all(m);
 	if (!m->awaited)
 		end_round(m);
 }
@@ -206,15 +277,14 @@ static void begin_round(struct scrape *m)
 static int on_due(sd_event_source *src, uint64_t usec, void *data)
 {
 	struct scrape *m = data;
-	int64_t interval_ns = m->params->interval_ns, now_ns = clock_now_ns();
+	uint64_t round = (uint64_t)((clock_now_ns() - m->start_ns) / m->params->interval_ns);
 
 	if (m->open)
 		end_round(m);
+	settle_missed(m);
+	skip_rounds(m, round);
 	begin_round(m);
-	/* Rounds that a stalled loop missed are left out. */
-	m->rounds = (uint64_t)((now_ns - m->start_ns) / interval_ns) + 1;
-	sd_event_source_set_time(src, (uint64_t)(m->start_ns + (int64_t)m->rounds * interval_ns) /
-					      NSEC_PER_USEC);
+	sd_event_source_set_time(src, (uint64_t)due_at(m, m->rounds) / NSEC_PER_USEC);
 	return 0;
 }
 
@@ -242,8 +312,27 @@ int64_t scrape_start_ns(const struct scrape *m)
 	return m->start_ns;
 }
 
+/* What is due for less than an interval may still be answered: nobody waits for it. */
+static void settle_at_end(struct scrape *m)
+{
+	int64_t last_ns = clock_now_ns() - m->params->interval_ns;
+
+	if (last_ns > m->start_ns)
+		skip_rounds(m, (uint64_t)((last_ns - m->start_ns) / m->params->interval_ns) + 1);
+	for (size_t i = 0; i < m->n_targets; i++) {
+		struct scraped *t = m->targets[i];
+		size_t n = 0;
+
+		while (n < t->n_owed && t->owed[n] <= last_ns)
+			n++;
+		settle(t, n, missed(t));
+	}
+}
+
 void scrape_stop(struct scrape *m)
 {
+	if (m->timer)
+		settle_at_end(m);
 	m->timer = sd_event_source_disable_unref(m->timer);
 	http_client_free(take(m->client));
 }
@@ -257,6 +346,7 @@ void scrape_free(struct scrape *m)
 		free(m->targets[k]->ns);
 		free(m->targets[k]->name);
 		free(m->targets[k]->url);
+		free(m->targets[k]->owed);
 		free(m->targets[k]);
 	}
 	free(m->targets);

@@ -44,24 +44,28 @@ struct scrape_page {
 	const char *target; /* "namespace/name" */
 	int64_t started_ns; /* of its process, CLOCK_MONOTONIC */
 	bool in_round;	    /* false: it is the late answer to an earlier round */
+	double *stamp;	    /* the caller's, of this target, from page to page; 0 at first */
 };
 
 struct scrape_round {
-	size_t answered, late;
+	size_t answered;
+	size_t lacking; /* targets that were due and have not answered, those that are down left out */
 };
 
 /* Counters make up for a late answer; a sum of gauges is no reading without it. */
 static inline bool scrape_is_whole(const struct scrape_round *r)
 {
-	return r->answered > 0 && !r->late;
+	return r->answered > 0 && !r->lacking;
 }
 
 struct scrape_ops {
 	void (*begin)(void *data); /* a round */
 	void (*begin_page)(void *data);
 	void (*sample)(void *data, const struct openmetrics_sample *s);
-	/* The page was read as a whole. The series that it lacks, or NULL: it counts as an answer. */
-	const char *(*end_page)(void *data, const struct scrape_page *page);
+	/* The page was read as a whole. False, with the reason in why: it is no answer. */
+	bool (*end_page)(void *data, const struct scrape_page *page, char *why, size_t size);
+	/* Whether a late answer makes up for the rounds since it was asked for, as a counter's does. */
+	bool (*makes_up)(void *data);
 	void (*end)(void *data, const struct scrape_round *round);
 };
 

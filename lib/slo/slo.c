@@ -54,8 +54,11 @@ void slo_free(struct slo *s)
 	if (!s)
 		return;
 	slo_stop(s);
-	for (size_t i = 0; i < WINDOW_MAX; i++)
+	for (size_t i = 0; i < WINDOW_MAX; i++) {
 		stats_done(&s->windows[i].stats);
+		stats_done(&s->windows[i].prompt);
+		coverage_done(&s->windows[i].coverage);
+	}
 	stats_done(&s->scratch);
 	recent_done(&s->recent);
 	free(s->objectives);
@@ -83,15 +86,52 @@ static struct slo_window *window_at(struct slo *s, int64_t at_ns)
 	return NULL;
 }
 
+static void note_lag(struct slo_window *w, const struct sample *sample)
+{
+	struct sample prompt = *sample;
+
+	if (!w->n_late && sample->lag_ns < SLO_LATE_NS)
+		return;
+	if (!w->n_late)
+		stats_copy(&w->prompt, &w->stats);
+	w->n_late += sample->lag_ns >= SLO_LATE_NS;
+	w->latest_ns = MAX_OF(w->latest_ns, sample->lag_ns);
+	/* The burst after a stall of brunt's own finds fewer slots than there would have been. */
+	if (sample->unsent && sample->lag_ns >= SLO_LATE_NS)
+		return;
+	prompt.latency_ns -= prompt.latency_ns < 0 ? 0 : sample->lag_ns;
+	stats_add(&w->prompt, &prompt, NAN);
+}
+
 void slo_sample(struct slo *s, const struct sample *sample)
 {
 	struct slo_window *w = window_at(s, sample->at_ns);
 
+	if (w && sample->type == SAMPLE_LATENCY)
+		note_lag(w, sample);
 	if (w)
 		stats_add(&w->stats, sample, s->last_reading);
 	recent_add(&s->recent, sample, s->last_reading);
 	if (sample->type == SAMPLE_VALUE && sample->ok)
 		s->last_reading = sample->value;
+}
+
+void slo_round(struct slo *s, const char *source, int64_t due_ns, enum round r)
+{
+	struct slo_window *w = window_at(s, due_ns);
+
+	if (w)
+		coverage_add(&w->coverage, source, due_ns, r);
+}
+
+bool slo_is_down(const struct slo_env *env, const char *ns, const char *name)
+{
+	const struct target *t;
+
+	if (!env->was_hit || !env->was_hit(env->data, ns, name))
+		return false;
+	t = target_list_find(env->targets(env->data), ns, name);
+	return !t || !streq(t->phase, "Running") || !t->ready;
 }
 
 static bool bounds_time(const struct objective *o)
@@ -117,6 +157,16 @@ static void add_unanswered(void *data, const struct sample *sample)
 		histogram_add(&u->into->latency, sample->latency_ns);
 }
 
+/* Whether a request would have been answered at all is not known when it is slower than any that was. */
+static void count_overdue(void *data, const struct sample *sample)
+{
+	struct slo_window *w = window_at(data, sample->at_ns);
+	int64_t slowest_ns = w && w->stats.latency.n ? w->stats.latency.max : 0;
+
+	if (w && sample->latency_ns > MAX_OF(slowest_ns, SLO_LATE_NS))
+		w->overdue++;
+}
+
 /* At the end open requests go into their window by the same rule, by the smallest bound. */
 static void keep_unanswered(void *data, const struct sample *sample)
 {
@@ -139,8 +189,10 @@ void slo_stop(struct slo *s)
 	if (!s->running)
 		return;
 	s->running = false;
-	if (t->pending)
+	if (t->pending) {
+		t->pending(&s->indicator, clock_now_ns(), count_overdue, s);
 		t->pending(&s->indicator, clock_now_ns(), keep_unanswered, s);
+	}
 	t->stop(&s->indicator);
 }
 

@@ -14,9 +14,8 @@
 #include "../base/field.h"
 #include "../target/selector.h"
 #include "../target/target.h"
+#include "coverage.h"
 #include "objective.h"
-
-#include <jansson.h>
 
 struct broker;
 struct sd_event;
@@ -56,15 +55,16 @@ struct slo_env {
 	const struct workgroup *group; /* where programs are started; NULL: where brunt is */
 	/* The current targets of the run's source; borrowed, valid during the call. */
 	const struct target_list *(*targets)(void *data);
+	/* Whether a fault of this run is or was on the target; NULL: on none. */
+	bool (*was_hit)(void *data, const char *ns, const char *name);
 	void *data;
 };
 
 /*
  * One observation.
- *   SAMPLE_LATENCY  a request: ok, and its latency; latency_ns is -1 when it failed before its
- *                   time was up (refused, reset, wrong status): a quick failure is no quick
- *                   answer, so it counts against success and not among the latencies. A timeout
- *                   is a failure with a latency: the answer would have taken at least that long.
+ *   SAMPLE_LATENCY  a request: ok, and its latency. One that failed (refused, reset, timed out,
+ *                   wrong status, not sent) is no quick answer: it counts against success, and
+ *                   among the latencies as slower than any.
  *   SAMPLE_VALUE    a reading: ok, and value in base units (seconds, bytes, 1); a counter's value
  *                   never falls, resets are the indicator's business
  *   SAMPLE_RATIO    bad and total: increments since the last sample
@@ -75,7 +75,9 @@ struct sample {
 	enum sample_type type;
 	bool ok;
 	int64_t at_ns; /* CLOCK_MONOTONIC: the intended start, or the time of the reading */
-	int64_t latency_ns;
+	int64_t latency_ns; /* -1: it failed before its time was up */
+	int64_t lag_ns;	    /* of the latency: how long after at_ns brunt itself began it */
+	bool unsent;	    /* failed for want of a free slot */
 	int64_t done_ns; /* when it was known; 0: at_ns plus latency */
 	double value;
 	double bad, total;
@@ -131,6 +133,17 @@ int slo_start(struct slo *s, struct err *e);
 void slo_stop(struct slo *s);
 void slo_sample(struct slo *s, const struct sample *sample);
 
+/* A request that brunt begins this long after its time says something about brunt too; one that is
+ * begun SLO_MISSED_NS late, nothing about the service at its time. */
+#define SLO_LATE_NS (100 * NSEC_PER_MSEC)
+#define SLO_MISSED_NS NSEC_PER_SEC
+#define SLO_PROBER "brunt's prober" /* the source of indicators that send requests themselves */
+/* A round was due at due_ns, of which source ("namespace/name", or what else was asked) was one. */
+void slo_round(struct slo *s, const char *source, int64_t due_ns, enum round r);
+/* Whether a fault of this run was on the target, and its source says that it does not run, is not
+ * ready or is gone: then nobody can expect an answer. */
+bool slo_is_down(const struct slo_env *env, const char *ns, const char *name);
+
 /* Samples whose at_ns lies in [start, end) count for the window. Windows are opened when they
  * begin and closed when they end. */
 void slo_window_open(struct slo *s, int window, int64_t start_ns);
@@ -168,11 +181,13 @@ struct objective_result {
 	int window;
 	enum slo_state state;
 	bool narrowly; /* would be decided the other way inside the interval */
+	bool uncovered; /* inconclusive, because rounds were not answered */
 	double value, low, high; /* with the confidence interval; NAN when there is none */
 	double baseline; /* for `within N% of baseline`, NAN else */
 	uint64_t samples;
 	char text[160]; /* "p99 1.08 s (0.97 .. 1.11 s, n=1500) <= 1.2 s" */
-	char why[160];  /* inconclusive: "p99 needs 1000 samples, has 640" */
+	char why[240];  /* inconclusive: "p99 needs 1000 samples, has 640" */
+	const char *advice; /* inconclusive: the next step */
 };
 
 struct slo_result {
@@ -186,7 +201,8 @@ struct slo_result {
 	 * SLO_LIVE_NS or to the end: 0 at once, -1 not at all, or there was nothing to see. */
 	int64_t recovered_after_ns;
 	bool recovery_breached;     /* recovers: within was asked and missed */
-	json_t *detail;             /* per window: counts, quantiles, errors by kind */
+	json_t *detail;             /* per window: counts, quantiles, coverage, errors by kind */
+	json_t *notes;              /* sentences about what the numbers leave out */
 };
 
 int slo_judge(struct slo *s, struct slo_result *ret);

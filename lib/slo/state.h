@@ -11,6 +11,13 @@ struct slo_window {
 	bool opened;
 	int64_t start_ns, end_ns; /* end INT64_MAX while open */
 	struct stats stats;
+	/* What it would be without brunt's own lag: latencies from when the requests were begun.
+	 * Kept from the first late one on. */
+	struct stats prompt;
+	uint64_t n_late;
+	int64_t latest_ns; /* the most that a request was begun late */
+	uint64_t overdue;  /* open at the end, for longer than any answer took */
+	struct coverage coverage;
 };
 
 /* Since when an abort condition has held. */

@@ -8,6 +8,9 @@
 
 #include <math.h>
 
+/* Above it, a mean of the answers says nothing of the service. */
+#define MEAN_FAILED_SHARE 0.01
+
 static bool reads_values(enum sample_type type)
 {
 	return type == SAMPLE_VALUE;
@@ -21,13 +24,22 @@ void stats_add(struct stats *st, const struct sample *s, double before)
 		return;
 	}
 	*(s->ok ? &st->ok : &st->failed) += MAX_OF(s->n, (uint64_t)1);
-	if (s->type == SAMPLE_LATENCY && s->latency_ns >= 0)
+	st->unsent += s->unsent;
+	if (s->type == SAMPLE_LATENCY && s->ok)
 		histogram_add_many(&st->latency, s->latency_ns, MAX_OF(s->n, (uint64_t)1));
 	if (s->type != SAMPLE_VALUE || !s->ok)
 		return;
 	*array_push(st->values, st->n_values) = s->value;
 	if (!isnan(before))
 		st->increase += s->value - before;
+}
+
+void stats_copy(struct stats *dst, const struct stats *src)
+{
+	dst->ok = src->ok;
+	dst->failed = src->failed;
+	dst->unsent = src->unsent;
+	histogram_merge(&dst->latency, &src->latency);
 }
 
 void stats_reset(struct stats *st)
@@ -72,15 +84,17 @@ static double mean_of(const double *v, size_t n)
 	return n ? sum / (double)n : NAN;
 }
 
-/* The sample of a rank from 1 to n. */
+/* The sample of a rank from 1 to n: requests that failed come after every answer. */
 static double at_rank(const struct stats *st, bool values, const double *sorted, uint64_t rank)
 {
-	return values ? sorted[rank - 1] : (double)histogram_at_rank(&st->latency, rank);
+	if (values)
+		return sorted[rank - 1];
+	return rank > st->latency.n ? INFINITY : (double)histogram_at_rank(&st->latency, rank);
 }
 
 static uint64_t n_measured(const struct stats *st, bool values)
 {
-	return values ? st->n_values : st->latency.n;
+	return values ? st->n_values : st->latency.n + st->failed;
 }
 
 static double quantile_value(const struct stats *st, bool values, double q)
@@ -95,11 +109,21 @@ static double max_value(const struct stats *st, bool values)
 {
 	double max = NAN;
 
+	if (!values && st->failed)
+		return INFINITY;
 	if (!values)
 		return st->latency.n ? (double)st->latency.max : NAN;
 	for (size_t i = 0; i < st->n_values; i++)
 		max = fmax(max, st->values[i]);
 	return max;
+}
+
+static double mean_latency(const struct stats *st)
+{
+	uint64_t n = n_measured(st, false);
+
+	return (double)st->failed > MEAN_FAILED_SHARE * (double)n ? INFINITY
+								  : histogram_mean(&st->latency);
 }
 
 /* Requests, readings or, for a ratio, its total: what success, rate and count are about. */
@@ -128,7 +152,7 @@ static double plain_value(const struct stats *st, enum sample_type type, const s
 	case STAT_QUANTILE:
 		return quantile_value(st, values, o->quantile);
 	case STAT_MEAN:
-		return values ? mean_of(st->values, st->n_values) : histogram_mean(&st->latency);
+		return values ? mean_of(st->values, st->n_values) : mean_latency(st);
 	case STAT_MAX:
 		return max_value(st, values);
 	case STAT_RATIO:
@@ -171,18 +195,31 @@ static void quantile_interval(const struct stats *st, bool values, double q, str
 	ret->high = high <= n ? at_rank(st, values, sorted, high) : INFINITY;
 }
 
-/* Normal approximation; the histogram's rounding is far below its width. */
+/* Of Student's distribution, 97.5 %: at most a fifth too wide from 1 degree of freedom on. */
+static double student(uint64_t freedom)
+{
+	double f = (double)freedom;
+
+	return 1.96 + 2.4 / f + 8.4 / (f * f);
+}
+
+/* The histogram's rounding is far below its width. */
 static void mean_interval(const struct stats *st, bool values, struct estimate *ret)
 {
-	uint64_t n = n_measured(st, values);
+	uint64_t n = values ? st->n_values : st->latency.n;
 	double sum_sq, half;
 
-	if (n < 2)
+	if (isinf(ret->value))
 		return;
+	if (n < 2) {
+		ret->low = -INFINITY;
+		ret->high = INFINITY;
+		return;
+	}
 	sum_sq = values ? 0 : histogram_sum_sq(&st->latency, ret->value);
 	for (size_t i = 0; values && i < n; i++)
 		sum_sq += (st->values[i] - ret->value) * (st->values[i] - ret->value);
-	half = 1.96 * sqrt(sum_sq / (double)(n - 1) / (double)n);
+	half = student(n - 1) * sqrt(sum_sq / (double)(n - 1) / (double)n);
 	ret->low = ret->value - half;
 	ret->high = ret->value + half;
 }
@@ -232,7 +269,9 @@ static void add_quantiles(json_t *o, const struct stats *st, bool values)
 		char name[24];
 
 		snprintf(name, sizeof name, "p%g%s", quantiles[i] * 100, values ? "" : "_ns");
-		json_object_set_new(o, name, values ? json_real(v) : json_integer((json_int_t)v));
+		json_object_set_new(o, name, isinf(v)	? json_null()
+					     : values ? json_real(v)
+						      : json_integer((json_int_t)v));
 	}
 }
 
@@ -247,6 +286,8 @@ json_t *stats_json(const struct stats *st, enum sample_type type)
 	}
 	json_object_set_new(o, "ok", json_integer((json_int_t)st->ok));
 	json_object_set_new(o, "failed", json_integer((json_int_t)st->failed));
+	if (st->unsent)
+		json_object_set_new(o, "unsent", json_integer((json_int_t)st->unsent));
 	add_quantiles(o, st, reads_values(type));
 	if (type == SAMPLE_LATENCY && st->latency.n) {
 		json_object_set_new(o, "min_ns", json_integer(st->latency.min));

@@ -2,8 +2,9 @@
  * stats - what the samples of one window add up to, and what an objective's statistic is of them
  *
  * Which samples count: success and ratio take all requests; count takes all; rate takes the
- * successful ones (what the service delivered); quantiles, mean and max take those with a latency:
- * successes and timeouts (slo.h, SAMPLE_LATENCY). Of readings, rate and count are the increase.
+ * successful ones (what the service delivered); quantiles and max take all, those that failed as
+ * slower than any answer (INFINITY); a mean takes the answers, unless more than 1 % failed: then it
+ * is INFINITY too. Of readings, rate and count are the increase.
  *
  * Units: as the samples: ns for latencies, base units for readings
  * Owns:  a histogram when there are latencies, all readings when there are values
@@ -15,7 +16,8 @@
 
 struct stats {
 	uint64_t ok, failed;
-	struct histogram latency;
+	uint64_t unsent; /* of the failed */
+	struct histogram latency; /* of the successful ones, and of those that are open for too long */
 	double *values; /* of the readings, in their order */
 	size_t n_values;
 	double increase; /* of the readings */
@@ -24,6 +26,7 @@ struct stats {
 
 /* before: the reading that went before a SAMPLE_VALUE; NAN: none. */
 void stats_add(struct stats *st, const struct sample *s, double before);
+void stats_copy(struct stats *dst, const struct stats *src); /* of latencies; dst is empty */
 void stats_reset(struct stats *st); /* keeps the memory */
 void stats_done(struct stats *st);
 

@@ -1,6 +1,9 @@
 /*
  * target - what the kernel and the targets' source say about them
  *
+ * Every target that was ever read is due in every round after; one that cannot be read makes the
+ * round's reading a failed one, unless it is down by this run's own fault.
+ *
  * Control groups are resolved once for each process and then read by their path. Containers that
  * share a group (those of one pod) count once.
  */
@@ -76,9 +79,11 @@ struct reader {
 	const struct target_params *params;
 	sd_event_source *timer;
 	int64_t first_ns;
+	int64_t rounds; /* number of the next one */
 	struct group *groups;
 	size_t n_groups;
 	struct tally tally;
+	struct strlist known; /* "namespace", "name", ... of all that were ever read */
 	uint64_t readings, failures;
 	char last_error[200];
 };
@@ -290,27 +295,69 @@ static double folded(const struct fold *f, enum across across)
 	return NAN;
 }
 
-static void read_all(struct reader *rd)
+static bool is_known(const struct reader *rd, const struct target *t)
+{
+	for (size_t i = 0; i < rd->known.n; i += 2)
+		if (streq(rd->known.items[i], t->ns) && streq(rd->known.items[i + 1], t->name))
+			return true;
+	return false;
+}
+
+static void note_targets(struct reader *rd, const struct target_list *all)
+{
+	for (size_t i = 0; i < all->n; i++) {
+		const struct target *t = all->items[i];
+
+		if (!selector_matches(&rd->params->selector, t) || is_known(rd, t))
+			continue;
+		strlist_add(&rd->known, t->ns);
+		strlist_add(&rd->known, t->name);
+	}
+}
+
+/* A target that is gone is none that is ready. */
+static bool counts_without(const struct reader *rd)
+{
+	return rd->params->metric == METRIC_READY && rd->params->across == ACROSS_SUM;
+}
+
+/* The i-th known target's part of the round: false when it is lacking. */
+static bool read_one(struct reader *rd, size_t i, int64_t due_ns, struct fold *f, struct err *e)
 {
 	const struct slo_env *env = rd->indicator->env;
-	const struct target_list *all = env->targets(env->data);
+	const char *ns = rd->known.items[i], *name = rd->known.items[i + 1];
+	const struct target *t = target_list_find(env->targets(env->data), ns, name);
+	autofree char *id = xasprintf("%s/%s", ns, name);
+	enum round round = ROUND_ANSWERED;
+	double v = 0;
+
+	if (t && read_target(rd, t, &v, e) == 0) {
+		f->sum += v;
+		f->max = fmax(f->max, v);
+		f->min = fmin(f->min, v);
+		f->n++;
+	} else if (!counts_without(rd)) {
+		round = slo_is_down(env, ns, name) ? ROUND_DOWN : ROUND_SILENT;
+		if (!t)
+			err_set(e, ENOENT, "%s is gone", id);
+	}
+	slo_round(rd->indicator->slo, id, due_ns, round);
+	return round != ROUND_SILENT;
+}
+
+static void read_all(struct reader *rd, int64_t due_ns)
+{
+	const struct slo_env *env = rd->indicator->env;
 	struct fold f = {.max = -INFINITY, .min = INFINITY};
 	struct sample s = {.type = SAMPLE_VALUE, .at_ns = clock_now_ns()};
+	bool whole = true, told = rd->params->metric == METRIC_READY || rd->params->metric == METRIC_RESTARTS;
 	struct err e = {0};
 
-	for (size_t i = 0; i < all->n; i++) {
-		double v;
-
-		if (!selector_matches(&rd->params->selector, all->items[i]) ||
-		    read_target(rd, all->items[i], &v, &e) < 0)
-			continue;
-		f.sum += v;
-		f.max = fmax(f.max, v);
-		f.min = fmin(f.min, v);
-		f.n++;
-	}
+	note_targets(rd, env->targets(env->data));
+	for (size_t i = 0; i < rd->known.n; i += 2)
+		whole &= read_one(rd, i, due_ns, &f, &e);
 	rd->readings++;
-	s.ok = f.n > 0 || rd->params->metric == METRIC_READY || rd->params->metric == METRIC_RESTARTS;
+	s.ok = (f.n > 0 || told) && (whole || grows((enum metric)rd->params->metric));
 	if (grows((enum metric)rd->params->metric))
 		s.value = rd->tally.sum;
 	else if (f.n)
@@ -323,13 +370,26 @@ static void read_all(struct reader *rd)
 	slo_sample(rd->indicator->slo, &s);
 }
 
+/* Rounds that a stalled loop has left out were due all the same. */
+static void skip_rounds(struct reader *rd, int64_t until)
+{
+	for (; rd->rounds < until; rd->rounds++)
+		for (size_t i = 0; i < rd->known.n; i += 2) {
+			autofree char *id = xasprintf("%s/%s", rd->known.items[i], rd->known.items[i + 1]);
+
+			slo_round(rd->indicator->slo, id,
+				  rd->first_ns + rd->rounds * rd->params->interval_ns, ROUND_SILENT);
+		}
+}
+
 static int on_due(sd_event_source *src, uint64_t usec, void *data)
 {
 	struct reader *rd = data;
 	int64_t interval_ns = rd->params->interval_ns;
 	int64_t next = (clock_now_ns() - rd->first_ns) / interval_ns + 1;
 
-	read_all(rd);
+	skip_rounds(rd, next - 1);
+	read_all(rd, rd->first_ns + rd->rounds++ * interval_ns);
 	sd_event_source_set_time(src, (uint64_t)(rd->first_ns + next * interval_ns) / NSEC_PER_USEC);
 	return 0;
 }
@@ -359,6 +419,8 @@ static void target_stop(struct indicator *i)
 {
 	struct reader *rd = i->state;
 
+	if (rd->timer)
+		skip_rounds(rd, (clock_now_ns() - rd->first_ns) / rd->params->interval_ns);
 	rd->timer = sd_event_source_disable_unref(rd->timer);
 }
 
@@ -388,6 +450,7 @@ static void target_free(struct indicator *i)
 	}
 	free(rd->groups);
 	tally_done(&rd->tally);
+	strlist_done(&rd->known);
 	free(rd);
 }
 

@@ -7,12 +7,18 @@ import sys
 
 import harness
 
+# What becomes of the metrics page: "lives", or after some pages it "exits" with the server or "hangs".
 SERVER = r"""
-import http.server, socketserver
+import http.server, os, socketserver, sys, time
 class Handler(http.server.BaseHTTPRequestHandler):
     count = 0
     def do_GET(self):
         Handler.count += self.path == "/metrics"
+        if self.path == "/metrics" and Handler.count > int(sys.argv[2]):
+            if sys.argv[1] == "exits":
+                os._exit(0)
+            if sys.argv[1] == "hangs":
+                time.sleep(3600)
         body = b"# TYPE pages_total counter\npages_total %d\n" % Handler.count
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
@@ -63,18 +69,24 @@ class SloRun(harness.Case):
             self.ip("-n", ns, "addr", "add", f"10.99.0.{host}/24", "dev", "eth0")
             self.ip("-n", ns, "link", "set", "lo", "up")
             self.ip("-n", ns, "link", "set", "eth0", "up")
-        self.server = subprocess.Popen(["ip", "netns", "exec", self.there, sys.executable, "-c",
-                                        SERVER], stdout=subprocess.PIPE,
-                                       stderr=subprocess.DEVNULL, text=True)
+        self.server = None
         self.addCleanup(self.stop_server)
-        self.assertEqual(self.server.stdout.readline(), "ready\n")
+        self.serve("lives")
 
     def ip(self, *args):
         subprocess.run(["ip", *args], check=True)
 
+    def serve(self, life, pages=0):
+        self.stop_server()
+        self.server = subprocess.Popen(["ip", "netns", "exec", self.there, sys.executable, "-c",
+                                        SERVER, life, str(pages)], stdout=subprocess.PIPE,
+                                       stderr=subprocess.DEVNULL, text=True)
+        self.assertEqual(self.server.stdout.readline(), "ready\n")
+
     def stop_server(self):
-        self.server.kill()
-        self.server.communicate()
+        if self.server:
+            self.server.kill()
+            self.server.communicate()
 
     def run_slos(self, slos, chaos=DELAY, baseline="1500ms", fault="2s", recovery="0s", extra=""):
         """The exit code and the record of a run with these items of spec.slos.
@@ -162,6 +174,31 @@ class SloRun(harness.Case):
         self.assertLess(slos["join"]["objectives"][0]["value"], 0.6, self.output)
         self.assertEqual(slos["pages"]["state"], "held", json.dumps(slos["pages"], indent=1))
         self.assertEqual(code, 0, self.output)
+
+    def test_metrics_that_fall_silent_in_the_fault_are_inconclusive(self):
+        """Seen passed: /metrics exits or hangs at 2.5 s of 12 s, and what was counted till then was fine."""
+        metrics = ("{name: pages, indicator: {metrics: {selector: {labelSelectors: {name: %s}}, "
+                   "value: pages_total, interval: 100ms, timeout: 500ms}}, objectives: [count <= 100]}"
+                   % self.there)
+        for life in ("exits", "hangs"):
+            with self.subTest(life):
+                self.serve(life, 20)  # 15 rounds of the baseline, and a few of 30
+                code, slos = self.run_slos([metrics], fault="3s")
+                self.assertEqual(code, 5, self.output)
+                why = slos["pages"]["objectives"][0]["why"]
+                self.assertRegex(why, r"/%s answered \d+ of \d+ rounds in the fault window, silent since "
+                                 % self.there)
+                self.assertIn(why, self.output)
+                self.assertNotIn("raise the rate", self.record["sentence"])
+
+    def test_a_service_that_dies_breaks_latency_and_success(self):
+        self.serve("exits", 8)
+        metrics = ("{name: pages, indicator: {metrics: {selector: {labelSelectors: {name: %s}}, "
+                   "value: pages_total, interval: 250ms}}, objectives: [count >= 0]}" % self.there)
+        code, slos = self.run_slos([HTTP % ("p90 <= 5s, success >= 99%", ""), metrics], fault="4s")
+        self.assertEqual(code, 1, self.output)
+        self.assertEqual([o["state"] for o in slos["join"]["objectives"]], ["breached", "breached"],
+                         self.output)
 
 
 if __name__ == "__main__":

@@ -24,11 +24,19 @@ struct slo_fixture {
 	struct yaml *yaml;
 	struct slo *slo;
 	struct slo_result result;
+	bool hit; /* a fault of the run is on every target */
 };
 
 static inline const struct target_list *slo_fixture_targets(void *data)
 {
 	return &((struct slo_fixture *)data)->targets;
+}
+
+static inline bool slo_fixture_was_hit(void *data, const char *ns, const char *name)
+{
+	(void)ns;
+	(void)name;
+	return ((struct slo_fixture *)data)->hit;
 }
 
 /* yaml is a format with at most two numbers (ports). */
@@ -44,7 +52,8 @@ static inline void slo_fixture_bind(struct slo_fixture *f, const char *yaml, int
 		fail_msg("%s", diags_text(&d));
 	f->vantage.netns_fd = -1;
 	f->env = (struct slo_env){
-		.vantage = &f->vantage, .targets = slo_fixture_targets, .data = f, .base_dir = "/"};
+		.vantage = &f->vantage, .targets = slo_fixture_targets, .data = f, .base_dir = "/",
+		.was_hit = slo_fixture_was_hit};
 }
 
 /* Begins it, with the fault window open from now on. */
@@ -100,6 +109,65 @@ static inline int64_t slo_fixture_report(const struct slo_fixture *f, const char
 	json_t *error = json_object_get(json_object_get(own, "errors"), key);
 
 	return json_integer_value(error ? error : json_object_get(own, key));
+}
+
+/* The source forgets its newest target. */
+static inline void slo_fixture_lose_target(struct slo_fixture *f)
+{
+	target_unref(f->targets.items[--f->targets.n]);
+}
+
+/* Runs the loop for that long. */
+static inline void slo_fixture_run_for(struct slo_fixture *f, int64_t ns)
+{
+	int64_t end = clock_now_ns() + ns;
+
+	while (clock_now_ns() < end)
+		sd_event_run(f->loop, 10000);
+}
+
+static inline const struct coverage_source *slo_fixture_coverage(const struct slo_fixture *f,
+								 const char *source)
+{
+	const struct coverage *c = &f->slo->windows[WINDOW_FAULT].coverage;
+
+	for (size_t i = 0; i < c->n; i++)
+		if (streq(c->sources[i].name, source))
+			return &c->sources[i];
+	fail_msg("%s was never due", source);
+	return NULL;
+}
+
+/* Runs the loop until the source owes n rounds in a row; a generous deadline, then the test fails. */
+static inline void slo_fixture_run_silent(struct slo_fixture *f, const char *source, uint64_t n)
+{
+	int64_t deadline = clock_now_ns() + 60 * NSEC_PER_SEC;
+
+	while (slo_fixture_coverage(f, source)->silent_run < n) {
+		if (clock_now_ns() > deadline)
+			fail_msg("waited in vain for %d silent rounds of %s", (int)n, source);
+		sd_event_run(f->loop, 20000);
+	}
+}
+
+/* Fails unless the first objective is inconclusive, for a reason that has that in it. */
+static inline void slo_fixture_assert_inconclusive(const struct slo_fixture *f, const char *why)
+{
+	const struct objective_result *o = &f->result.objectives[0];
+
+	if (f->result.state != SLO_INCONCLUSIVE || !strstr(o->why, why))
+		fail_msg("wanted inconclusive and \"%s\", seen state %d and \"%s\" (%s)", why,
+			 f->result.state, o->why, o->text);
+}
+
+/* Fails unless a note has that in it. */
+static inline void slo_fixture_assert_note(const struct slo_fixture *f, const char *text)
+{
+	char *all = json_dumps(f->result.notes, 0);
+
+	if (!strstr(all, text))
+		fail_msg("wanted a note with \"%s\", seen %s", text, all);
+	free(all);
 }
 
 static inline void slo_fixture_done(struct slo_fixture *f)
