@@ -69,6 +69,9 @@ struct experiment {
 /* -ECANCELED when Chaos Mesh's annotation experiment.chaos-mesh.org/pause holds it back. */
 int experiment_check_paused(const struct experiment *x, struct err *e);
 
+/* Calls fn for each objective that cannot get the samples it takes: said before the time is spent. */
+void experiment_foresee(const struct experiment *x, void (*fn)(void *data, const char *text), void *data);
+
 struct experiment_set {
 	struct experiment **items;
 	size_t n;

@@ -193,3 +193,11 @@ void experiment_check(const struct experiment *x, const struct yaml_node *spec,
 	check_aborts(x, spec, slo_names, ctx);
 	check_faults(x, spec, ctx);
 }
+
+void experiment_foresee(const struct experiment *x, void (*fn)(void *data, const char *text), void *data)
+{
+	const int64_t windows[] = {x->baseline_ns, x->fault_ns, x->recovery_ns};
+
+	for (size_t i = 0; i < x->n_slos; i++)
+		slo_foresee(&x->slos[i], windows, fn, data);
+}

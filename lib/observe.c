@@ -70,14 +70,14 @@ void observe_fault(struct injection *in, struct injection *const *all, size_t n,
 	measure(in);
 }
 
+static void warn(void *data, const char *text)
+{
+	event_emit(data, (struct event){.type = EVENT_WARNING, .text = text});
+}
+
 void observe_foresee(const struct experiment *x, const struct listener *l)
 {
-	const int64_t windows[] = {x->baseline_ns, x->fault_ns, x->recovery_ns};
-	char text[256];
-
-	for (size_t i = 0; i < x->n_slos; i++)
-		if (slo_foresee_too_few(&x->slos[i], windows, text, sizeof text))
-			event_emit(l, (struct event){.type = EVENT_WARNING, .text = text});
+	experiment_foresee(x, warn, (void *)l);
 }
 
 char *observe_abort(const struct experiment *x, struct slo *const *slos, int64_t now_ns)

@@ -9,8 +9,6 @@
 
 #include <stdio.h>
 
-const char *const window_names[WINDOW_MAX] = {"baseline", "fault", "recovery"};
-
 #define ADVICE_PROBER "lower the rate, or give brunt a machine with more time"
 
 /* A breach that the missing readings could only have made worse. */

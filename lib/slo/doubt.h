@@ -5,8 +5,6 @@
 
 #include "state.h"
 
-extern const char *const window_names[WINDOW_MAX];
-
 /* Makes the result inconclusive, with the reason and the next step, when what was not seen could have
  * decided the other way. */
 void doubt(const struct slo *s, enum window w, struct objective_result *r, double baseline);

@@ -58,6 +58,13 @@ static enum sample_type metrics_yields(const void *params)
 	return p->value ? SAMPLE_VALUE : SAMPLE_RATIO;
 }
 
+static double metrics_rate(const void *params)
+{
+	const struct metrics_params *p = params;
+
+	return p->value ? scrape_rate(&p->scrape) : 0;
+}
+
 /* The metrics that are read: value, or bad and total. */
 enum { VALUE = 0, BAD = 0, TOTAL = 1, METRICS_MAX = 2 };
 
@@ -295,6 +302,7 @@ const struct indicator_type indicator_metrics = {
 	.doc = "A metric, or the ratio of two counters, scraped from the targets.",
 	.schema = &metrics_schema,
 	.yields = metrics_yields,
+	.rate = metrics_rate,
 	.start = metrics_start,
 	.stop = metrics_stop,
 	.report = metrics_report,

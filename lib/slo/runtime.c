@@ -86,6 +86,13 @@ static enum objective_dim runtime_measures(const void *params)
 	return metric_of(params)->dim;
 }
 
+static double runtime_rate(const void *params)
+{
+	const struct runtime_params *p = params;
+
+	return metric_of(p)->kind == METRIC_TIMES ? 0 : scrape_rate(&p->scrape);
+}
+
 /* The place of a bound, made where there is none; NULL: more bounds than anybody needs. */
 static struct bucket *bucket_at(struct runtime *m, double bound_s)
 {
@@ -316,6 +323,7 @@ const struct indicator_type indicator_runtime = {
 	       "or threads of the targets' runtime.",
 	.schema = &runtime_schema,
 	.yields = runtime_yields,
+	.rate = runtime_rate,
 	.measures = runtime_measures,
 	.start = runtime_start,
 	.stop = runtime_stop,

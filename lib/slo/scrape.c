@@ -376,6 +376,11 @@ json_t *scrape_report(const struct scrape *m)
 	return o;
 }
 
+double scrape_rate(const struct scrape_params *p)
+{
+	return (double)NSEC_PER_SEC / (double)p->interval_ns;
+}
+
 int scrape_check(const struct scrape_params *p, const struct yaml_node *node, struct field_ctx *ctx)
 {
 	if (p->path[0] == '/')

@@ -36,6 +36,9 @@ struct scrape_params {
 	 .has_range = true, .min = NSEC_PER_MSEC, .max = 600 * NSEC_PER_SEC,                       \
 	 .doc = "A scrape without an answer after this time has failed."}
 
+/* Readings a second: those of counters and gauges, of which each round gives one. */
+double scrape_rate(const struct scrape_params *p);
+
 /* Rules of SCRAPE_FIELDS, for the check of the schema that has them. */
 int scrape_check(const struct scrape_params *p, const struct yaml_node *node, struct field_ctx *ctx);
 

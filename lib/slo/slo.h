@@ -99,7 +99,7 @@ struct indicator_type {
 	enum sample_type (*yields)(const void *params);
 	/* The unit of its readings; NULL when only the user knows it, or for latencies. */
 	enum objective_dim (*measures)(const void *params);
-	/* Samples per second that it is set up to take; NULL when that depends on the targets. */
+	/* Samples per second that it is set up to take; NULL or 0 when that depends on the targets. */
 	double (*rate)(const void *params);
 	/* start begins sampling; stop ends it and waits for nothing; both on the loop. */
 	int (*start)(struct indicator *i, struct err *e);
@@ -119,10 +119,10 @@ const struct indicator_type *indicator_at(size_t i);
 const struct indicator_type *indicator_find(const char *name);
 const char *const *indicator_names(void); /* NULL-terminated */
 
-/* Whether a quantile cannot get the samples that it takes in a window where it is judged, so that it
- * may fail and never pass; buf says which, and what to do. */
-bool slo_foresee_too_few(const struct slo_spec *spec, const int64_t window_ns[WINDOW_MAX], char *buf,
-			 size_t size);
+/* Calls fn for each objective that cannot get the samples it takes in a window where it is judged, so
+ * that it may fail and never pass; text says what it lacks, and what to do. */
+void slo_foresee(const struct slo_spec *spec, const int64_t window_ns[WINDOW_MAX],
+		 void (*fn)(void *data, const char *text), void *data);
 
 int slo_new(const struct slo_spec *spec, const struct slo_env *env, struct slo **ret,
 	    struct err *e);

@@ -2,19 +2,19 @@
  * What is written under spec.slos. Which statistics an indicator has follows from the samples it
  * yields, so that "ratio of an http prober" is refused here and not found empty after the run.
  */
-#include "interval.h"
-#include "slo.h"
+#include "state.h"
 
 #include "../base/suggest.h"
 #include "../base/units.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 
 #define owner_of(storage, field)                                                                   \
 	((struct slo_spec *)((char *)(storage)-offsetof(struct slo_spec, field)))
 
-static const char *const window_names[] = {"baseline", "fault", "recovery"};
+const char *const window_names[WINDOW_MAX] = {"baseline", "fault", "recovery"};
 
 bool slo_judged_in(const struct slo_spec *spec, enum window w)
 {
@@ -25,32 +25,46 @@ bool slo_judged_in(const struct slo_spec *spec, enum window w)
 	return any ? spec->in[w] : w == WINDOW_FAULT;
 }
 
-static bool lacks_samples(const struct slo_spec *spec, const struct objective *o, int64_t window_ns,
-			  char *buf, size_t size)
-{
-	double n = spec->type->rate(spec->params) * (double)window_ns / NSEC_PER_SEC;
-	uint64_t needed = interval_samples_needed(o->quantile);
-	char stat[OBJECTIVE_TEXT_MAX];
+struct foresight {
+	const struct slo_spec *spec;
+	double rate; /* samples a second */
+	void (*fn)(void *data, const char *text);
+	void *data;
+};
 
-	if (n >= (double)needed)
-		return false;
-	snprintf(buf, size, "%s: %s needs %llu samples and will get about %.0f: it cannot pass; lengthen "
-		 "the window or raise the rate", spec->name, objective_stat_text(o, stat),
-		 (unsigned long long)needed, n);
-	return true;
+static void foresee(const struct foresight *f, const struct objective *o, enum window w, int64_t window_ns)
+{
+	double n = f->rate * (double)window_ns / NSEC_PER_SEC;
+	uint64_t needed = stats_needed(o, f->spec->type->yields(f->spec->params));
+	char stat[OBJECTIVE_TEXT_MAX], t[UNITS_TEXT_MAX], text[320];
+	int64_t long_enough_ns = (int64_t)ceil((double)needed / f->rate) * NSEC_PER_SEC;
+
+	if (!window_ns || n >= (double)needed)
+		return;
+	snprintf(text, sizeof text, "%s: %s needs %llu samples and will get about %.0f in the %s window: "
+		 "\"%s\" cannot pass; make that window %s long, or take %.3g samples a second "
+		 "instead of %.3g",
+		 f->spec->name, objective_stat_text(o, stat), (unsigned long long)needed, n, window_names[w],
+		 o->text, units_duration(long_enough_ns, t),
+		 ceil((double)needed / ((double)window_ns / NSEC_PER_SEC) * 10) / 10, f->rate);
+	f->fn(f->data, text);
 }
 
-bool slo_foresee_too_few(const struct slo_spec *spec, const int64_t window_ns[WINDOW_MAX], char *buf,
-			 size_t size)
+static bool foresees(const struct slo_spec *spec, const struct objective *o, enum window w)
 {
-	if (!spec->type->rate)
-		return false;
-	for (enum window w = WINDOW_BASELINE; w < WINDOW_MAX; w++)
-		for (size_t i = 0; slo_judged_in(spec, w) && i < spec->n_objectives; i++)
-			if (spec->objectives[i].stat == STAT_QUANTILE &&
-			    lacks_samples(spec, &spec->objectives[i], window_ns[w], buf, size))
-				return true;
-	return false;
+	return slo_judged_in(spec, w) || (o->relative && w == WINDOW_BASELINE);
+}
+
+void slo_foresee(const struct slo_spec *spec, const int64_t window_ns[WINDOW_MAX],
+		 void (*fn)(void *data, const char *text), void *data)
+{
+	struct foresight f = {.spec = spec, .fn = fn, .data = data};
+
+	f.rate = spec->type->rate ? spec->type->rate(spec->params) : 0;
+	for (enum window w = WINDOW_BASELINE; f.rate > 0 && w < WINDOW_MAX; w++)
+		for (size_t i = 0; i < spec->n_objectives; i++)
+			if (foresees(spec, &spec->objectives[i], w))
+				foresee(&f, &spec->objectives[i], w, window_ns[w]);
 }
 
 static bool indicator_variant(size_t i, struct variant *ret)
@@ -269,7 +283,10 @@ static const struct field fields[] = {
 	 .parse = parse_objectives, .free = free_objectives, .example = "[\"p99 <= 1.2s\"]",
 	 .doc = "What is promised: a statistic (p50 to p99.99, mean, max, rate, ratio, success, count, "
 		"value), one of <= < >= > ==, and a number with its unit; or \"within N% of baseline\" "
-		"(both sides) or \"<= N% of baseline\" (one side)."},
+		"(both sides) or \"<= N% of baseline\" (one side). Requests that failed are slower than "
+		"any answer. Too few samples never pass: it takes ten beyond a quantile (p99: 1000), "
+		"3 / (1 - T) for success >= T (99.9%: 3000; 100%: 300), 30 for mean, max and a rate of "
+		"requests."},
 	{.name = "in", .type = FIELD_CUSTOM, .offset = O(in), .parse = parse_in,
 	 .example = "[fault]",
 	 .doc = "The windows in which the objectives are judged: baseline, fault, recovery. "

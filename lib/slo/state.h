@@ -53,6 +53,8 @@ struct slo {
 	size_t n_history;
 };
 
+extern const char *const window_names[WINDOW_MAX];
+
 /* Whether o holds in a window that may go on: a count can still reach its lower bound, and has broken
  * an equality only when it is above it. */
 bool slo_holds_so_far(const struct objective *o, double value, double baseline);

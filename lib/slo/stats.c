@@ -11,6 +11,8 @@
 /* Above it, a mean of the answers says nothing of the service. */
 #define MEAN_FAILED_SHARE 0.01
 
+enum { NEEDED = 30, NEEDED_ALL = 300 };
+
 static bool reads_values(enum sample_type type)
 {
 	return type == SAMPLE_VALUE;
@@ -187,7 +189,6 @@ static void quantile_interval(const struct stats *st, bool values, double q, str
 	autofree double *sorted = values ? sorted_values(st) : NULL;
 	uint64_t n = n_measured(st, values), low, high;
 
-	ret->needed = interval_samples_needed(q);
 	if (!n)
 		return;
 	interval_ranks(n, q, &low, &high);
@@ -236,13 +237,65 @@ static void share_interval(const struct stats *st, enum sample_type type, enum o
 	interval_share(stat == STAT_RATIO ? bad : n - bad, n, &ret->low, &ret->high);
 }
 
+/* The share that must not be exceeded: of failures for "success >= T", of successes for "<= T". */
+static double spare_share(const struct objective *o)
+{
+	bool at_least = o->op == OP_GE || o->op == OP_GT;
+
+	if (o->relative)
+		return o->op == OP_WITHIN ? o->bound : fabs(1 - o->bound);
+	if (o->op == OP_EQ)
+		return fmin(o->bound, 1 - o->bound);
+	return at_least ? 1 - o->bound : o->bound;
+}
+
+static uint64_t share_needed(const struct objective *o)
+{
+	double spare = spare_share(o);
+	uint64_t n;
+
+	/* A cost per request is no share. */
+	if (o->stat == STAT_RATIO && !o->relative && o->bound >= 1)
+		return NEEDED;
+	if (spare <= 1e-9)
+		return NEEDED_ALL;
+	/* A hair less: 3 / (1 - 0.999) is 3000.0000000000027 in binary. */
+	n = (uint64_t)ceil(fmin(3 / spare, 1e12) - 1e-6);
+	return o->relative ? MAX_OF(n, (uint64_t)NEEDED) : n;
+}
+
+uint64_t stats_needed(const struct objective *o, enum sample_type type)
+{
+	switch (o->stat) {
+	case STAT_QUANTILE:
+		return interval_samples_needed(o->quantile);
+	case STAT_MEAN:
+	case STAT_MAX:
+		return NEEDED;
+	case STAT_RATE:
+		return reads_values(type) ? 1 : NEEDED;
+	case STAT_RATIO:
+	case STAT_SUCCESS:
+		return share_needed(o);
+	default:
+		return 1;
+	}
+}
+
+/* "success >= 100%" and "ratio <= 0%" are about the number of failures: none. */
+static bool is_none_failed(const struct stats *st, enum sample_type type, const struct objective *o)
+{
+	return !o->relative && spare_share(o) <= 1e-9 &&
+	       (type == SAMPLE_RATIO ? st->bad <= 0 : st->failed == 0);
+}
+
 void stats_estimate(const struct stats *st, enum sample_type type, const struct objective *o,
 		    int64_t length_ns, struct estimate *ret)
 {
 	bool values = reads_values(type);
 	double scale = scale_of(type, o);
 
-	*ret = (struct estimate){.low = NAN, .high = NAN, .needed = 1};
+	*ret = (struct estimate){.low = NAN, .high = NAN, .needed = stats_needed(o, type)};
 	ret->value = plain_value(st, type, o, length_ns);
 	ret->samples = (uint64_t)n_events(st, type);
 	if (o->stat == STAT_QUANTILE || o->stat == STAT_MEAN || o->stat == STAT_MAX)
@@ -251,7 +304,7 @@ void stats_estimate(const struct stats *st, enum sample_type type, const struct 
 		quantile_interval(st, values, o->quantile, ret);
 	else if (o->stat == STAT_MEAN)
 		mean_interval(st, values, ret);
-	else if (o->stat == STAT_RATIO || o->stat == STAT_SUCCESS)
+	else if ((o->stat == STAT_RATIO || o->stat == STAT_SUCCESS) && !is_none_failed(st, type, o))
 		share_interval(st, type, o->stat, ret);
 	ret->value *= scale;
 	ret->low *= scale;

@@ -37,6 +37,11 @@ struct estimate {
 	uint64_t needed; /* samples that the statistic takes to be judged */
 };
 
+/* Fewer samples do not show that the objective holds: ten beyond a quantile; for a share 3 / (1 - T),
+ * so that all good ones show T with 95 % (300 where T is all or none, which no number shows); 30 for a
+ * mean, a maximum and a rate of requests. A counter's rate is exact, however often it was read. */
+uint64_t stats_needed(const struct objective *o, enum sample_type type);
+
 /* The statistic of o over a window of that length. Times are in ns for either sample type. */
 void stats_estimate(const struct stats *st, enum sample_type type, const struct objective *o,
 		    int64_t length_ns, struct estimate *ret);

@@ -15,7 +15,7 @@ spec:
   timeline: {baseline: 1s, fault: 2s, recovery: 1s}
   slos:
     - name: join
-      indicator: {http: {url: "http://gateway:8080/join"}}
+      indicator: {http: {url: "http://gateway:8080/join", rate: 500/s}}
       objectives: [p99 <= 1.2s]
 """
 
@@ -26,6 +26,16 @@ class Validate(harness.Case):
         r = self.brunt("validate", path)
         self.assertEqual((r.returncode, r.stderr), (0, ""))
         self.assertEqual(r.stdout, f"{path}: Experiment one is valid: 0 faults, 1 SLO\n")
+
+    def test_what_the_window_cannot_show_is_said_beforehand(self):
+        path = self.write("a.yaml", (EXPERIMENT % "one").replace("500/s", "50/s"))
+        r = self.brunt("validate", path)
+        self.assertEqual(r.returncode, 0)
+        text = ('join: p99 needs 1000 samples and will get about 100 in the fault window: "p99 <= 1.2s" cannot '
+                'pass; make that window 20.0 s long, or take 500 samples a second instead of 50')
+        self.assertEqual(r.stderr, f"{path}: warning: {text}\n")
+        r = self.brunt("validate", "-o", "json", path)
+        self.assertEqual(json.loads(r.stdout)["resources"][0]["warnings"], [text])
 
     def test_quiet_says_nothing_of_valid_files(self):
         r = self.brunt("validate", "-q", self.write("a.yaml", EXPERIMENT % "one"))
@@ -59,7 +69,8 @@ class Validate(harness.Case):
         r = self.brunt("validate", "-o", "json", good)
         self.assertEqual(json.loads(r.stdout), {
             "valid": True, "errors": [],
-            "resources": [{"file": good, "kind": "Experiment", "name": "one", "faults": [], "slos": 1}]})
+            "resources": [{"file": good, "kind": "Experiment", "name": "one", "faults": [], "slos": 1,
+                           "warnings": []}]})
         bad = self.write("b.yaml", "kind: Experimnt\napiVersion: v1\nmetadata: {name: x}\nspec: {}\n")
         r = self.brunt("validate", "-o", "json", bad)
         self.assertEqual(r.returncode, 2)

@@ -136,6 +136,19 @@ class SloRun(harness.Case):
         warned = self.output.index("p99 needs 1000 samples and will get about 100")
         self.assertLess(warned, self.output.index("  fault\n"), self.output)
 
+    def test_too_few_samples_for_any_statistic_do_not_pass(self):
+        """Seen passed: two answers, and success >= 99.9 %."""
+        slos = [HTTP.replace("50/s", "4/s").replace("join", name) % (objective, "")
+                for name, objective in (("a", "success >= 99.9%"), ("b", "mean <= 5s"), ("c", "max <= 5s"))]
+        code, slos = self.run_slos(slos)
+        self.assertEqual(code, 5, self.output)
+        for slo in slos.values():
+            self.assertEqual(slo["state"], "inconclusive", self.output)
+            self.assertRegex(slo["objectives"][0]["why"], r" needs \d+ samples, has \d+")
+        validated = harness.run(harness.BRUNT, "validate", os.path.join(self.dir, "x.yaml"), env=self.env)
+        self.assertEqual(validated.returncode, 0, validated.stderr)
+        self.assertIn("success needs 3000 samples and will get about 8 in the fault window", validated.stderr)
+
     def test_no_steady_state_injects_nothing(self):
         code, _ = self.run_slos([HTTP % ("p50 <= 1us", "")])
         self.assertEqual(code, 5, self.output)
@@ -163,7 +176,7 @@ class SloRun(harness.Case):
 
     def test_metrics_are_read_through_a_partition(self):
         metrics = ("{name: pages, indicator: {metrics: {selector: {labelSelectors: {name: %s}}, "
-                   "value: pages_total, interval: 100ms}}, objectives: [success >= 99%%, count >= 10]}"
+                   "value: pages_total, interval: 100ms}}, objectives: [success >= 80%%, count >= 10]}"
                    % self.there)
         code, slos = self.run_slos([HTTP % ("success >= 99%", ", expect: breach"), metrics],
                                    chaos="action: partition", baseline="3s", fault="3s",

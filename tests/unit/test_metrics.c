@@ -53,7 +53,7 @@ static void run_rounds(struct slo_fixture *f, int n)
 #define METRICS(what, objective)                                                                   \
 	"name: a\nindicator: {metrics: {selector: {labelSelectors: {app: room}}, port: %d, "       \
 	"interval: 50ms, " what "}}\nobjectives: ['" objective "']\n"
-#define RATIO METRICS("ratio: {bad: stalls_total, total: segments_total}", "ratio <= 1%%")
+#define RATIO METRICS("ratio: {bad: stalls_total, total: segments_total}", "ratio <= 5%%")
 
 static void test_ratio_counts_increments(void **state)
 {

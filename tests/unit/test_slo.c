@@ -219,6 +219,82 @@ static void test_judge_few_samples_may_fail_when_there_is_no_doubt(void **state)
 	done(&f, &r);
 }
 
+/* n requests of which `bad` failed, or n of a ratio's total. */
+static void test_judge_needs_samples_for_every_statistic(void **state)
+{
+	static const struct {
+		const char *objective;
+		enum sample_type type;
+		int n, bad;
+		enum slo_state want;
+	} rows[] = {
+		{"success >= 99.9%", SAMPLE_LATENCY, 2, 0, SLO_INCONCLUSIVE},
+		{"success >= 99.9%", SAMPLE_LATENCY, 2999, 0, SLO_INCONCLUSIVE},
+		{"success >= 99.9%", SAMPLE_LATENCY, 3000, 0, SLO_HELD},
+		{"success > 90%", SAMPLE_LATENCY, 29, 0, SLO_INCONCLUSIVE},
+		{"success > 90%", SAMPLE_LATENCY, 30, 0, SLO_HELD},
+		{"success >= 99.9%", SAMPLE_LATENCY, 20, 10, SLO_BREACHED}, /* beyond doubt */
+		{"success >= 90%", SAMPLE_LATENCY, 10, 2, SLO_INCONCLUSIVE}, /* 49 to 94 % */
+		{"success <= 10%", SAMPLE_LATENCY, 29, 29, SLO_INCONCLUSIVE},
+		{"success <= 10%", SAMPLE_LATENCY, 30, 30, SLO_HELD},
+		{"success >= 100%", SAMPLE_LATENCY, 299, 0, SLO_INCONCLUSIVE},
+		{"success >= 100%", SAMPLE_LATENCY, 300, 0, SLO_HELD},
+		{"success >= 100%", SAMPLE_LATENCY, 300, 1, SLO_BREACHED},
+		{"mean <= 1s", SAMPLE_LATENCY, 29, 0, SLO_INCONCLUSIVE},
+		{"mean <= 1s", SAMPLE_LATENCY, 30, 0, SLO_HELD},
+		{"mean <= 1ms", SAMPLE_LATENCY, 1, 0, SLO_INCONCLUSIVE}, /* one is no mean */
+		{"mean <= 1s", SAMPLE_LATENCY, 100, 2, SLO_BREACHED},
+		{"max <= 1s", SAMPLE_LATENCY, 29, 0, SLO_INCONCLUSIVE},
+		{"max <= 1s", SAMPLE_LATENCY, 30, 0, SLO_HELD},
+		{"max <= 1ms", SAMPLE_LATENCY, 1, 0, SLO_BREACHED},
+		{"max <= 1s", SAMPLE_LATENCY, 100, 1, SLO_BREACHED},
+		{"rate >= 0.1/s", SAMPLE_LATENCY, 29, 0, SLO_INCONCLUSIVE},
+		{"rate >= 0.1/s", SAMPLE_LATENCY, 30, 0, SLO_HELD},
+		{"count <= 100", SAMPLE_LATENCY, 2, 0, SLO_HELD},
+		{"ratio <= 1%", SAMPLE_RATIO, 299, 0, SLO_INCONCLUSIVE},
+		{"ratio <= 1%", SAMPLE_RATIO, 300, 0, SLO_HELD},
+		{"ratio <= 0", SAMPLE_RATIO, 299, 0, SLO_INCONCLUSIVE},
+		{"ratio <= 0", SAMPLE_RATIO, 300, 0, SLO_HELD},
+		{"ratio <= 5", SAMPLE_RATIO, 29, 0, SLO_INCONCLUSIVE},
+		{"mean <= 100", SAMPLE_VALUE, 29, 0, SLO_INCONCLUSIVE},
+		{"mean <= 100", SAMPLE_VALUE, 30, 0, SLO_HELD},
+		{"value <= 100", SAMPLE_VALUE, 1, 0, SLO_HELD},
+		{"rate <= 100", SAMPLE_VALUE, 2, 0, SLO_HELD}, /* a counter's is exact */
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct fixture f = {0};
+		struct slo_result r;
+
+		begin(&f, rows[i].type, rows[i].objective, NULL);
+		if (rows[i].type == SAMPLE_RATIO)
+			share(&f, 15 * S, rows[i].bad, rows[i].n);
+		for (int k = 0; k < rows[i].n && rows[i].type == SAMPLE_LATENCY; k++)
+			request(&f, 10 * S + k * MS, 20 * MS, k >= rows[i].bad);
+		for (int k = 0; k < rows[i].n && rows[i].type == SAMPLE_VALUE; k++)
+			reading(&f, 10 * S + k * MS, 5);
+		judge(&f, &r);
+		if (r.state != rows[i].want)
+			fail_msg("%s of %d with %d bad: wanted %d, seen %d (%s%s)", rows[i].objective,
+				 rows[i].n, rows[i].bad, rows[i].want, r.state, r.objectives[0].text,
+				 r.objectives[0].why);
+		done(&f, &r);
+	}
+}
+
+static void test_no_failure_at_all_is_not_narrow(void **state)
+{
+	struct fixture f = {0};
+	struct slo_result r;
+
+	begin(&f, SAMPLE_LATENCY, "success >= 100%", NULL);
+	requests(&f, 10 * S, 40 * S, 400, 10 * MS, 20 * MS);
+	judge(&f, &r);
+	assert_false(r.narrowly);
+	assert_string_equal(r.objectives[0].text, "success 100% (n=400) >= 100%");
+	done(&f, &r);
+}
+
 static void test_judge_without_samples_is_inconclusive(void **state)
 {
 	struct fixture f = {0};
@@ -580,6 +656,8 @@ int main(void)
 		cmocka_unit_test(test_judge_narrowly_on_either_side),
 		cmocka_unit_test(test_judge_needs_ten_samples_beyond_the_quantile),
 		cmocka_unit_test(test_judge_few_samples_may_fail_when_there_is_no_doubt),
+		cmocka_unit_test(test_judge_needs_samples_for_every_statistic),
+		cmocka_unit_test(test_no_failure_at_all_is_not_narrow),
 		cmocka_unit_test(test_judge_without_samples_is_inconclusive),
 		cmocka_unit_test(test_judge_expect_breach),
 		cmocka_unit_test(test_judge_within_the_baseline),

@@ -20,14 +20,25 @@ static const struct option_row options[] = {
 	 offsetof(struct validate_options, output)},
 };
 
+static void add_text(void *data, const char *text)
+{
+	json_array_append_new(data, json_string(text));
+}
+
+static void print_warning(void *data, const char *text)
+{
+	fprintf(stderr, "%s: warning: %s\n", ((const struct experiment *)data)->file, text);
+}
+
 static json_t *resource_json(const struct experiment *x)
 {
-	json_t *faults = json_array();
+	json_t *faults = json_array(), *warnings = json_array();
 
 	for (size_t i = 0; i < x->n_faults; i++)
 		json_array_append_new(faults, json_string(x->faults[i].name));
-	return json_pack("{s:s, s:s, s:s, s:o, s:I}", "file", x->file, "kind", x->kind, "name", x->name,
-			 "faults", faults, "slos", (json_int_t)x->n_slos);
+	experiment_foresee(x, add_text, warnings);
+	return json_pack("{s:s, s:s, s:s, s:o, s:I, s:o}", "file", x->file, "kind", x->kind, "name",
+			 x->name, "faults", faults, "slos", (json_int_t)x->n_slos, "warnings", warnings);
 }
 
 static json_t *error_json(const struct diag *d)
@@ -70,6 +81,8 @@ static void print_lines(const struct globals *g, const struct experiment_set *se
 	if (d->n > 1)
 		fprintf(stderr, "%zu errors; nothing was accepted\n", d->n);
 	for (size_t i = 0; set && !g->quiet && i < set->n; i++)
+		experiment_foresee(set->items[i], print_warning, set->items[i]);
+	for (size_t i = 0; set && !g->quiet && i < set->n; i++)
 		print_resource(set->items[i]);
 }
 
@@ -106,7 +119,8 @@ const struct verb verb_validate = {
 	.usage = "[OPTIONS] FILE...",
 	.doc = "Reads files, directories (*.yaml, *.yml) and - (stdin), and prints every error as "
 	       "file:line:column: field: what is wrong, with the nearest valid name. Touches nothing "
-	       "and needs no privileges.\n"
+	       "and needs no privileges. Warns of objectives that the rate and the window cannot give "
+	       "the samples for.\n"
 	       "Exit code 0 when all is valid, else 2.",
 	.options = options,
 	.n_options = ARRAY_SIZE(options),
