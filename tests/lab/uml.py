@@ -18,6 +18,8 @@ lib/crc-ccitt net/ipv6/ipv6 net/llc/llc net/802/stp net/bridge/bridge drivers/ne
 net/sched/sch_netem net/sched/sch_ingress net/sched/sch_htb net/sched/sch_tbf net/sched/sch_prio
 net/sched/cls_bpf net/sched/cls_u32 net/sched/cls_matchall net/sched/act_mirred net/sched/act_gact
 net/netfilter/nfnetlink lib/libcrc32c net/netfilter/nf_tables fs/overlayfs/overlay
+net/802/garp net/802/mrp net/8021q/8021q drivers/net/macvlan net/ipv4/udp_tunnel
+net/ipv6/ip6_udp_tunnel drivers/net/vxlan/vxlan net/tls/tls drivers/net/bonding/bonding
 """
 
 INIT = r"""#!/bin/bash
