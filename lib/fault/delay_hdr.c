@@ -28,6 +28,7 @@ struct bytes {
 struct shape {
 	int half_magnitude; /* log2 of half the sub-buckets of a bucket */
 	int unit_magnitude; /* log2 of the lowest discernible value */
+	int64_t unit_ns;    /* what a value of 1 means */
 };
 
 static int bad(struct err *e, const char *why)
@@ -81,13 +82,11 @@ static int64_t middle_of(uint64_t index, const struct shape *s)
 static int add(struct delay_bins *bins, uint64_t index, uint64_t count, const struct shape *s,
 	       struct err *e)
 {
-	int64_t value = middle_of(index, s);
+	int64_t value = index < BUCKETS_MAX ? middle_of(index, s) : -1;
 
-	if (index >= BUCKETS_MAX || value < 0)
+	if (value < 0)
 		return bad(e, "a value is out of range");
-	if (count > 0)
-		*array_push(bins->items, bins->n) = (struct delay_bin){value, count};
-	return 0;
+	return count ? delay_bins_add(bins, (double)value * (double)s->unit_ns, count, e) : 0;
 }
 
 static int read_v1(struct bytes *b, int word, const struct shape *s, struct delay_bins *bins,
@@ -129,17 +128,17 @@ static int read_shape(uint64_t digits, uint64_t lowest, struct shape *ret, struc
 		return bad(e, "impossible precision");
 	while (digits-- > 0)
 		single *= 10;
-	*ret = (struct shape){.half_magnitude = 63 - __builtin_clzll(2 * single - 1) - 1,
-			      .unit_magnitude = 63 - __builtin_clzll(lowest)};
+	ret->half_magnitude = 63 - __builtin_clzll(2 * single - 1) - 1;
+	ret->unit_magnitude = 63 - __builtin_clzll(lowest);
 	if (ret->half_magnitude < 0)
 		ret->half_magnitude = 0;
 	return 0;
 }
 
-static int read_payload(struct bytes b, struct delay_bins *bins, struct err *e)
+static int read_payload(struct bytes b, int64_t unit_ns, struct delay_bins *bins, struct err *e)
 {
 	uint64_t cookie, length, offset, digits, lowest, highest, ratio;
-	struct shape s = {0};
+	struct shape s = {.unit_ns = unit_ns};
 
 	if (!take_int(&b, 4, &cookie) || !take_int(&b, 4, &length) || !take_int(&b, 4, &offset) ||
 	    !take_int(&b, 4, &digits) || !take_int(&b, 8, &lowest) || !take_int(&b, 8, &highest) ||
@@ -185,7 +184,8 @@ static size_t decode_base64(const char *text, uint8_t *out)
 	return n;
 }
 
-int delay_hdr_decode(const char *base64, struct delay_bins *ret, struct err *e)
+int delay_hdr_decode(const char *base64, int64_t unit_ns, struct delay_bins *ret, size_t *plain_left,
+		     struct err *e)
 {
 	autofree uint8_t *packed = xmalloc(strlen(base64) + 1);
 	autofree uint8_t *plain = xmalloc(HEAD_BYTES + PAYLOAD_MAX);
@@ -200,5 +200,8 @@ int delay_hdr_decode(const char *base64, struct delay_bins *ret, struct err *e)
 		return bad(e, "unknown encoding");
 	if (uncompress(plain, &size, b.at, (unsigned long)(b.end - b.at)) != Z_OK)
 		return bad(e, "it does not decompress");
-	return read_payload((struct bytes){plain, plain + size}, ret, e);
+	if (size > *plain_left)
+		return err_set(e, EFBIG, "the file's histograms decompress to more than 64 MiB");
+	*plain_left -= size;
+	return read_payload((struct bytes){plain, plain + size}, unit_ns, ret, e);
 }

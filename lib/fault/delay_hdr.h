@@ -8,5 +8,7 @@
 
 #include "delay_samples.h"
 
-/* Appends every bucket that has a count, with its middle value in the histogram's own unit. */
-int delay_hdr_decode(const char *base64, struct delay_bins *ret, struct err *e);
+/* Adds every bucket that has a count, with its middle value, of which 1 is unit_ns. plain_left is what
+ * the file's histograms may still decompress to, in bytes. Errors: -EINVAL; -EFBIG more than that */
+int delay_hdr_decode(const char *base64, int64_t unit_ns, struct delay_bins *ret, size_t *plain_left,
+		     struct err *e);

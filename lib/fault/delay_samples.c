@@ -11,40 +11,23 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 static const off_t MAX_BYTES = 64 << 20;
+static const size_t MAX_PLAIN = 64 << 20;
+static const double MAX_COUNT = 1e18;
 
 struct reading {
 	struct delay_bins *bins;
 	int64_t unit_ns;
 	int listing;   /* after the head of a percentile listing */
 	double counted; /* its running total */
+	size_t plain_left; /* of what may still be decompressed */
 };
 
-static int add(struct reading *rd, double delay_ns, uint64_t count, struct err *e)
-{
-	if (!(delay_ns >= 0 && delay_ns < 1e18))
-		return err_set(e, EINVAL, "a delay of %g ns is out of range", delay_ns);
-	*array_push(rd->bins->items, rd->bins->n) =
-		(struct delay_bin){llround(delay_ns), count};
-	return 0;
-}
-
-static int read_histogram(struct reading *rd, const char *base64, struct err *e)
-{
-	size_t from = rd->bins->n;
-
-	if (delay_hdr_decode(base64, rd->bins, e) < 0)
-		return -EINVAL;
-	for (size_t i = from; i < rd->bins->n; i++)
-		rd->bins->items[i].delay_ns *= rd->unit_ns;
-	return 0;
-}
 
 static int read_listing_row(struct reading *rd, const char *line, struct err *e)
 {
@@ -52,11 +35,11 @@ static int read_listing_row(struct reading *rd, const char *line, struct err *e)
 
 	if (sscanf(line, "%lf %lf %lf", &value, &percentile, &total) != 3)
 		return err_set(e, EINVAL, "want value, percentile and total count");
-	if (total < rd->counted)
-		return err_set(e, EINVAL, "the total count falls");
+	if (!(total >= rd->counted && total < MAX_COUNT))
+		return err_set(e, EINVAL, "the total count falls, or is none");
 	if (total == rd->counted)
 		return 0;
-	if (add(rd, value * rd->unit_ns, (uint64_t)(total - rd->counted), e) < 0)
+	if (delay_bins_add(rd->bins, value * (double)rd->unit_ns, (uint64_t)(total - rd->counted), e) < 0)
 		return -EINVAL;
 	rd->counted = total;
 	return 0;
@@ -69,10 +52,10 @@ static int read_delay(struct reading *rd, const char *line, struct err *e)
 	double ms = strtod(line, &end);
 
 	if (end != line && *end == '\0')
-		return add(rd, ms * NSEC_PER_MSEC, 1, e);
+		return delay_bins_add(rd->bins, ms * NSEC_PER_MSEC, 1, e);
 	if (units_parse_duration(line, &ns, e) < 0)
 		return -EINVAL;
-	return add(rd, ns, 1, e);
+	return delay_bins_add(rd->bins, (double)ns, 1, e);
 }
 
 static char *trim(char *line)
@@ -100,7 +83,7 @@ static int read_line(struct reading *rd, char *line, struct err *e)
 	}
 	histogram = strstr(line, "HIST");
 	if (histogram)
-		return read_histogram(rd, histogram, e);
+		return delay_hdr_decode(histogram, rd->unit_ns, rd->bins, &rd->plain_left, e);
 	return rd->listing ? read_listing_row(rd, line, e) : read_delay(rd, line, e);
 }
 
@@ -120,7 +103,7 @@ static int read_lines(FILE *f, struct reading *rd, struct err *e)
 
 int delay_samples_read(const char *path, int64_t unit_ns, struct delay_bins *ret, struct err *e)
 {
-	struct reading rd = {.bins = ret, .unit_ns = unit_ns};
+	struct reading rd = {.bins = ret, .unit_ns = unit_ns, .plain_left = MAX_PLAIN};
 	struct stat st;
 	FILE *f;
 	int r;

@@ -6,26 +6,18 @@
  * compressed); all histograms of a log are added up. The form is told from the contents.
  *
  * Units:   values of HdrHistogram files are multiplied by unit_ns
- * Errors:  -EINVAL with the line that could not be read; -EFBIG beyond 64 MiB
+ * Errors:  -EINVAL with the line that could not be read; -EFBIG beyond 64 MiB, before or after its
+ *          histograms are decompressed
  * Source:  github.com/HdrHistogram/HdrHistogram, AbstractHistogram.encodeIntoByteBuffer
  */
 #pragma once
 
 #include "../base/err.h"
+#include "delay_bins.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-struct delay_bin {
-	int64_t delay_ns;
-	uint64_t count;
-};
-
-struct delay_bins {
-	struct delay_bin *items; /* the caller frees */
-	size_t n;
-};
 
 /* *ret must be empty; on an error it holds what was read so far. */
 int delay_samples_read(const char *path, int64_t unit_ns, struct delay_bins *ret, struct err *e);

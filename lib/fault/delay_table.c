@@ -117,24 +117,17 @@ int delay_table_from_quantiles(const struct delay_quantile *q, size_t n, struct 
 	return quantize(x, ret, e);
 }
 
-static int by_delay(const void *a, const void *b)
-{
-	const struct delay_bin *x = a, *y = b;
-
-	return (x->delay_ns > y->delay_ns) - (x->delay_ns < y->delay_ns);
-}
-
-static int from_bins(const struct delay_bins *bins, struct delay_table *ret, struct err *e)
+static int from_bins(struct delay_bins *bins, struct delay_table *ret, struct err *e)
 {
 	autofree double *x = xcalloc(DELAY_TABLE_SIZE, sizeof *x);
 	double total = 0, below = 0;
 	size_t b = 0;
 
+	delay_bins_merge(bins);
 	for (size_t i = 0; i < bins->n; i++)
-		total += bins->items[i].count;
+		total += (double)bins->items[i].count;
 	if (total == 0)
 		return err_set(e, EINVAL, "there are no samples");
-	qsort(bins->items, bins->n, sizeof *bins->items, by_delay);
 	for (size_t i = 0; i < DELAY_TABLE_SIZE; i++) {
 		while (b + 1 < bins->n && below + bins->items[b].count <= step_quantile(i) * total)
 			below += bins->items[b++].count;

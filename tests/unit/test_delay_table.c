@@ -7,6 +7,8 @@
 #include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
+#include <sys/resource.h>
+#include <zlib.h>
 
 #include <cmocka.h>
 
@@ -187,6 +189,113 @@ static void test_from_file_hdr_histogram_log(void **state)
 	assert_true(at_ms(0.5) < 1.0);
 }
 
+static void put_int(uint8_t **at, uint64_t v, int n)
+{
+	while (n-- > 0)
+		*(*at)++ = (uint8_t)(v >> 8 * n);
+}
+
+static void put_base64(struct str *ret, const uint8_t *p, size_t n)
+{
+	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+	for (size_t i = 0; i < n; i += 3) {
+		uint32_t second = i + 1 < n ? p[i + 1] : 0, third = i + 2 < n ? p[i + 2] : 0;
+		uint32_t v = (uint32_t)p[i] << 16 | second << 8 | third;
+
+		str_addf(ret, "%c%c%c%c", digits[v >> 18], digits[v >> 12 & 63],
+			 i + 1 < n ? digits[v >> 6 & 63] : '=', i + 2 < n ? digits[v & 63] : '=');
+	}
+}
+
+/* A histogram (V2) of n buckets, each seen so often, after so many empty ones. */
+static char *hdr_line(size_t empty, size_t n, int seen)
+{
+	autofree uint8_t *plain = xcalloc(n + 64, 1), *packed = xcalloc(n + 128, 1);
+	uint8_t *at = plain, *run;
+	unsigned long size = n + 100;
+	autostr s = {0};
+
+	put_int(&at, 0x1c849313, 4);
+	run = at;
+	put_int(&at, 0, 4); /* length, below */
+	put_int(&at, 0, 4);
+	put_int(&at, 3, 4);
+	put_int(&at, 1, 8);
+	put_int(&at, 1ull << 40, 8);
+	put_int(&at, 0, 8);
+	if (empty) {
+		uint64_t zigzag = 2 * empty - 1;
+
+		for (; zigzag > 127; zigzag >>= 7)
+			*at++ = (uint8_t)(zigzag | 128);
+		*at++ = (uint8_t)zigzag;
+	}
+	memset(at, 2 * seen, n);
+	put_int(&run, (uint64_t)(at + n - plain - 40), 4);
+	assert_int_equal(compress(packed + 8, &size, plain, (unsigned long)(at + n - plain)), Z_OK);
+	run = packed;
+	put_int(&run, 0x1c849314, 4);
+	put_int(&run, size, 4);
+	str_add(&s, "0,1,2,");
+	put_base64(&s, packed, size + 8);
+	str_add(&s, "\n");
+	return str_take(&s);
+}
+
+static long resident_most_mib(void)
+{
+	struct rusage u;
+
+	assert_int_equal(getrusage(RUSAGE_SELF, &u), 0);
+	return u.ru_maxrss / 1024;
+}
+
+/* Some 100 KB that hold twenty million delays. */
+static void test_from_file_a_small_file_takes_little_memory(void **state)
+{
+	autofree char *line = hdr_line(0, 20000, 1);
+	long before = resident_most_mib(), after;
+	autostr log = {0};
+	struct err e = {0};
+
+	for (int i = 0; i < 1000; i++)
+		str_add(&log, line);
+	if (from_text(log.s, 1, &e) < 0)
+		fail_msg("%s", e.text);
+	after = resident_most_mib();
+	if (after - before > 150)
+		fail_msg("%zu bytes of log took %ld MiB, want at most 150", log.len, after - before);
+}
+
+static void test_from_file_what_decompresses_to_too_much_is_refused(void **state)
+{
+	autofree char *line = hdr_line(0, 20000, 0);
+	autostr log = {0};
+	struct err e = {0};
+
+	for (int i = 0; i < 3500; i++)
+		str_add(&log, line);
+	assert_int_equal(from_text(log.s, 1, &e), -EFBIG);
+	assert_non_null(strstr(e.text, "decompress to more than 64 MiB"));
+}
+
+/* 2^30 and more, in seconds, is no number of nanoseconds. */
+static void test_from_file_a_delay_that_overflows_is_refused(void **state)
+{
+	static const char *const texts[] = {
+		"nan\n", "1e300\n", "-1\n", "9999999h\n", "Value Percentile\n1 0.5 nan\n",
+		"Value Percentile\n1 0.5 1e300\n", "Value Percentile\n1e300 0.5 10\n"};
+	autofree char *line = hdr_line(28000, 10, 1);
+	struct err e = {0};
+
+	assert_int_equal(from_text(line, NSEC_PER_SEC, &e), -EINVAL);
+	assert_non_null(strstr(e.text, "is out of range"));
+	for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
+		if (from_text(texts[i], NSEC_PER_SEC, &e) == 0)
+			fail_msg("%s was taken", texts[i]);
+}
+
 static void test_from_file_names_the_line(void **state)
 {
 	struct err e = {0};
@@ -215,6 +324,9 @@ int main(void)
 		cmocka_unit_test(test_from_file_list_of_delays),
 		cmocka_unit_test(test_from_file_percentile_listing),
 		cmocka_unit_test(test_from_file_hdr_histogram_log),
+		cmocka_unit_test(test_from_file_a_small_file_takes_little_memory),
+		cmocka_unit_test(test_from_file_what_decompresses_to_too_much_is_refused),
+		cmocka_unit_test(test_from_file_a_delay_that_overflows_is_refused),
 		cmocka_unit_test(test_from_file_names_the_line),
 	};
 
