@@ -5,8 +5,9 @@
  * Between the limit as it was (or the usage, when there was none) and the goal lies a ladder of
  * values. They are all in the undo record before the first is written, so that whoever reverts can
  * tell our value from somebody else's. Where v1 refuses a rung with EBUSY because so little cannot
- * be reclaimed, the one above it stays and the report says so; the refused one is tried again with
- * each tick.
+ * be reclaimed, the lowest that it takes is found by halving; the report says so, the effect compares
+ * it with what was asked for, and each tick tries again. Rungs are equal ratios apart, so that "the
+ * lowest" is true to some percent whatever the range.
  */
 #include "driver.h"
 
@@ -20,12 +21,13 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <sys/sysinfo.h>
 
 enum memory_action { ACTION_HIGH, ACTION_LIMIT };
 enum memory_of { OF_HOST, OF_LIMIT, OF_USAGE };
-enum { RUNGS_MIN = 16, PAGE = 4096 };
+enum { RUNGS_MIN = 256, STEP_RUNGS_MIN = 4, PAGE = 4096 };
 
 static const char *const action_names[] = {"high", "limit", NULL};
 static const char *const of_names[] = {"host", "limit", "usage", NULL};
@@ -152,23 +154,33 @@ static int choose_goal(const struct fault *f, struct squeeze *s, struct err *e)
 	return 0;
 }
 
+/* Of the steps that were asked for, all equal. */
+static uint64_t step_bytes(const struct squeeze *s, size_t step)
+{
+	double way = (double)(s->start_bytes - s->goal_bytes);
+
+	if (step == s->n_steps)
+		return s->goal_bytes;
+	return (s->start_bytes - (uint64_t)(way * (double)step / (double)s->n_steps)) / PAGE * PAGE;
+}
+
+/* Each step is a rung, and between two of them are more, to stop at where the kernel refuses. */
 static void build_ladder(const struct memory_params *p, struct squeeze *s)
 {
-	size_t n = (size_t)p->steps;
+	size_t each;
 
-	/* Finer than the steps that were asked for: where EBUSY stops the way down, it stops near. */
-	while (n < RUNGS_MIN)
-		n += (size_t)p->steps;
-	s->rungs = xcalloc(n, sizeof *s->rungs);
-	s->n_rungs = n;
 	s->n_steps = (size_t)p->steps;
-	for (size_t i = 0; i < n; i++) {
-		uint64_t way = s->start_bytes - s->goal_bytes;
+	each = MAX_OF((RUNGS_MIN + s->n_steps - 1) / s->n_steps, (size_t)STEP_RUNGS_MIN);
+	s->n_rungs = s->n_steps * each;
+	s->rungs = xcalloc(s->n_rungs, sizeof *s->rungs);
+	for (size_t i = 0; i < s->n_rungs; i++) {
+		double from = (double)step_bytes(s, i / each), to = (double)step_bytes(s, i / each + 1);
+		double at = from * pow(to / from, (double)(i % each + 1) / (double)each);
 
-		s->rungs[i] = (s->start_bytes - (uint64_t)((double)way * (double)(i + 1) / (double)n)) /
-			      PAGE * PAGE;
+		s->rungs[i] = MAX_OF((uint64_t)(at + 0.5) / PAGE * PAGE, s->goal_bytes);
+		if ((i + 1) % each == 0)
+			s->rungs[i] = step_bytes(s, (i + 1) / each);
 	}
-	s->rungs[n - 1] = s->goal_bytes;
 }
 
 static bool known_group(const struct memory_state *st, const char *path)
@@ -288,29 +300,42 @@ static int memory_prepare(struct fault *f, struct err *e)
 	return r < 0 ? r : group_prepare(f, record_target, e);
 }
 
-/* Down to rung `want`; stays above it on EBUSY. */
+/* 1 when the rung was taken, 0 when the kernel refuses it. */
+static int try_rung(const struct fault *f, struct squeeze *s, size_t rung, struct err *e)
+{
+	struct err why = {0};
+	int r = memory_group_shrink(&s->group, is_high(f), s->rungs[rung - 1], &why);
+
+	if (r == -EBUSY)
+		return 0;
+	if (r < 0) {
+		*e = why;
+		return r;
+	}
+	s->reached = rung;
+	return 1;
+}
+
+/* Down to rung `want`, or where that is refused, to the lowest rung that is not. */
 static int descend(const struct fault *f, struct squeeze *s, size_t want, struct err *e)
 {
-	s->busy = false;
-	if (want <= s->reached)
-		return 0;
-	for (size_t i = want; i > s->reached; i--) {
-		struct err why = {0};
-		int r = memory_group_shrink(&s->group, is_high(f), s->rungs[i - 1], &why);
+	size_t refused = want + 1, rung = want;
+	int r = 1;
 
-		if (r == 0) {
-			s->reached = i;
-			return 0;
-		}
-		if (r == -ENOENT || r == -ENODEV) /* the group went with its pod */
-			return 0;
-		if (r != -EBUSY) {
-			*e = why;
-			return r;
-		}
+	s->busy = false;
+	while (refused > s->reached + 1) {
+		r = try_rung(f, s, rung, e);
+		if (r < 0)
+			break;
+		if (r == 0)
+			refused = rung;
+		if (rung == want && r == 1)
+			break;
 		s->busy = true;
+		rung = s->reached + MAX_OF((refused - s->reached) / 2, (size_t)1);
 	}
-	return 0;
+	/* The group went with its pod. */
+	return r == -ENOENT || r == -ENODEV ? 0 : MIN_OF(r, 0);
 }
 
 static size_t rung_now(const struct fault *f, const struct squeeze *s)
@@ -451,6 +476,38 @@ static int memory_snapshot(struct fault *f, const struct target *t, struct str *
 
 /* ---- effect, report -------------------------------------------------------------------------- */
 
+/* The limit that is in force, as the kernel reads it; the last that was set when the group is gone. */
+static uint64_t limit_now(const struct fault *f, const struct squeeze *s)
+{
+	uint64_t limit = s->reached ? s->rungs[s->reached - 1] : s->start_bytes, read;
+
+	return memory_group_limit(&s->group, is_high(f), &read, NULL) == 0 ? read : limit;
+}
+
+/* Stopped by pressure, it went as far as was asked, which is no number. */
+static void compare_limits(const struct fault *f, struct effect *ret)
+{
+	const struct memory_state *st = f->state;
+
+	if (st->pressed)
+		ret->no_figure = "it stopped at the pressure that was asked for";
+	for (size_t i = 0; !st->pressed && i < st->n; i++) {
+		const struct squeeze *s = &st->items[i];
+		double limit = (double)limit_now(f, s);
+
+		effect_add(ret, &(struct effect_figure){
+					.name = is_high(f) ? "memory.high" : "limit",
+					.unit = EFFECT_BYTES,
+					.asked = (double)s->goal_bytes,
+					.value = limit,
+					.low = limit,
+					.high = limit,
+					.tolerance = params_of(f)->common.tolerance,
+					.limit = true,
+				});
+	}
+}
+
 /* A limit that nobody meets is not felt: it must have made the group reclaim, or kill. */
 static int memory_effect(struct fault *f, struct effect *ret, struct err *e)
 {
@@ -475,10 +532,10 @@ static int memory_effect(struct fault *f, struct effect *ret, struct err *e)
 		 units_size(s->goal_bytes, limit));
 	snprintf(ret->measured, sizeof ret->measured,
 		 "limit %s%s, usage %s to %s, met %" PRIu64 " times, %" PRIu64 " OOM kills",
-		 units_size(s->reached ? s->rungs[s->reached - 1] : s->start_bytes, limit),
-		 busy ? " (no more can be reclaimed)" : "", units_size(s->before.usage_bytes, was),
-		 units_size(s->now.usage_bytes, is), met, kills);
-	ret->state = met || kills || shrunk ? EFFECT_MEASURED : EFFECT_NONE;
+		 units_size(limit_now(f, s), limit), busy ? " (no more can be reclaimed)" : "",
+		 units_size(s->before.usage_bytes, was), units_size(s->now.usage_bytes, is), met, kills);
+	effect_fold(ret, met || kills || shrunk ? EFFECT_MEASURED : EFFECT_NONE);
+	compare_limits(f, ret);
 	return 0;
 }
 

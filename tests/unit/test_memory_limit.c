@@ -301,6 +301,34 @@ static void test_below_usage_on_v1_goes_as_far_as_it_can(void **state)
 	rig_end(&r);
 }
 
+/* 1 MiB was asked for, and a sixteenth of the way (8 MiB) is not how near it can get. */
+static void test_the_lowest_limit_on_v1_is_found_and_compared(void **state)
+{
+	RIG(r, "size: 1MiB");
+	struct effect effect;
+	uint64_t limit, usage;
+
+	set_limit(&r.pod, 128 * MIB);
+	if (r.pod.group.version == 2) {
+		rig_plan(&r, NULL);
+		rig_end(&r);
+		print_message("cgroup v1 only; on v2 the kernel takes the limit and kills\n");
+		skip();
+	}
+	assert_true(tell_to_hold(&r.pod, 3));
+	rig_inject(&r);
+	limit = limit_of(&r.pod);
+	usage = usage_of(&r.pod);
+	if (limit > usage + usage / 10 + MIB / 4)
+		fail_msg("want the limit near the usage of %" PRIu64 " bytes, saw %" PRIu64, usage, limit);
+	assert_int_equal(r.fault.driver->effect(&r.fault, &effect, NULL), 0);
+	assert_string_equal(effect_state_names[effect.state], "less than asked");
+	assert_true(effect_decisive(&effect)->asked == MIB);
+	assert_true(effect_decisive(&effect)->value == (double)limit);
+	expect_restored(&r);
+	rig_end(&r);
+}
+
 static void test_oom_kill_is_counted(void **state)
 {
 	RIG(r, "size: 16MiB");
@@ -435,6 +463,7 @@ int main(void)
 		cmocka_unit_test(test_unlimited_is_put_back),
 		cmocka_unit_test(test_percentage_of_the_limit),
 		cmocka_unit_test(test_below_usage_on_v1_goes_as_far_as_it_can),
+		cmocka_unit_test(test_the_lowest_limit_on_v1_is_found_and_compared),
 		cmocka_unit_test(test_oom_kill_is_counted),
 		cmocka_unit_test(test_a_limit_that_nobody_meets_has_no_effect),
 		cmocka_unit_test(test_somebody_elses_value_is_left_and_reported),
