@@ -67,6 +67,17 @@ int cpu_group_read(const struct cgroup *cg, struct cpu_quota *ret, struct err *e
 						text.s);
 }
 
+/* v1 counts it in a hierarchy of its own, which may be mounted with this one. */
+static void read_used(const struct cgroup *cg, struct cpu_counts *ret)
+{
+	bool v1 = cg->version == 1;
+
+	ret->has_used = v1 ? cgroup_read_u64(cg, "cpuacct.usage", &ret->used_ns, NULL) == 0
+			   : cgroup_read_key(cg, "cpu.stat", "usage_usec", &ret->used_ns, NULL) == 0;
+	if (!v1)
+		ret->used_ns *= NSEC_PER_USEC;
+}
+
 int cpu_group_counts(const struct cgroup *cg, struct cpu_counts *ret, struct err *e)
 {
 	bool v1 = cg->version == 1;
@@ -79,6 +90,7 @@ int cpu_group_counts(const struct cgroup *cg, struct cpu_counts *ret, struct err
 				    &ret->throttled_ns, e);
 	if (r == 0 && !v1)
 		ret->throttled_ns *= NSEC_PER_USEC;
+	read_used(cg, ret);
 	return r;
 }
 

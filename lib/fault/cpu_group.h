@@ -24,6 +24,8 @@ char *cpu_group_text(const struct cgroup *cg, int64_t quota_us, int64_t period_u
 struct cpu_counts {
 	uint64_t periods, throttled; /* in how many of them the group had to wait */
 	uint64_t throttled_ns;
+	bool has_used;
+	uint64_t used_ns; /* by the group and those below it */
 };
 int cpu_group_counts(const struct cgroup *cg, struct cpu_counts *ret, struct err *e);
 

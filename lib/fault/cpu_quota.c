@@ -8,6 +8,7 @@
  */
 #include "driver.h"
 
+#include "../base/clock.h"
 #include "../base/units.h"
 #include "amount.h"
 #include "cpu_group.h"
@@ -20,6 +21,8 @@
 #include <sys/sysinfo.h>
 
 enum { QUOTA_MIN_US = 1000 }; /* the kernel's */
+
+static const int64_t full_min_ns = 500 * NSEC_PER_MSEC; /* less says little of what is used */
 
 enum cpu_action { ACTION_QUOTA };
 static const char *const action_names[] = {"quota", NULL};
@@ -65,6 +68,10 @@ struct throttle {
 	int64_t goal_us;
 	struct cpu_counts before, now;
 	struct group_watch watch;
+	int64_t looked_ns;
+	bool full; /* throttled in nearly every period since the look before */
+	unsigned runs; /* times that it was */
+	int64_t full_ns, full_used_ns;
 };
 
 struct cpu_state {
@@ -220,6 +227,7 @@ static int inject_group(struct throttle *t, struct err *e)
 	t->now = t->before;
 	if (r == 0)
 		group_watch_begin(&t->watch, &t->cg, cpu_group_files(&t->cg));
+	t->looked_ns = clock_now_ns();
 	return r;
 }
 
@@ -234,12 +242,36 @@ static int cpu_inject(struct fault *f, struct err *e)
 	return r;
 }
 
+/* What is used while it wants more than it may is what the quota gives. */
+static void look(struct throttle *t)
+{
+	struct cpu_counts was = t->now;
+	int64_t now_ns = clock_now_ns();
+	uint64_t periods, throttled;
+	bool full;
+
+	if (cpu_group_counts(&t->cg, &t->now, NULL) < 0) { /* it may be gone */
+		t->now = was;
+		return;
+	}
+	periods = t->now.periods - was.periods;
+	throttled = t->now.throttled - was.throttled;
+	full = was.has_used && t->now.has_used && periods && throttled * 10 >= periods * 9;
+	t->runs += full && !t->full;
+	t->full = full;
+	if (full) {
+		t->full_ns += now_ns - t->looked_ns;
+		t->full_used_ns += (int64_t)(t->now.used_ns - was.used_ns);
+	}
+	t->looked_ns = now_ns;
+}
+
 static int cpu_tick(struct fault *f, struct err *e)
 {
 	struct cpu_state *st = f->state;
 
 	for (size_t i = 0; st->injected && i < st->n; i++)
-		cpu_group_counts(&st->items[i].cg, &st->items[i].now, NULL); /* it may be gone */
+		look(&st->items[i]);
 	return 0;
 }
 
@@ -347,6 +379,54 @@ static int cpu_resnapshot(const struct undo *u, struct broker *broker, struct st
 
 /* ---- effect, report -------------------------------------------------------------------------- */
 
+static double milli(const struct throttle *t, double us_each_period)
+{
+	return us_each_period * 1000 / (double)t->was.period_us;
+}
+
+/* The quota in force, as the kernel reads it; nothing when the group is gone. */
+static void compare_quota(const struct fault *f, const struct throttle *t, struct effect *ret)
+{
+	struct cpu_quota now;
+	double quota;
+
+	if (cpu_group_read(&t->cg, &now, NULL) < 0)
+		return;
+	quota = now.quota_us == INT64_MAX ? (double)get_nprocs() * 1000
+					  : (double)now.quota_us * 1000 / (double)now.period_us;
+	effect_add(ret, &(struct effect_figure){
+				.name = "quota",
+				.unit = EFFECT_MILLI_CPU,
+				.asked = milli(t, (double)t->goal_us),
+				.value = quota,
+				.low = quota,
+				.high = quota,
+				.tolerance = params_of(f)->common.tolerance,
+				.limit = true,
+			});
+}
+
+/* A period's quota may have been used before the first look, or be used after the last. */
+static void compare_use(const struct fault *f, const struct throttle *t, struct effect *ret)
+{
+	double used = (double)t->full_used_ns, ns = (double)t->full_ns;
+	double margin = (double)(t->runs * t->goal_us) * NSEC_PER_USEC;
+
+	if (t->full_ns < full_min_ns)
+		return;
+	effect_add(ret, &(struct effect_figure){
+				.name = "CPU time while throttled",
+				.unit = EFFECT_MILLI_CPU,
+				.asked = milli(t, (double)t->goal_us),
+				.value = 1000 * used / ns,
+				.low = 1000 * MAX_OF(used - margin, 0.0) / ns,
+				.high = 1000 * (used + margin) / ns,
+				.slack = milli(t, (double)t->was.burst_us),
+				.tolerance = params_of(f)->common.tolerance,
+				.limit = true,
+			});
+}
+
 /* A quota that nobody uses up is not felt. */
 static int cpu_effect(struct fault *f, struct effect *ret, struct err *e)
 {
@@ -369,7 +449,11 @@ static int cpu_effect(struct fault *f, struct effect *ret, struct err *e)
 	snprintf(ret->measured, sizeof ret->measured,
 		 "throttled in %" PRIu64 " of %" PRIu64 " periods, for %s in all", throttled, periods,
 		 units_duration((int64_t)ns, text));
-	ret->state = throttled ? EFFECT_MEASURED : EFFECT_NONE;
+	effect_fold(ret, throttled ? EFFECT_MEASURED : EFFECT_NONE);
+	for (size_t i = 0; i < st->n; i++) {
+		compare_quota(f, &st->items[i], ret);
+		compare_use(f, &st->items[i], ret);
+	}
 	return 0;
 }
 
