@@ -287,6 +287,7 @@ static int pod_kill_effect(struct fault *f, struct effect *ret, struct err *e)
 {
 	const struct pod_kill *k = f->state;
 	const struct pod_kill_params *p = params_of(f);
+	double dead;
 
 	*ret = (struct effect){.state = EFFECT_UNKNOWN};
 	if (p->grace_s)
@@ -296,7 +297,15 @@ static int pod_kill_effect(struct fault *f, struct effect *ret, struct err *e)
 		snprintf(ret->requested, sizeof ret->requested, "pod-kill");
 	if (!k || !k->n)
 		return 0;
-	ret->state = count_victims(k).dead ? EFFECT_MEASURED : EFFECT_NONE;
+	dead = (double)count_victims(k).dead;
+	effect_add(ret, &(struct effect_figure){
+				.name = "processes killed",
+				.asked = (double)k->n,
+				.value = dead,
+				.low = dead,
+				.high = dead,
+				.tolerance = p->common.tolerance,
+			});
 	describe(k, ret->measured, sizeof ret->measured);
 	return 0;
 }
