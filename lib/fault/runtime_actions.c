@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 
 enum { ALLOC_STORM, COROUTINE_LEAK, GC_FORCE, GC_PAUSE, PARK_P, SLOW_SYSCALLS, STALL_SAFEPOINT, N_ACTIONS };
@@ -120,6 +121,95 @@ static bool felt_slow(const struct runtime_params *p, const struct runtime_seen 
 	return us > 0 && us >= calls * ((p->latency_ns - p->jitter_ns) / NSEC_PER_USEC) / 2;
 }
 
+static double seconds(const struct runtime_seen *s)
+{
+	return (double)(s->last_ns - s->began_ns) / (double)NSEC_PER_SEC;
+}
+
+static struct effect_figure exactly(const char *name, enum effect_unit unit, double asked, double value)
+{
+	return (struct effect_figure){
+		.name = name, .unit = unit, .asked = asked, .value = value, .low = value, .high = value};
+}
+
+static void too_short(const struct runtime_seen *s, struct effect_figure *g)
+{
+	if (seconds(s) < 0.5)
+		snprintf(g->why, sizeof g->why, "it was looked at for %.1f s only", seconds(s));
+}
+
+/* The service allocates, collects and starts coroutines besides: more is not the fault's. */
+static struct effect_figure figure_storm(const struct runtime_params *p, const struct runtime_seen *s)
+{
+	struct effect_figure g =
+		exactly("allocated", EFFECT_BYTES_PER_S, (double)p->rate,
+			(double)(s->now.allocated - s->before.allocated) / MAX_OF(seconds(s), 0.001));
+
+	g.at_least = true;
+	too_short(s, &g);
+	return g;
+}
+
+static struct effect_figure figure_leak(const struct runtime_params *p, const struct runtime_seen *s)
+{
+	struct effect_figure g = exactly("coroutines more", EFFECT_COUNT, (double)p->count,
+					 (double)(s->most_coroutines - s->before.coroutines));
+
+	g.at_least = true;
+	return g;
+}
+
+/* One may be under way at either look. */
+static struct effect_figure figure_force(const struct runtime_params *p, const struct runtime_seen *s)
+{
+	struct effect_figure g =
+		exactly("collections", EFFECT_COUNT,
+			seconds(s) * (double)NSEC_PER_SEC / (double)p->interval_ns,
+			(double)(s->now.cycles - s->before.cycles));
+
+	g.low = MAX_OF(g.value - 1, 0.0);
+	g.high = g.value + 1;
+	g.at_least = true;
+	too_short(s, &g);
+	return g;
+}
+
+static struct effect_figure figure_park(const struct runtime_params *p, const struct runtime_seen *s)
+{
+	return exactly("Ps out of service", EFFECT_COUNT, (double)p->count,
+		       (double)s->before.live - (double)s->fewest_live);
+}
+
+/* A delay is over when a thread that sleeps is woken, which the machine makes later. */
+static struct effect_figure figure_slow(const struct runtime_params *p, const struct runtime_seen *s)
+{
+	int64_t calls = s->now.slow_calls - s->before.slow_calls, us = s->now.slow_us - s->before.slow_us;
+	double n = (double)MAX_OF(calls, (int64_t)1);
+	struct effect_figure g = exactly("longer on average", EFFECT_NS, (double)p->latency_ns,
+					 (double)us * NSEC_PER_USEC / n);
+	double half = 2.576 * (double)p->jitter_ns / sqrt(3 * n); /* uniform: jitter / sqrt(3) */
+
+	g.low = g.value - half;
+	g.high = g.value + half;
+	g.samples = (uint64_t)MAX_OF(calls, (int64_t)0);
+	g.slack = NSEC_PER_MSEC;
+	return g;
+}
+
+/* Probes come at any time inside a stall: the longest that k of them meet is the largest of k
+ * uniform numbers, and the stall is longer. What waits besides may make it longer still. */
+static struct effect_figure figure_stall(const struct runtime_params *p, const struct runtime_seen *s)
+{
+	double worst = (double)s->worst_us * NSEC_PER_USEC;
+	double inside = (double)(s->now.probes - s->before.probes) * (double)p->stall_ns /
+			(double)p->interval_ns;
+	struct effect_figure g = exactly("longest time to safepoint", EFFECT_NS, (double)p->stall_ns, worst);
+
+	g.high = worst / pow(0.01, 1 / MAX_OF(inside, 1.0));
+	g.at_least = true;
+	return g;
+}
+
 static void measured_storm(const struct runtime_seen *s, char *buf, size_t size)
 {
 	char more[UNITS_TEXT_MAX];
@@ -189,18 +279,23 @@ static const struct {
 	bool (*tells)(const struct runtime_seen *s);
 	bool (*felt)(const struct runtime_params *p, const struct runtime_seen *s);
 	void (*measured)(const struct runtime_seen *s, char *buf, size_t size);
+	/* NULL: it is on or off, which is no number */
+	struct effect_figure (*figure)(const struct runtime_params *p, const struct runtime_seen *s);
 	const char *together; /* why two of them cannot be on at one time */
 } actions[N_ACTIONS] = {
-	[ALLOC_STORM] = {COUNT | RATE, 64, describe_storm, tells_memory, felt_storm, measured_storm, NULL},
-	[COROUTINE_LEAK] = {COUNT, 1000000, describe_count, tells_memory, felt_leak, measured_leak, NULL},
-	[GC_FORCE] = {INTERVAL, 0, describe_force, tells_memory, felt_force, measured_cycles, NULL},
-	[GC_PAUSE] = {0, 0, describe_name, tells_memory, felt_pause, measured_cycles, NULL},
-	[PARK_P] = {COUNT, 64, describe_count, tells_always, felt_park, measured_park,
+	[ALLOC_STORM] = {COUNT | RATE, 64, describe_storm, tells_memory, felt_storm, measured_storm,
+			 figure_storm, NULL},
+	[COROUTINE_LEAK] = {COUNT, 1000000, describe_count, tells_memory, felt_leak, measured_leak,
+			    figure_leak, NULL},
+	[GC_FORCE] = {INTERVAL, 0, describe_force, tells_memory, felt_force, measured_cycles,
+		      figure_force, NULL},
+	[GC_PAUSE] = {0, 0, describe_name, tells_memory, felt_pause, measured_cycles, NULL, NULL},
+	[PARK_P] = {COUNT, 64, describe_count, tells_always, felt_park, measured_park, figure_park,
 		    "together they may ask for more Ps than the service has"},
 	[SLOW_SYSCALLS] = {LATENCY, 0, describe_slow, tells_calls, felt_slow, measured_slow,
-			   "a system call has one delay"},
+			   figure_slow, "a system call has one delay"},
 	[STALL_SAFEPOINT] = {COUNT | STALL | INTERVAL, 64, describe_stall, tells_probes, felt_stall,
-			     measured_stall, NULL},
+			     measured_stall, figure_stall, NULL},
 };
 
 /* ---- parameters --------------------------------------------------------------------------------- */
@@ -345,7 +440,7 @@ int runtime_check_service(const struct runtime_params *p, const struct runtime_s
 
 void runtime_seen_begin(struct runtime_seen *s)
 {
-	s->began_ns = s->last_ns = clock_now_ns();
+	s->began_ns = s->last_ns = s->asked_ns = clock_now_ns();
 	s->fewest_live = s->before.live;
 	s->most_coroutines = s->before.coroutines;
 	s->now = s->before;
@@ -353,7 +448,7 @@ void runtime_seen_begin(struct runtime_seen *s)
 
 void runtime_seen_take(struct runtime_seen *s)
 {
-	s->last_ns = clock_now_ns();
+	s->last_ns = s->asked_ns;
 	s->fewest_live = MIN_OF(s->fewest_live, s->now.live);
 	s->most_coroutines = MAX_OF(s->most_coroutines, s->now.coroutines);
 	s->paused |= s->now.percent < 0;
@@ -372,6 +467,16 @@ bool runtime_was_felt(const struct runtime_params *p, const struct runtime_seen 
 void runtime_measured(const struct runtime_params *p, const struct runtime_seen *s, char *buf, size_t size)
 {
 	actions[p->action].measured(s, buf, size);
+}
+
+bool runtime_figure(const struct runtime_params *p, const struct runtime_seen *s,
+		    struct effect_figure *ret)
+{
+	if (!actions[p->action].figure)
+		return false;
+	*ret = actions[p->action].figure(p, s);
+	ret->tolerance = p->common.tolerance;
+	return true;
 }
 
 const char *runtime_conflict(const void *a, const void *b)

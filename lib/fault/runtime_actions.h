@@ -24,6 +24,7 @@ extern const char *const runtime_action_names[];
 struct runtime_seen {
 	struct runtime_status before, now;
 	int64_t began_ns, last_ns;
+	int64_t asked_ns; /* when the status was asked for that comes next */
 	int64_t worst_us; /* time to safepoint */
 	unsigned fewest_live;
 	int64_t most_coroutines;
@@ -41,5 +42,8 @@ int runtime_check_service(const struct runtime_params *p, const struct runtime_s
 bool runtime_can_tell(const struct runtime_params *p, const struct runtime_seen *s);
 bool runtime_was_felt(const struct runtime_params *p, const struct runtime_seen *s);
 void runtime_measured(const struct runtime_params *p, const struct runtime_seen *s, char *buf, size_t size);
+/* What was asked for beside what it came to; false: this action has no such number. */
+bool runtime_figure(const struct runtime_params *p, const struct runtime_seen *s,
+		    struct effect_figure *ret);
 /* Why two cannot be on at one time; NULL: they can. */
 const char *runtime_conflict(const void *a, const void *b);

@@ -317,8 +317,8 @@ static void look(const struct runtime_state *st, struct link *l)
 	}
 	if (r < 0)
 		lose(l, "the service closed the connection");
-	else
-		runtime_control_send(l->control, "status", NULL);
+	else if (runtime_control_send(l->control, "status", NULL) == 0)
+		l->seen.asked_ns = clock_now_ns();
 }
 
 static int runtime_tick(struct fault *f, struct err *e)
@@ -393,6 +393,23 @@ static void runtime_off(struct fault *f)
 
 /* ---- effect, report -------------------------------------------------------------------------- */
 
+/* Of each target that can tell. */
+static void compare(const struct fault *f, struct effect *ret)
+{
+	const struct runtime_params *p = params_of(f);
+	const struct runtime_state *st = f->state;
+	struct effect_figure g;
+
+	for (size_t i = 0; i < st->n; i++) {
+		if (!runtime_can_tell(p, &st->items[i].seen))
+			continue;
+		if (runtime_figure(p, &st->items[i].seen, &g))
+			effect_add(ret, &g);
+		else
+			ret->no_figure = "the action is on or off, which is no number";
+	}
+}
+
 static int runtime_effect(struct fault *f, struct effect *ret, struct err *e)
 {
 	const struct runtime_params *p = params_of(f);
@@ -413,7 +430,8 @@ static int runtime_effect(struct fault *f, struct effect *ret, struct err *e)
 		return 0;
 	runtime_measured(p, &l->seen, what, sizeof what);
 	snprintf(ret->measured, sizeof ret->measured, "%s, felt on %zu of %zu targets", what, n, st->n);
-	ret->state = n ? EFFECT_MEASURED : EFFECT_NONE;
+	effect_fold(ret, n ? EFFECT_MEASURED : EFFECT_NONE);
+	compare(f, ret);
 	return 0;
 }
 
