@@ -57,12 +57,14 @@ spec:
         self.proc = subprocess.Popen([RIG, manifest, f"bt-net-{PID}-", backend, str(lease_ms)],
                                      stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
                                      start_new_session=True)
+        self.turn = threading.Lock()  # one may tick it while another asks
         case.addCleanup(self.end)
 
     def do(self, line):
-        self.proc.stdin.write(line + "\n")
-        self.proc.stdin.flush()
-        return json.loads(self.proc.stdout.readline() or '{"error": "the rig died"}')
+        with self.turn:
+            self.proc.stdin.write(line + "\n")
+            self.proc.stdin.flush()
+            return json.loads(self.proc.stdout.readline() or '{"error": "the rig died"}')
 
     def on(self, i):
         self.do(f"fault {i}")

@@ -99,6 +99,7 @@ struct delay_counters {
 	uint64_t duplicated, corrupted;
 	uint64_t delay_sum_ns;       /* as drawn; by packets it is the mean */
 	uint64_t late_sum_ns, late_max_ns; /* delivered behind the drawn moment */
+	uint64_t overtook;           /* passed on at once, to reorder */
 };
 
 /* Starts the engine process and loads the TAPs' BPF programs, which mark packets with token (not

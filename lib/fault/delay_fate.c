@@ -104,7 +104,8 @@ struct delay_fate delay_dice_roll(struct delay_dice *d, const struct delay_param
 		.delay_ns = delay_of(p, correlated(d, LANE_DELAY, p->correlation_ppm)),
 	};
 
-	if (overtakes(d, p))
+	f.overtakes = overtakes(d, p);
+	if (f.overtakes)
 		f.delay_ns = 0;
 	if (happens(d, LANE_DUPLICATE, p->duplicate_ppm, p->duplicate_correlation_ppm)) {
 		f.duplicate = true;

@@ -10,6 +10,7 @@
 
 struct delay_fate {
 	int64_t delay_ns;
+	bool overtakes; /* passed on at once */
 	bool duplicate;
 	int64_t duplicate_delay_ns;
 	bool corrupt;

@@ -105,6 +105,7 @@ static void take_in(struct delay_store *st, struct delay_path_state *p, uint32_t
 		count(&p->counters->corrupted, 1);
 	}
 	count(&p->counters->delay_sum_ns, fate.delay_ns);
+	count(&p->counters->overtook, fate.overtakes);
 	hold(st, pkt, now_ns + fate.delay_ns);
 	if (fate.duplicate)
 		hold_duplicate(st, pkt, now_ns + fate.duplicate_delay_ns);

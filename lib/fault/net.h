@@ -45,6 +45,15 @@ struct net_device {
 	char name[IFNAMSIZ]; /* "": there is none */
 	int ifindex;      /* chosen for a veth, given by the kernel for a TAP */
 	uint32_t path_id; /* of the delay engine */
+	struct net_passed {
+		int64_t looked_ns; /* 0: not yet */
+		uint64_t bytes;
+		uint32_t refused, drops; /* by the qdisc's counters, then */
+		bool waiting, full;
+		unsigned runs; /* times that it was full, and what passed meanwhile */
+		int64_t full_ns;
+		uint64_t full_bytes, refused_sum;
+	} passed; /* the token bucket; net_rate.c */
 };
 
 enum { NET_OUT, NET_IN, NET_DIRECTIONS };
@@ -172,6 +181,9 @@ int net_choose_backend(const struct fault *f, enum net_backend *ret, struct err 
 void net_batch_qdiscs(const struct fault *f, const struct net_port *port, int direction,
 		      struct netlink_batch *b);
 
+/* The token bucket that was asked for. */
+struct tc_tbf net_limit(const struct net_params *p);
+
 /* What the delay engine is asked for; netem's limit is sized by it too. */
 void net_delay_params(const struct fault *f, struct delay_params *ret);
 
@@ -208,6 +220,10 @@ void net_sum_counters(const struct fault *f, const struct net_site *site,
 /* net_undo.c: one target leaves, the fault goes on at the others. */
 void net_revert_open_gate(const struct undo *undo, struct broker *broker,
 			  struct undo_result *result);
+
+/* net_figures.c: net_effect; net_rate.c: its part of a token bucket */
+void net_rate_tick(struct fault *f);
+void net_rate_feel(const struct fault *f, struct effect *ret);
 
 /* net_effect.c */
 void net_probe_start(struct fault *f);         /* sends the baseline's probes */

@@ -158,7 +158,7 @@ int net_choose_backend(const struct fault *f, enum net_backend *ret, struct err 
  * A bucket that does not starve between two timer ticks of a kernel with HZ=100, and a queue of
  * 50 ms beyond it, as a router's interface would have.
  */
-static struct tc_tbf limit_of(const struct net_params *p)
+struct tc_tbf net_limit(const struct net_params *p)
 {
 	enum { MIN_BURST = 16 << 10, MIN_QUEUE = 64 << 10 };
 	const struct net_bandwidth *b = &p->bandwidth;
@@ -223,7 +223,7 @@ static struct netem netem_of(const struct fault *f, const struct net_port *port,
 	const struct net_params *p = net_params_of(f);
 	const struct net_state *st = net_state_of(f);
 	const struct net_delay *d = &p->delay;
-	uint64_t rate = net_limits(p) ? limit_of(p).rate_Bps : 0;
+	uint64_t rate = net_limits(p) ? net_limit(p).rate_Bps : 0;
 	struct netem n = {.seed = seed_of(f, port, direction)};
 	struct delay_params dp;
 
@@ -270,7 +270,7 @@ void net_batch_qdiscs(const struct fault *f, const struct net_port *port, int di
 		parent = NET_HANDLE_ROOT | 1;
 	}
 	if (net_limits(p)) {
-		const struct tc_tbf tbf = limit_of(p);
+		const struct tc_tbf tbf = net_limit(p);
 
 		netlink_batch_add(b,
 				  tc_msg_tbf(dev->ifindex, parent, NET_HANDLE_LIMIT,

@@ -1,6 +1,7 @@
 /*
  * NetworkChaos: what it says about itself, and the driver's row. Read on in the order of a fault's
- * life: net_plan.c, net_prepare.c, net_inject.c, net_watch.c, net_effect.c, net_undo.c.
+ * life: net_plan.c, net_prepare.c, net_inject.c, net_watch.c, net_effect.c,
+ * net_figures.c, net_undo.c.
  */
 #include "../base/units.h"
 #include "net.h"

@@ -1,22 +1,24 @@
 /*
- * net_felt - whether the round trips of some probes show the delay that was asked for
+ * net_felt - the delay that was asked for as one number, beside what probes make of it
  *
- * Units:   nanoseconds; delays one way, round trips both
+ * Units:   nanoseconds; a fault's delays are one way, what probes show is the round trip
  */
 #pragma once
 
 #include "net_params.h"
 
-/* What a share of the packets waits at least, one way. */
-struct net_asked {
-	int64_t delay_ns;
-	double share;
-};
+enum { NET_MIN_PROBES = 4 }; /* fewer prove nothing */
 
-/* table: the distribution when percentiles or histogramFrom ask for one, else empty. */
-struct net_asked net_asked_delay(const struct net_params *p, const struct delay_table *table);
+/* Share of the packets that are to overtake others, by chance and gap. */
+double net_reorder_share(const struct net_delay *d);
 
-/* EFFECT_UNKNOWN: too few probes to expect the delay of some of them. base_ns is the round trip
- * without the fault, ways how often the delay is met by one (1 or 2). */
-enum effect_state net_delay_felt(const struct net_asked *a, int ways, const int64_t *rtt_ns, size_t n,
-				 int64_t base_ns);
+/*
+ * added_ns: what the fault added to the round trips of n probes, in any order; they are sorted. ways:
+ * how often one of them meets the delay. table: the distribution when percentiles or histogramFrom
+ * ask for one, else empty.
+ */
+void net_felt_delay(const struct net_params *p, const struct delay_table *table, int ways,
+		    int64_t *added_ns, size_t n, struct effect_figure *ret);
+/* The share that overtook, where a probe shows whether it did: a constant delay. */
+void net_felt_reorder(const struct net_params *p, int ways, const int64_t *added_ns, size_t n,
+		      struct effect_figure *ret);

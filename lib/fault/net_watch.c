@@ -144,6 +144,7 @@ int net_tick(struct fault *f, struct err *e)
 	watch_targets(f, st);
 	watch_lease(f, st);
 	net_probe_tick(f);
+	net_rate_tick(f);
 	if (watch_engine(st, e) < 0)
 		return -e->code;
 	return watch_names(f, st, e);

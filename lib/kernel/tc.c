@@ -43,6 +43,8 @@ static int read_qdisc(const struct nlmsghdr *h, void *data)
 		q->drops = s.drops;
 		q->overlimits = s.overlimits;
 		q->backlog_packets = s.qlen;
+		q->bytes = s.bytes;
+		q->backlog_bytes = s.backlog;
 	}
 	return 0;
 }

@@ -21,6 +21,8 @@ struct tc_qdisc {
 	char kind[16];
 	uint32_t handle, parent;
 	uint32_t drops, overlimits, backlog_packets;
+	uint64_t bytes; /* that have passed */
+	uint32_t backlog_bytes;
 };
 
 struct tc_qdiscs {

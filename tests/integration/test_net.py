@@ -8,11 +8,13 @@ import ctypes
 import math
 import multiprocessing.pool
 import os
+import re
 import select
 import socket
 import statistics
 import struct
 import subprocess
+import threading
 import time
 
 import harness
@@ -158,6 +160,34 @@ class Loss(NetCase):
         self.assertEqual(rig.back(), before)
         self.assertEqual(len(ping(FOUR, 50, 0.002)[0]), 50)
 
+    def test_few_packets_do_not_tell_how_many_are_lost(self):
+        rig = self.rig('action: loss, loss: {loss: "50"}, direction: to')
+        rig.start()
+        ping(FOUR, 6, 0.02, wait=1)
+        effect = rig.do("effect")
+        self.assertEqual(effect["state"], "unknown", effect)
+        self.assertEqual((effect["figures"][0]["asked"], effect["figures"][0]["samples"]), (50, 6))
+
+    def test_a_partition_that_probes_get_around_is_less_than_asked(self):
+        """Half of the time there is another way, by a device that the fault was not for."""
+        ip("link", "add", "va2", "netns", A, "type", "veth", "peer", "name", "vb2", "netns", B)
+        for ns, dev in ((A, "va2"), (B, "vb2")):
+            ip("-n", ns, "link", "set", dev, "up")
+        ip("-n", B, "addr", "add", "10.98.0.2/24", "dev", "vb2")
+        rig = self.rig("action: partition, direction: to, device: va")
+        rig.start()
+        with looking(rig, 0.03):
+            time.sleep(1)
+            ip("-n", A, "route", "add", FOUR, "dev", "va2")
+            harness.wait_for(lambda: self.probes(rig)["value"] < 85, "probes to be answered", 30)
+        effect = rig.do("effect")
+        self.assertEqual(effect["state"], "less than asked", effect)
+
+    def probes(self, rig):
+        return next((g for g in rig.do("effect")["figures"]
+                     if g["name"] == "probes without an answer" and g["value"] is not None),
+                    {"value": 100})
+
     def test_20_percent_lies_in_its_interval_to(self):
         self.lose("direction: to")
 
@@ -255,16 +285,73 @@ class Loss(NetCase):
         self.assertEqual(report["matched"], 0)
 
 
+@contextlib.contextmanager
+def looking(rig, every=0.1):
+    """The fault is looked after, as the engine does, while something else goes on."""
+    stop = threading.Event()
+
+    def look():
+        while not stop.wait(every):
+            rig.do("tick")
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
 @harness.patient
 class Rate(NetCase):
     def check(self, spec, reverse=False):
         rig = self.rig(spec)
         before = rig.start()
-        mbit = self.goodput(3, reverse)
+        with looking(rig):
+            mbit = self.goodput(3, reverse)
         self.assertGreater(mbit, 5)
         self.assertLess(mbit, 11.5)
-        self.assertEqual(rig.do("effect")["state"], "measured")
+        effect = rig.do("effect")
+        self.assertEqual(effect["state"], "measured", effect)
+        self.assertEqual(effect["figures"][0]["asked"], 1.25e6, effect)
         self.assertEqual(rig.back(), before)
+
+    def changed(self, tbf):
+        """The effect after somebody changed the token bucket to this, and traffic met it."""
+        rig = self.rig("action: rate, rate: {rate: 10mbit}, direction: to")
+        rig.start()
+        found = re.search(r"qdisc tbf (\w+:) dev (\S+) (root|parent \S+)", tc(A, "qdisc", "show"))
+        tc(A, "qdisc", "change", "dev", found[2], *found[3].split(), "handle", found[1], "tbf",
+           *tbf.split())
+        with looking(rig):
+            self.flood(3)
+        return rig.do("effect")
+
+    def flood(self, seconds):
+        """Datagrams of 1200 bytes at some 20 Mbit/s, which wait for no answer."""
+        s, until = self.socket(A, socket.AF_INET, socket.SOCK_DGRAM), time.monotonic() + seconds
+        while time.monotonic() < until:
+            for _ in range(20):
+                s.sendto(bytes(1200), (FOUR, 9))
+            time.sleep(0.01)
+
+    def test_a_bucket_that_lets_nothing_through_is_more_than_asked(self):
+        effect = self.changed("rate 10mbit burst 200 limit 1000")
+        self.assertEqual(effect["state"], "more than asked", effect)
+        self.assertLess(effect["figures"][0]["value"], 0.1 * 1.25e6, effect)
+
+    def test_a_bucket_that_lets_too_much_through_is_less_than_asked(self):
+        effect = self.changed("rate 100mbit burst 64kb limit 200000")
+        self.assertEqual(effect["state"], "less than asked", effect)
+
+    def test_a_rate_that_the_traffic_does_not_fill_cannot_be_told(self):
+        rig = self.rig("action: rate, rate: {rate: 10mbit}, direction: to")
+        rig.start()
+        with looking(rig):
+            ping(FOUR, 20, 0.05)
+        effect = rig.do("effect")
+        self.assertEqual(effect["state"], "unknown", effect)
+        self.assertIn("did not fill the rate", effect["measured"])
 
     def test_rate_to(self):
         self.check("action: rate, rate: {rate: 10mbit}, direction: to")
