@@ -38,9 +38,9 @@ static int by_ns(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static bool is_constant(const struct net_params *p, const struct delay_table *table)
+bool net_delay_is_wide(const struct net_params *p, const struct delay_table *table)
 {
-	return !table->n && !p->delay.jitter_ns && !p->delay.reorder.given;
+	return table->n || p->delay.jitter_ns || p->delay.reorder.given;
 }
 
 /* After one that overtook, gap - 1 cannot, and then each may by chance. */
@@ -175,7 +175,7 @@ static void too_few(struct effect_figure *ret, size_t n)
 void net_felt_delay(const struct net_params *p, const struct delay_table *table, int ways,
 		    int64_t *added_ns, size_t n, struct effect_figure *ret)
 {
-	bool constant = is_constant(p, table);
+	bool constant = !net_delay_is_wide(p, table);
 	size_t n_asked;
 	autofree double *asked = round_trips(p, table, ways, &n_asked);
 
@@ -199,6 +199,34 @@ void net_felt_delay(const struct net_params *p, const struct delay_table *table,
 		measure_median(added_ns, n, ret);
 	else
 		measure_mean(p, added_ns, n, ret);
+}
+
+/* All of the asked distribution, tails included: n is of thousands. */
+void net_felt_mean(const struct net_params *p, const struct delay_table *table, double mean_ns, uint64_t n,
+		   struct effect_figure *ret)
+{
+	enum { FINE = 4096 };
+	double at_once = net_reorder_share(&p->delay), mean = 0, square = 0, half;
+	double rho = fmin(p->delay.correlation_ppm / 1e6, 0.99);
+
+	for (int i = 0; i < FINE; i++) {
+		double ns = quantile(p, table, (i + 0.5) / FINE), share = (1 - at_once) / FINE;
+
+		mean += ns * share;
+		square += ns * ns * share;
+	}
+	half = z * sqrt(fmax(square - mean * mean, 0) / (double)MAX_OF(n, (uint64_t)1) * (1 + rho) / (1 - rho));
+	*ret = (struct effect_figure){
+		.name = "mean delay of all packets",
+		.unit = EFFECT_NS,
+		.asked = mean,
+		.value = mean_ns,
+		.low = mean_ns - half,
+		.high = mean_ns + half,
+		.samples = n,
+		.slack = (double)noise_ns,
+		.at_least = p->delay.order == NET_ORDER_KEEP,
+	};
 }
 
 void net_felt_reorder(const struct net_params *p, int ways, const int64_t *added_ns, size_t n,

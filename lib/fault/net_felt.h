@@ -19,6 +19,11 @@ double net_reorder_share(const struct net_delay *d);
  */
 void net_felt_delay(const struct net_params *p, const struct delay_table *table, int ways,
 		    int64_t *added_ns, size_t n, struct effect_figure *ret);
+/* Of a distribution the mean delay of n packets, one way, as the delay engine counted them. */
+void net_felt_mean(const struct net_params *p, const struct delay_table *table, double mean_ns, uint64_t n,
+		   struct effect_figure *ret);
+/* True when each packet has another delay: some dozen probes do not tell their mean. */
+bool net_delay_is_wide(const struct net_params *p, const struct delay_table *table);
 /* The share that overtook, where a probe shows whether it did: a constant delay. */
 void net_felt_reorder(const struct net_params *p, int ways, const int64_t *added_ns, size_t n,
 		      struct effect_figure *ret);

@@ -113,6 +113,25 @@ static struct effect_figure delay_figure(const struct fault *f, struct felt *t)
 	return g;
 }
 
+/* Where each packet has another delay, the engine's sum over all of them is compared, once probes have
+ * shown that there is a delay; they can still contradict. */
+static bool engine_figure(const struct fault *f, const struct felt *t, struct effect_figure *ret)
+{
+	const struct net_params *p = net_params_of(f);
+	const struct net_state *st = net_state_of(f);
+	struct delay_counters c = {0};
+
+	if (!st->engine || t->probes.n_added < NET_MIN_PROBES || !net_delay_is_wide(p, &st->table))
+		return false;
+	delay_engine_counters(st->engine, DELAY_ALL, &c);
+	if (!c.packets)
+		return false;
+	net_felt_mean(p, &st->table, (double)(c.delay_sum_ns + c.late_sum_ns) / (double)c.packets, c.packets,
+		      ret);
+	ret->tolerance = p->common.tolerance;
+	return true;
+}
+
 static struct effect_figure loss_figure(const struct fault *f, const struct felt *t)
 {
 	const struct net_params *p = net_params_of(f);
@@ -305,11 +324,14 @@ static void feel_loss(const struct fault *f, const struct felt *t, struct effect
 static void feel(const struct fault *f, struct felt *t, struct effect *ret)
 {
 	const struct net_params *p = net_params_of(f);
-	struct effect_figure g;
+	struct effect_figure g, all;
 
 	if (net_wants(p, NET_DELAY, p->delay.given)) {
 		g = delay_figure(f, t);
 		say_delay(t, &g, ret);
+		g.witness = engine_figure(f, t, &all);
+		if (g.witness)
+			effect_add(ret, &all);
 		effect_add(ret, &g);
 	}
 	if (net_wants(p, NET_DELAY, p->delay.given) && net_reorder_share(&p->delay) > 0) {

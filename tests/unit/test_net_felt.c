@@ -100,6 +100,30 @@ static void test_two_humps_by_their_mean(void **state)
 	expect_delay(&p, 1, none, MANY, EFFECT_NONE);
 }
 
+/* The engine counts all of them: a wide distribution is told from thousands. */
+static void test_the_mean_of_all_packets_of_a_distribution(void **state)
+{
+	struct delay_quantile points[] = {{500000, 20 * MS}, {950000, 400 * MS}};
+	struct net_params p = shaped(points, ARRAY_SIZE(points));
+	struct delay_table table = {0};
+	struct effect_figure g;
+	double mean = 0;
+
+	assert_int_equal(net_delay_table(&p, &table, NULL), 0);
+	for (uint32_t i = 0; i < table.n; i++)
+		mean += (double)delay_table_at(&table, i) / table.n;
+	net_felt_mean(&p, &table, mean, 4000, &g);
+	if (g.asked < mean * 0.99 || g.asked > mean * 1.01)
+		fail_msg("want %g ns asked for, saw %g", mean, g.asked);
+	expect(g, EFFECT_MEASURED);
+	net_felt_mean(&p, &table, 2 * mean, 4000, &g);
+	expect(g, EFFECT_MORE);
+	net_felt_mean(&p, &table, mean / 2, 4000, &g);
+	expect(g, EFFECT_LESS);
+	net_felt_mean(&p, &table, mean / 2, 4, &g);
+	expect(g, EFFECT_UNKNOWN);
+}
+
 static void test_a_tail_is_looked_for_where_the_body_is_no_delay(void **state)
 {
 	struct delay_quantile tail[] = {{900000, 0}, {930000, 100 * MS}, {1000000, 100 * MS}};
@@ -181,6 +205,7 @@ int main(void)
 		cmocka_unit_test(test_two_ways_are_asked_for_twice),
 		cmocka_unit_test(test_half_late_probes_are_not_the_delay),
 		cmocka_unit_test(test_two_humps_by_their_mean),
+		cmocka_unit_test(test_the_mean_of_all_packets_of_a_distribution),
 		cmocka_unit_test(test_a_tail_is_looked_for_where_the_body_is_no_delay),
 		cmocka_unit_test(test_jitter_as_large_as_the_delay),
 		cmocka_unit_test(test_those_that_overtake_are_counted),

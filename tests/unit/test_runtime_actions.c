@@ -60,7 +60,11 @@ static const struct runtime_status quiet = {.procs = 4, .live = 4, .probes = 10,
 struct verdict {
 	bool told, felt;
 	char measured[128];
+	struct effect_figure figure;
+	enum effect_state compared;
 };
+
+static int64_t worst_us; /* time to safepoint */
 
 /* Ten seconds after the beginning. */
 static struct verdict judge(const char *spec, struct runtime_status now)
@@ -72,12 +76,15 @@ static struct verdict judge(const char *spec, struct runtime_status now)
 
 	runtime_seen_begin(&s);
 	s.now = now;
+	s.worst_us = worst_us;
 	runtime_seen_take(&s);
 	s.last_ns = s.began_ns + 10 * NSEC_PER_SEC;
 	v.told = runtime_can_tell(p, &s);
 	v.felt = v.told && runtime_was_felt(p, &s);
 	if (v.told)
 		runtime_measured(p, &s, v.measured, sizeof v.measured);
+	if (runtime_figure(p, &s, &v.figure))
+		v.compared = effect_compare(&v.figure);
 	return v;
 }
 
@@ -121,6 +128,38 @@ static void test_half_of_what_was_asked_is_felt_and_less_is_not(void **state)
 	assert_string_equal(SEEN(force, now_.cycles += 5).measured, "5 collections");
 }
 
+static void test_what_was_asked_for_is_compared_as_a_number(void **state)
+{
+	static const char storm[] = "action: alloc-storm, rate: 1MiB";
+	static const char force[] = "action: gc-force, interval: 100ms";
+	static const char leak[] = "action: coroutine-leak, count: 100";
+	static const char park[] = "action: park-p, count: 2";
+	static const char slow[] = "action: slow-syscalls, latency: 10ms, jitter: 2ms";
+	static const char stall[] = "action: stall-safepoint, stall: 40ms, interval: 100ms";
+
+	assert_true(SEEN(storm, now_.allocated += 5 << 20).figure.asked == 1 << 20);
+	assert_int_equal(SEEN(storm, now_.allocated += 5 << 20).compared, EFFECT_LESS);
+	assert_int_equal(SEEN(storm, now_.allocated += 9 << 20).compared, EFFECT_MEASURED);
+	assert_int_equal(SEEN(storm, now_.allocated += 90 << 20).compared, EFFECT_MEASURED);
+	assert_int_equal(SEEN(force, now_.cycles += 60).compared, EFFECT_LESS);
+	assert_int_equal(SEEN(force, now_.cycles += 96).compared, EFFECT_MEASURED);
+	assert_int_equal(SEEN(leak, now_.coroutines += 60).compared, EFFECT_LESS);
+	assert_int_equal(SEEN(leak, now_.coroutines += 100).compared, EFFECT_MEASURED);
+	assert_int_equal(SEEN(park, now_.live = 3).compared, EFFECT_LESS);
+	assert_int_equal(SEEN(park, now_.live = 2).compared, EFFECT_MEASURED);
+	assert_int_equal(SEEN(park, now_.live = 1).compared, EFFECT_MORE);
+	assert_int_equal(SEEN(slow, now_.slow_calls += 90, now_.slow_us += 900000).compared, EFFECT_MEASURED);
+	assert_int_equal(SEEN(slow, now_.slow_calls += 90, now_.slow_us += 500000).compared, EFFECT_LESS);
+	assert_int_equal(SEEN(slow, now_.slow_calls += 90, now_.slow_us += 4000000).compared, EFFECT_MORE);
+	worst_us = 39000;
+	assert_int_equal(SEEN(stall, now_.probes += 50).compared, EFFECT_MEASURED);
+	worst_us = 21000; /* one probe may meet half of a stall, twenty do not */
+	assert_int_equal(SEEN(stall, (void)now_).compared, EFFECT_UNKNOWN);
+	assert_int_equal(SEEN(stall, now_.probes += 50).compared, EFFECT_LESS);
+	worst_us = 0;
+	assert_null(SEEN("action: gc-pause", now_.percent = -1).figure.name); /* no number */
+}
+
 static void test_slow_calls_are_felt_by_the_time_they_took(void **state)
 {
 	static const char slow[] = "action: slow-syscalls, latency: 10ms, jitter: 2ms";
@@ -151,6 +190,7 @@ int main(void)
 		cmocka_unit_test(test_each_action_is_asked_for_with_its_parameters),
 		cmocka_unit_test(test_what_does_nothing_is_not_felt),
 		cmocka_unit_test(test_half_of_what_was_asked_is_felt_and_less_is_not),
+		cmocka_unit_test(test_what_was_asked_for_is_compared_as_a_number),
 		cmocka_unit_test(test_slow_calls_are_felt_by_the_time_they_took),
 		cmocka_unit_test(test_only_one_delays_the_calls_of_a_service),
 	};
