@@ -8,6 +8,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <strings.h>
 #include <sys/stat.h>
 
 static const char API_VERSION[] = "brunt.dev/v1alpha1";
@@ -69,24 +70,52 @@ const char *experiment_api_version(const char *kind)
 	return d ? d->api_version : API_VERSION;
 }
 
+/* As it is spelt, whatever capitals kind has; NULL when it is none of them. */
+static const char *spelling(const char *kind, const char *const *names, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (strcasecmp(names[i], kind) == 0)
+			return names[i];
+	return NULL;
+}
+
 char *experiment_unsupported_kind(const char *kind)
 {
-	if (fault_driver_by_kind(kind) ||
-	    !is_one_of(kind, chaos_mesh_kinds, ARRAY_SIZE(chaos_mesh_kinds)))
+	const char *right = spelling(kind, chaos_mesh_kinds, ARRAY_SIZE(chaos_mesh_kinds));
+
+	if (!right || fault_driver_by_kind(right))
 		return NULL;
-	return xasprintf("%s is not supported yet", kind);
+	return xasprintf("%s is not supported yet", right);
+}
+
+/* Every kind that somebody may mean: brunt's, Chaos Mesh's and a lab's. The caller frees the array. */
+static const char **all_kinds(size_t *ret_n)
+{
+	const char *const *own = experiment_kinds();
+	const char **all = NULL;
+	size_t n = 0;
+
+	for (size_t i = 0; own[i]; i++)
+		*array_push(all, n) = own[i];
+	for (size_t i = 0; i < ARRAY_SIZE(chaos_mesh_kinds); i++)
+		*array_push(all, n) = chaos_mesh_kinds[i];
+	for (size_t i = 0; i < ARRAY_SIZE(lab_kinds); i++)
+		*array_push(all, n) = lab_kinds[i];
+	*ret_n = n;
+	return all;
 }
 
 int experiment_unknown_kind(const char *kind, const struct yaml_node *doc, struct field_ctx *ctx)
 {
+	size_t n;
+	autofree const char **all = all_kinds(&n);
+	const char *right = spelling(kind, all, n), *nearest = suggest_nearest(kind, all, n);
 	autofree char *unsupported = experiment_unsupported_kind(kind);
-	const char *const *kinds = experiment_kinds();
-	const char *nearest;
-	size_t n = 0;
 
-	while (kinds[n])
-		n++;
-	nearest = suggest_nearest(kind, kinds, n);
+	if (right && !streq(right, kind))
+		return field_error(ctx, doc, "kind", "\"%s\" is not a kind: it is spelt %s%s%s%s", kind,
+				   right, unsupported ? " (" : "", unsupported ? unsupported : "",
+				   unsupported ? ")" : "");
 	if (unsupported)
 		return field_error(ctx, doc, "kind", "%s", unsupported);
 	if (is_one_of(kind, lab_kinds, ARRAY_SIZE(lab_kinds)))
@@ -114,10 +143,16 @@ int experiment_check_paused(const struct experiment *x, struct err *e)
 
 /* Sets --------------------------------------------------------------------------------------- */
 
+static bool same_namespace(const struct experiment *a, const struct experiment *b)
+{
+	return streq(a->ns ? a->ns : "default", b->ns ? b->ns : "default");
+}
+
 static const struct experiment *find(const struct experiment_set *set, const struct experiment *x)
 {
 	for (size_t i = 0; x->name && i < set->n; i++)
-		if (streq(set->items[i]->name, x->name) && streq(set->items[i]->kind, x->kind))
+		if (streq(set->items[i]->name, x->name) && streq(set->items[i]->kind, x->kind) &&
+		    same_namespace(set->items[i], x))
 			return set->items[i];
 	return NULL;
 }

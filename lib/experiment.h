@@ -46,6 +46,7 @@ struct experiment {
 	char *file; /* where it was read; relative paths inside are relative to its folder */
 	char *api_version;
 	char *name;
+	char *generate_name;
 	char *ns;   /* metadata.namespace: where selectors look that name no namespace */
 	char *kind; /* of the document it came from */
 	struct kvs labels, annotations;
@@ -87,6 +88,9 @@ int experiment_load_text(const char *file, const char *text, size_t len, struct 
 			 struct experiment_set **ret);
 void experiment_set_free(struct experiment_set *set);
 DEFINE_AUTOPTR(experiment_set, experiment_set_free);
+
+/* Where selectors look that name no namespaces, when x->ns is not given either; NULL: in all. */
+void experiment_set_namespace(struct experiment *x, const char *ns);
 
 /* The schema of a kind's spec ("Experiment", "NetworkChaos", ...); NULL when unknown. */
 const struct schema *experiment_schema(const char *kind);

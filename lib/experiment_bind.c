@@ -5,6 +5,8 @@
  */
 #include "experiment_schema.h"
 
+#include "base/units.h"
+
 #include <errno.h>
 
 /* Heads -------------------------------------------------------------------------------------- */
@@ -19,6 +21,20 @@ static bool is_dns_name(const char *s)
 
 	return len > 0 && strspn(s, allowed) == len && !strchr("-.", s[0]) &&
 	       !strchr("-.", s[len - 1]);
+}
+
+/* A name that a cluster would complete; the run's id makes it unique. */
+static void name_head(struct experiment *x, const struct yaml_node *doc, struct field_ctx *ctx)
+{
+	const struct yaml_node *metadata = yaml_get(doc, "metadata");
+	size_t len = x->generate_name ? strlen(x->generate_name) : 0;
+
+	while (len && strchr("-.", x->generate_name[len - 1]))
+		len--;
+	if (!x->name && len)
+		x->name = xstrndup(x->generate_name, len);
+	if (!x->name && metadata && metadata->kind == YAML_MAP)
+		field_error(ctx, doc, "metadata.name", "is required");
 }
 
 static void check_head(const struct experiment *x, const struct yaml_node *doc,
@@ -41,19 +57,43 @@ static void check_head(const struct experiment *x, const struct yaml_node *doc,
 
 /* A fault that stands alone ------------------------------------------------------------------ */
 
+/* What Chaos Mesh takes and makes no sense here, or makes another one than its author may think. */
+static void warn_of_common(const struct fault_driver *d, struct fault_common *c,
+			   const struct yaml_node *spec, struct field_ctx *ctx)
+{
+	char text[UNITS_TEXT_MAX];
+
+	if (c->duration_given && c->duration_ns < NSEC_PER_MSEC) {
+		field_warn(ctx, spec, "duration", "ends the fault at once, as in Chaos Mesh");
+		c->duration_ns = NSEC_PER_MSEC;
+	} else if (!c->duration_given && !d->one_shot) {
+		field_warn(ctx, spec, "duration", "is left out: the fault lasts %s (in Chaos Mesh, until "
+			   "it is deleted)", units_duration(EXPERIMENT_FAULT_NS, text));
+	}
+	if (c->remote_cluster)
+		field_warn(ctx, spec, "remoteCluster", "brunt works on one cluster or machine at a time: "
+			   "a run will refuse it");
+	if (!c->selection.given)
+		field_warn(ctx, spec, "selector", "is left out: every running target of the namespace may "
+			   "be chosen");
+	c->selection.given = true;
+}
+
 static void bind_lone_fault(struct experiment *x, const struct fault_driver *d,
 			    const struct yaml_node *spec, struct field_ctx *ctx)
 {
 	struct fault_spec *f = array_push(x->faults, x->n_faults);
-	const struct fault_common *common;
+	struct fault_common *common;
 
 	*f = (struct fault_spec){.driver = d, .params = xcalloc(1, d->schema->size)};
 	f->name = xstrdup(x->name ? x->name : "fault-1");
 	f->line = spec->line;
 	f->column = spec->column;
 	common = f->params;
-	if (field_bind(d->schema, spec, f->params, ctx) == 0)
+	if (field_bind(d->schema, spec, f->params, ctx) == 0) {
 		selection_check(&common->selection, spec, ctx);
+		warn_of_common(d, common, spec, ctx);
+	}
 	f->duration_ns = common->duration_ns ? common->duration_ns : EXPERIMENT_FAULT_NS;
 	x->fault_ns = f->duration_ns;
 }
@@ -119,24 +159,18 @@ static void bind_experiment(struct experiment *x, const struct yaml_node *spec,
 	resolve_manifests(&x->lab_manifests, yaml_get(yaml_get(spec, "lab"), "manifests"), ctx);
 }
 
-static void default_namespace(struct selection *s, const char *ns)
+void experiment_set_namespace(struct experiment *x, const char *ns)
 {
-	if (s->given && s->selector.namespaces.n == 0 && s->selector.pods.n == 0)
-		strlist_add(&s->selector.namespaces, ns);
-}
-
-/* As in Chaos Mesh, a selector without namespaces looks in the resource's own. */
-static void default_namespaces(struct experiment *x)
-{
-	for (size_t i = 0; x->ns && i < x->n_faults; i++) {
+	for (size_t i = 0; i < x->n_faults; i++) {
 		const struct fault_driver *d = x->faults[i].driver;
 		struct fault_common *common = x->faults[i].params;
 
 		if (!common)
 			continue;
-		default_namespace(&common->selection, x->ns);
+		selector_set_default(&common->selection.selector, ns);
 		if (d->peer_selection && d->peer_selection(common))
-			default_namespace((struct selection *)d->peer_selection(common), x->ns);
+			selector_set_default(
+				(struct selector *)&d->peer_selection(common)->selector, ns);
 	}
 }
 
@@ -153,7 +187,7 @@ static void bind_spec(struct experiment *x, const struct yaml_node *doc, struct 
 	field_leave(ctx, mark);
 	for (size_t i = 0; i < x->n_faults; i++)
 		x->faults[i].file = x->file;
-	default_namespaces(x);
+	experiment_set_namespace(x, x->ns ? x->ns : "default");
 }
 
 struct experiment *experiment_bind(const struct yaml *y, const struct yaml_node *doc,
@@ -164,6 +198,7 @@ struct experiment *experiment_bind(const struct yaml *y, const struct yaml_node 
 
 	x->file = xstrdup(y->file);
 	field_bind(&experiment_head_schema, doc, x, &ctx);
+	name_head(x, doc, &ctx);
 	check_head(x, doc, &ctx);
 	if (x->kind && !experiment_schema(x->kind))
 		experiment_unknown_kind(x->kind, doc, &ctx);
@@ -173,6 +208,7 @@ struct experiment *experiment_bind(const struct yaml *y, const struct yaml_node 
 
 void experiment_free(struct experiment *x)
 {
+	experiment_set_namespace(x, NULL);
 	field_free(&experiment_spec_schema, x);
 	field_free(&experiment_head_schema, x);
 	free(x->file);

@@ -5,16 +5,18 @@
  */
 #include "experiment_schema.h"
 
-#include <ctype.h>
 #include <errno.h>
 
 #define X(member) .offset = offsetof(struct experiment, member)
 
 static const struct field metadata_fields[] = {
-	{.name = "name", .type = FIELD_STRING, X(name), .required = true, .example = "example",
+	{.name = "name", .type = FIELD_STRING, X(name), .example = "example", .in_template = true,
 	 .doc = "Name in reports and in the history: lower-case letters, digits, '-' and '.'."},
+	{.name = "generateName", .type = FIELD_STRING, X(generate_name), .example = "example-",
+	 .doc = "Instead of name: what a cluster would complete to one."},
 	{.name = "namespace", .type = FIELD_STRING, X(ns), .example = "default",
-	 .doc = "Where selectors look that name no namespaces themselves. Left out: in all of them."},
+	 .doc = "Where selectors look that name no namespaces themselves. Left out: in that of -n, else "
+		"in default; -A looks in all."},
 	{.name = "labels", .type = FIELD_STRMAP, X(labels), .example = "{suite: gameday}",
 	 .doc = "Labels of the experiment, kept in its record."},
 	{.name = "annotations", .type = FIELD_STRMAP, X(annotations),
@@ -123,10 +125,7 @@ static bool fault_variant(size_t i, struct variant *ret)
 
 static char *unknown_fault_field(const char *name)
 {
-	autofree char *kind = xstrdup(name);
-
-	kind[0] = (char)toupper((unsigned char)kind[0]);
-	return experiment_unsupported_kind(kind);
+	return experiment_unsupported_kind(name);
 }
 
 /* Either place will do. */
@@ -148,11 +147,15 @@ static int take_tolerance(const struct fault_spec *f, const struct yaml_node *pa
 static int check_fault(const void *obj, const struct yaml_node *node, struct field_ctx *ctx)
 {
 	const struct fault_spec *f = obj;
-	const struct fault_common *common = f->params;
+	struct fault_common *common = f->params;
 	const struct yaml_node *params = yaml_get(node, f->driver->field);
 	size_t mark = field_enter(ctx, f->driver->field);
 	int r = selection_check(&common->selection, params, ctx);
 
+	if (!common->selection.given)
+		r = field_error(ctx, params, "selector", "is required");
+	if (common->duration_given && common->duration_ns < NSEC_PER_MSEC)
+		r = field_error(ctx, params, "duration", "must be at least 1.00 ms");
 	if (f->duration_ns && common->duration_ns && f->duration_ns != common->duration_ns)
 		r = field_error(ctx, params, "duration",
 				"differs from the fault's own duration: give one of them");

@@ -117,6 +117,17 @@ unsigned plan_order(const struct experiment *x, const struct fault_spec *spec)
 	return orders[i];
 }
 
+static int refuse_common(const struct fault_spec *spec, const struct target_list *targets,
+			 struct err *e)
+{
+	const struct fault_common *common = spec->params;
+
+	if (common->remote_cluster)
+		return err_set(e, ENOTSUP, "remoteCluster %s: brunt works on one cluster or machine at a "
+			       "time", common->remote_cluster);
+	return selection_check_containers(&common->selection, targets, e);
+}
+
 int plan_fault_new(const struct fault_spec *spec, unsigned order,
 		   const struct target_list *targets, const struct target_list *peers,
 		   const struct fault_env *env, struct plan_fault **ret, struct err *e)
@@ -137,6 +148,9 @@ int plan_fault_new(const struct fault_spec *spec, unsigned order,
 	target_list_copy(&pf->fault.targets, targets);
 	target_list_copy(&pf->fault.peers, peers);
 	pf->n_matched = targets->n;
+	r = refuse_common(spec, targets, e);
+	if (r < 0)
+		return r;
 	if (targets->n) {
 		r = spec->driver->plan(&pf->fault, &pf->ops, e);
 		if (r < 0)

@@ -7,8 +7,10 @@
 #include <systemd/sd-event.h>
 
 struct experiment_set *session_load(const char *verb, const struct strlist *files,
-				    const struct strlist *args, struct err *e)
+				    const struct strlist *args, const struct session_scope *scope,
+				    struct err *e)
 {
+	autofree char *warnings = NULL;
 	struct experiment_set *set = NULL;
 	struct strlist paths = {0};
 	autodiags d = {0};
@@ -27,6 +29,12 @@ struct experiment_set *session_load(const char *verb, const struct strlist *file
 			fprintf(stderr, "%zu errors; nothing was touched\n", d.n);
 	}
 	strlist_done(&paths);
+	warnings = diags_warnings_text(&d);
+	if (warnings)
+		fputs(warnings, stderr);
+	for (size_t i = 0; set && i < set->n; i++)
+		if (!set->items[i]->ns && (scope->ns || scope->all))
+			experiment_set_namespace(set->items[i], scope->all ? NULL : scope->ns);
 	return set;
 }
 

@@ -9,10 +9,18 @@
 
 #include "../../lib/engine.h"
 
-/* Loads the manifests named by -f and by the arguments; what is wrong with them goes to stderr.
+/* Where selectors look that name no namespaces, in manifests that name none: -n and -A. */
+struct session_scope {
+	const char *ns;
+	bool all;
+};
+
+/* Loads the manifests named by -f and by the arguments; what is wrong with them, and what is
+ * odd, goes to stderr.
  * NULL when anything was wrong. */
 struct experiment_set *session_load(const char *verb, const struct strlist *files,
-				    const struct strlist *args, struct err *e);
+				    const struct strlist *args, const struct session_scope *scope,
+				    struct err *e);
 
 struct session_hooks {
 	/* Before a run starts and after it has ended; either may be NULL. */

@@ -47,23 +47,39 @@ static char *one_line(const char *text)
 	return str_take(&b);
 }
 
-void diags_add(struct diags *d, const char *file, int line, int column, const char *path,
-	       const char *fmt, ...)
+static struct diag new_diag(const char *file, int line, int column, const char *path,
+			    const char *fmt, va_list ap)
 {
-	struct diag *item = array_push(d->items, d->n);
 	autostr text = {0};
-	va_list ap;
 
-	va_start(ap, fmt);
 	str_vaddf(&text, fmt, ap);
-	va_end(ap);
-	*item = (struct diag){
+	return (struct diag){
 		.file = one_line(file ? file : ""),
 		.line = line,
 		.column = column,
 		.path = one_line(path ? path : ""),
 		.text = one_line(text.s ? text.s : ""),
 	};
+}
+
+void diags_add(struct diags *d, const char *file, int line, int column, const char *path,
+	       const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	*array_push(d->items, d->n) = new_diag(file, line, column, path, fmt, ap);
+	va_end(ap);
+}
+
+void diags_warn(struct diags *d, const char *file, int line, int column, const char *path,
+		const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	*array_push(d->warnings, d->n_warnings) = new_diag(file, line, column, path, fmt, ap);
+	va_end(ap);
 }
 
 static int compare(const void *va, const void *vb)
@@ -87,42 +103,58 @@ static void diag_done(struct diag *item)
 	free(item->text);
 }
 
-void diags_sort(struct diags *d)
+static size_t sort(struct diag *items, size_t n)
 {
 	size_t kept = 0;
 
-	if (d->n < 2)
-		return;
-	qsort(d->items, d->n, sizeof *d->items, compare);
-	for (size_t i = 1; i < d->n; i++) {
-		if (compare(&d->items[kept], &d->items[i]) == 0)
-			diag_done(&d->items[i]);
+	if (n < 2)
+		return n;
+	qsort(items, n, sizeof *items, compare);
+	for (size_t i = 1; i < n; i++) {
+		if (compare(&items[kept], &items[i]) == 0)
+			diag_done(&items[i]);
 		else
-			d->items[++kept] = d->items[i];
+			items[++kept] = items[i];
 	}
-	d->n = kept + 1;
+	return kept + 1;
 }
 
-static void add_line(struct str *b, const struct diag *item)
+void diags_sort(struct diags *d)
+{
+	d->n = sort(d->items, d->n);
+	d->n_warnings = sort(d->warnings, d->n_warnings);
+}
+
+static void add_line(struct str *b, const struct diag *item, const char *kind)
 {
 	str_add(b, item->file);
 	if (item->line > 0)
 		str_addf(b, ":%d:%d", item->line, item->column);
 	if (item->path[0])
 		str_addf(b, ": %s", item->path);
-	str_addf(b, ": %s", item->text);
+	str_addf(b, ": %s%s", kind, item->text);
 }
 
-char *diags_text(const struct diags *d)
+static char *lines(const struct diag *items, size_t n, const char *kind)
 {
 	struct str b = {0};
 
-	for (size_t i = 0; i < d->n; i++) {
-		add_line(&b, &d->items[i]);
+	for (size_t i = 0; i < n; i++) {
+		add_line(&b, &items[i], kind);
 		str_add(&b, "\n");
 	}
 	text_make_printable(b.s, true);
 	return str_take(&b);
+}
+
+char *diags_text(const struct diags *d)
+{
+	return lines(d->items, d->n, "");
+}
+
+char *diags_warnings_text(const struct diags *d)
+{
+	return lines(d->warnings, d->n_warnings, "warning: ");
 }
 
 int diags_err(const struct diags *d, struct err *e)
@@ -131,7 +163,7 @@ int diags_err(const struct diags *d, struct err *e)
 
 	if (d->n == 0)
 		return 0;
-	add_line(&line, &d->items[0]);
+	add_line(&line, &d->items[0], "");
 	if (d->n == 1)
 		return err_set(e, EINVAL, "%s", line.s);
 	return err_set(e, EINVAL, "%s (and %zu more)", line.s, d->n - 1);
@@ -141,6 +173,9 @@ void diags_done(struct diags *d)
 {
 	for (size_t i = 0; i < d->n; i++)
 		diag_done(&d->items[i]);
+	for (size_t i = 0; i < d->n_warnings; i++)
+		diag_done(&d->warnings[i]);
 	free(d->items);
+	free(d->warnings);
 	*d = (struct diags){0};
 }

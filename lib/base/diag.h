@@ -18,14 +18,20 @@ struct diag {
 struct diags {
 	struct diag *items;
 	size_t n;
+	struct diag *warnings; /* nothing is refused for them */
+	size_t n_warnings;
 };
 
 void diags_add(struct diags *d, const char *file, int line, int column, const char *path,
 	       const char *fmt, ...) format_like(6, 7);
+void diags_warn(struct diags *d, const char *file, int line, int column, const char *path,
+		const char *fmt, ...) format_like(6, 7);
 /* Sorts by file, line and column and drops doubles. */
 void diags_sort(struct diags *d);
 /* All lines, each ended by a newline; the caller frees. */
 char *diags_text(const struct diags *d);
+/* The warnings in the same form, "warning: " before each text. */
+char *diags_warnings_text(const struct diags *d);
 /* The first line as an error, with "and N more" when there are more. */
 int diags_err(const struct diags *d, struct err *e);
 void diags_done(struct diags *d);

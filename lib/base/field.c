@@ -7,6 +7,7 @@
 #include "field.h"
 
 #include "suggest.h"
+#include "units.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -83,6 +84,22 @@ int field_error(struct field_ctx *ctx, const struct yaml_node *node, const char 
 		  text.s);
 	field_leave(ctx, mark);
 	return -EINVAL;
+}
+
+void field_warn(struct field_ctx *ctx, const struct yaml_node *node, const char *sub,
+		const char *fmt, ...)
+{
+	const struct yaml_node *at = node_at(node, sub);
+	size_t mark = sub ? field_enter(ctx, sub) : strlen(ctx->path);
+	autostr text = {0};
+	va_list ap;
+
+	va_start(ap, fmt);
+	str_vaddf(&text, fmt, ap);
+	va_end(ap);
+	diags_warn(ctx->diags, ctx->file, at ? at->line : 0, at ? at->column : 0, ctx->path, "%s",
+		   text.s);
+	field_leave(ctx, mark);
 }
 
 static int wrong_kind(struct field_ctx *ctx, const struct yaml_node *node, const char *want)
@@ -221,6 +238,15 @@ static void make_absolute(char **path, const struct field_ctx *ctx)
 	*path = field_path(ctx, relative);
 }
 
+/* "1 Mbps" is eight times what many mean by it. */
+static void warn_of_rate(const struct yaml_node *node, uint64_t Bps, struct field_ctx *ctx)
+{
+	char text[UNITS_TEXT_MAX];
+
+	if (strpbrk(node->text, " \t\nABCDEFGHIJKLMNOPQRSTUVWXYZ"))
+		field_warn(ctx, node, NULL, "\"%s\" is read as %s", node->text, units_rate(Bps, text));
+}
+
 static int bind_scalar(const struct field *f, const struct yaml_node *node, void *storage,
 		       struct field_ctx *ctx)
 {
@@ -235,6 +261,8 @@ static int bind_scalar(const struct field *f, const struct yaml_node *node, void
 		return field_error(ctx, node, NULL, "%s", e.text);
 	if (f->type == FIELD_PATH)
 		make_absolute(storage, ctx);
+	if (f->type == FIELD_RATE)
+		warn_of_rate(node, *(const uint64_t *)storage, ctx);
 	return 0;
 }
 
@@ -395,11 +423,24 @@ static void apply_defaults(const struct schema *schema, char *obj)
 
 /* Objects ------------------------------------------------------------------------------------ */
 
+/* "" where Kubernetes' Go structs know no difference between empty and left out. */
+static bool is_left_out(const struct field *f, const struct yaml_node *value)
+{
+	bool is_number = f->type == FIELD_BOOL || f->type == FIELD_INT || f->type == FIELD_DOUBLE;
+
+	return !f->required && f->type < FIELD_STRINGS && !is_number && value->kind == YAML_SCALAR &&
+	       !value->plain && !value->text[0];
+}
+
 static void bind_field(struct bind *b, const struct field *f)
 {
 	const struct yaml_node *value = yaml_get(b->node, f->name);
 	size_t mark;
 
+	if (value && is_left_out(f, value)) {
+		field_warn(b->ctx, b->node, f->name, "is empty: taken as left out");
+		value = NULL;
+	}
 	if (!value || yaml_is_null(value)) {
 		if (f->required)
 			b->bad |= field_error(b->ctx, b->node, f->name, "is required") < 0;

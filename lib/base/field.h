@@ -22,7 +22,8 @@
  *   FIELD_REFUSED   nothing: known, and an error that doc explains (a retired field)
  *
  * A field that was present in the YAML sets the bool at present_offset, if there is one. An empty
- * value (null) counts as absent. Defaults are applied inside absent objects too.
+ * value (null) counts as absent, and so does "" of an optional scalar that is not a number.
+ * Defaults are applied inside absent objects too.
  * String-typed numbers of Chaos Mesh ("25", value: "50") take both quoted and plain scalars.
  *
  * A variant is a field whose value is a map with exactly one key out of a table
@@ -137,6 +138,10 @@ void field_free(const struct schema *schema, void *obj);
 /* Reports with ctx's path and returns -EINVAL. When sub ("latency", "delay.latency") is given it is
  * appended to the path, and the place is that of its value if node has it, else node's. */
 int field_error(struct field_ctx *ctx, const struct yaml_node *node, const char *sub,
+		const char *fmt, ...) format_like(4, 5);
+
+/* As field_error, for what is taken all the same. */
+void field_warn(struct field_ctx *ctx, const struct yaml_node *node, const char *sub,
 		const char *fmt, ...) format_like(4, 5);
 
 /* A path as seen from the folder of ctx's file, absolute; the caller frees. */

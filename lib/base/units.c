@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stdio.h>
 
 struct unit {
@@ -47,22 +48,20 @@ static const struct unit size_units[] = {
 	{"TiB", 1024.0L * 1024 * 1024 * 1024},
 };
 
-/* Reads digits with an optional fraction; no sign, no exponent, no hex, whatever strtold takes. */
+/* Reads digits with an optional fraction, either of which may be missing (".5", "5."); no sign, no
+ * exponent, no hex, whatever strtold takes. */
 static int read_decimal(const char **p, long double *ret)
 {
 	const char *s = *p;
 	long double v = 0, place = 0.1L;
 
-	if (!isdigit((unsigned char)*s))
+	if (!isdigit((unsigned char)s[*s == '.']))
 		return -EINVAL;
 	for (; isdigit((unsigned char)*s); s++)
 		v = v * 10 + (*s - '0');
-	if (*s == '.') {
-		if (!isdigit((unsigned char)s[1]))
-			return -EINVAL;
+	if (*s == '.')
 		for (s++; isdigit((unsigned char)*s); s++, place /= 10)
 			v += (*s - '0') * place;
-	}
 	*p = s;
 	*ret = v;
 	return 0;
@@ -87,6 +86,10 @@ int units_parse_duration(const char *s, int64_t *ret_ns, struct err *e)
 	const char *p = s;
 	long double total = 0;
 
+	if (streq(s, "0")) {
+		*ret_ns = 0;
+		return 0;
+	}
 	if (!*p)
 		return bad_duration(s, e);
 	while (*p) {
@@ -110,23 +113,59 @@ int units_parse_duration(const char *s, int64_t *ret_ns, struct err *e)
 	return 0;
 }
 
+/* "e1" after a number; its factor in *ret, and *p behind it. */
+static void read_exponent(const char **p, long double *ret)
+{
+	const char *digits = *p + 1;
+	char *end;
+
+	*ret = 1;
+	if (**p != 'e' && **p != 'E')
+		return;
+	if (!isdigit((unsigned char)digits[*digits == '-' || *digits == '+']))
+		return;
+	*ret = powl(10, strtol(digits, &end, 10));
+	*p = end;
+}
+
 int units_parse_percent(const char *s, uint32_t *ret_ppm, struct err *e)
 {
-	const char *p = s;
-	long double v;
+	const char *p = s + (*s == '+');
+	long double v = 0, factor = 1;
+	int r = read_decimal(&p, &v);
 
-	if (read_decimal(&p, &v) < 0 || !(*p == '\0' || streq(p, "%")) || v > 100)
+	read_exponent(&p, &factor);
+	v *= factor;
+	if (r < 0 || !(*p == '\0' || streq(p, "%")) || !(v <= 100))
 		return err_set(e, EINVAL, "\"%s\" is not a percentage (want a number 0 to 100)", s);
 	*ret_ppm = (uint32_t)(v * 10000 + 0.5L);
 	return 0;
 }
 
+/* Lower-case and without blanks around the number and the unit; those inside either stay. */
+static void fold(const char *s, char *buf, size_t size)
+{
+	size_t n = 0;
+
+	for (; *s && n + 1 < size; s++) {
+		const char *next = s + strspn(s, " \t\n");
+		bool edge = n == 0 || !*next ||
+			    (isdigit((unsigned char)buf[n - 1]) && isalpha((unsigned char)*next));
+
+		if (next == s || !edge)
+			buf[n++] = (char)tolower((unsigned char)*s);
+	}
+	buf[n] = '\0';
+}
+
 int units_parse_rate(const char *s, uint64_t *ret_Bps, struct err *e)
 {
-	const char *p = s;
 	const struct unit *u = NULL;
+	char folded[64];
+	const char *p = folded;
 	long double v;
 
+	fold(s, folded, sizeof folded);
 	if (read_decimal(&p, &v) == 0)
 		u = find_unit(rate_units, ARRAY_SIZE(rate_units), p, strlen(p));
 	if (!u)

@@ -11,14 +11,16 @@
 
 #include <stdint.h>
 
-/* ^[0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h)$, parts may follow each other as in Go ("1m30s"). */
+/* A number and ns, us, µs, ms, s, m or h; parts may follow each other as in Go ("1m30s"). "0" needs
+ * no unit. */
 int units_parse_duration(const char *s, int64_t *ret_ns, struct err *e);
 
-/* Chaos Mesh percentage: a float string 0..100, with or without '%'. In parts per million. */
+/* Chaos Mesh percentage: a float string 0..100 ("0.5", ".5", "5e-1"), with or without '%'. In
+ * parts per million. */
 int units_parse_percent(const char *s, uint32_t *ret_ppm, struct err *e);
 
 /* uint + bit|kbit|mbit|gbit|tbit|bps|kbps|mbps|gbps|tbps; as in tc, bps is bytes per second and
- * the prefixes are decimal. In bytes per second. */
+ * the prefixes are decimal. Blanks and capitals make no difference. In bytes per second. */
 int units_parse_rate(const char *s, uint64_t *ret_Bps, struct err *e);
 
 /* Bytes: "256MB" and "256MiB" as Chaos Mesh reads them (both binary), Kubernetes quantities

@@ -41,6 +41,8 @@ struct sd_event;
 struct fault_common {
 	struct selection selection;
 	int64_t duration_ns; /* 0: not given */
+	bool duration_given;
+	char *remote_cluster; /* Chaos Mesh's: a run refuses it */
 	struct tolerance tolerance; /* of what is measured; its default is the kind's */
 };
 
@@ -55,7 +57,7 @@ struct fault_common {
 	{                                                                                          \
 		.name = "duration", .type = FIELD_DURATION,                                        \
 		.offset = offsetof(struct fault_common, duration_ns), .example = "30s",            \
-		.has_range = true, .min = NSEC_PER_MSEC, .max = INT64_MAX,                         \
+		.present_offset = offsetof(struct fault_common, duration_given),                   \
 		.doc = "How long the fault lasts. Left out: to the end of the fault window, "      \
 		       "which is 30s for a manifest without a timeline.",                          \
 	},                                                                                         \
@@ -65,8 +67,10 @@ struct fault_common {
 		.doc = TOLERANCE_DOC,                                                              \
 	},                                                                                         \
 	{                                                                                          \
-		.name = "remoteCluster", .type = FIELD_REFUSED,                                    \
-		.doc = "is not supported: brunt works on one cluster or machine at a time",        \
+		.name = "remoteCluster", .type = FIELD_STRING,                                     \
+		.offset = offsetof(struct fault_common, remote_cluster),                           \
+		.doc = "Another cluster, for Chaos Mesh. brunt works on one cluster or machine "   \
+		       "at a time: a run refuses it.",                                             \
 	},                                                                                         \
 	{                                                                                          \
 		.name = "scheduler", .type = FIELD_REFUSED,                                        \

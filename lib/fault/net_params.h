@@ -77,6 +77,9 @@ struct net_params {
 
 extern const struct schema net_schema;
 
+/* -EINVAL: the manifest is one that Chaos Mesh takes, and nothing could come of it. */
+int net_refuse(const struct net_params *p, struct err *e);
+
 /* True when packets are limited to peers: `target` or `externalTargets` was given. */
 static inline bool net_has_peers(const struct net_params *p)
 {

@@ -216,6 +216,8 @@ int net_plan(struct fault *f, struct strlist *ops, struct err *e)
 	autopeers peers = {0};
 
 	name_fault(f, st);
+	if (net_refuse(p, e) < 0)
+		return -e->code;
 	if (net_delay_table(p, &st->table, e) < 0 || net_choose_backend(f, &st->backend, e) < 0 ||
 	    start_names(f, st, e) < 0)
 		return -e->code;

@@ -77,8 +77,8 @@ static const struct field reorder_fields[] = {
 	 .doc = "Percentage of packets that are sent at once, overtaking delayed ones."},
 	CORRELATION(struct net_reorder),
 	{.name = "gap", .type = FIELD_INT, .offset = offsetof(struct net_reorder, gap),
-	 .required = true, .has_range = true, .min = 0, .max = UINT32_MAX, .example = "1",
-	 .doc = "Only every gap-th packet may overtake."},
+	 .has_range = true, .min = 0, .max = UINT32_MAX, .example = "1", .in_template = true,
+	 .doc = "Only every gap-th packet may overtake. Left out or 0: any."},
 };
 
 static const struct schema reorder_schema = {
@@ -140,19 +140,16 @@ static int check_delay(const void *obj, const struct yaml_node *node, struct fie
 	const struct net_delay *d = obj;
 	int shapes = d->latency_given + (d->percentiles.n > 0) + (d->histogram_from != NULL);
 
-	if (shapes == 0)
-		return field_error(ctx, node, NULL,
-				   "needs one of latency, percentiles, histogramFrom");
 	if (shapes > 1)
 		return field_error(ctx, node, NULL,
 				   "latency, percentiles and histogramFrom exclude each other");
-	if (!d->latency_given && d->jitter_ns)
+	if (shapes && !d->latency_given && d->jitter_ns)
 		return field_error(ctx, node, "jitter",
 				   "only goes with latency: a distribution has its own spread");
-	if (d->jitter_ns > d->latency_ns)
-		return field_error(ctx, node, "jitter",
-				   "is larger than latency: delays cannot be negative");
-	return check_shape(d, node, ctx);
+	if (d->latency_given && d->jitter_ns > d->latency_ns)
+		field_warn(ctx, node, "jitter",
+			   "is larger than latency: what would be sent before its time is sent at once");
+	return shapes ? check_shape(d, node, ctx) : 0;
 }
 
 static const struct schema delay_schema = {
@@ -184,7 +181,7 @@ CHANCE_SCHEMA(corrupt, "damaged by a flipped bit.");
 
 static const struct field rate_fields[] = {
 	{.name = "rate", .type = FIELD_RATE, .offset = offsetof(struct net_rate, rate_Bps),
-	 .required = true, .example = "1mbit", .has_range = true, .min = 1, .max = INT64_MAX,
+	 .required = true, .example = "1mbit", .has_range = true, .min = 0, .max = INT64_MAX,
 	 .doc = "bit, kbit, mbit, gbit and tbit per second; bps, kbps, mbps, gbps and tbps are "
 		"bytes per second."},
 };
@@ -197,9 +194,25 @@ static const struct schema rate_schema = {
 	.n_fields = ARRAY_SIZE(rate_fields),
 };
 
+static int parse_peakrate(const struct yaml_node *node, void *storage, struct field_ctx *ctx)
+{
+	struct err e = {0};
+	int64_t bits;
+
+	if (node->kind != YAML_SCALAR)
+		return field_error(ctx, node, NULL, "want bits per second, or a rate (\"2mbit\")");
+	if (units_parse_int(node->text, &bits, NULL) == 0 && bits >= 0) {
+		*(uint64_t *)storage = (uint64_t)bits / 8;
+		return 0;
+	}
+	if (units_parse_rate(node->text, storage, &e) < 0)
+		return field_error(ctx, node, NULL, "%s", e.text);
+	return 0;
+}
+
 static const struct field bandwidth_fields[] = {
 	{.name = "rate", .type = FIELD_RATE, .offset = offsetof(struct net_bandwidth, rate_Bps),
-	 .required = true, .example = "1mbit", .has_range = true, .min = 1, .max = INT64_MAX,
+	 .required = true, .example = "1mbit", .has_range = true, .min = 0, .max = INT64_MAX,
 	 .doc = "As in rate: bit, kbit, ... per second; bps, kbps, ... are bytes per second."},
 	{.name = "limit", .type = FIELD_INT, .offset = offsetof(struct net_bandwidth, limit_bytes),
 	 .required = true, .has_range = true, .min = 1, .max = UINT32_MAX, .example = "65536",
@@ -209,24 +222,29 @@ static const struct field bandwidth_fields[] = {
 	 .has_range = true, .min = 1, .max = UINT32_MAX, .example = "32768",
 	 .doc = "Bytes that may pass at once: the bucket's size. Packets larger than this are "
 		"lost."},
-	{.name = "peakrate", .type = FIELD_RATE,
-	 .offset = offsetof(struct net_bandwidth, peak_Bps),
-	 .doc = "How fast the bucket may be emptied. As a rate."},
+	{.name = "peakrate", .type = FIELD_CUSTOM, .parse = parse_peakrate,
+	 .offset = offsetof(struct net_bandwidth, peak_Bps), .example = "2000000",
+	 .doc = "How fast the bucket may be emptied: a whole number of bits per second, as tc takes "
+		"it, or a rate as above."},
 	{.name = "minburst", .type = FIELD_INT,
-	 .offset = offsetof(struct net_bandwidth, min_burst_bytes), .has_range = true, .min = 1,
+	 .offset = offsetof(struct net_bandwidth, min_burst_bytes), .has_range = true, .min = 0,
 	 .max = UINT32_MAX, .doc = "Size of the bucket for peakrate, in bytes; the MTU at least."},
 };
 
+/* As in Chaos Mesh, one of the two without the other is not looked at. */
 static int check_bandwidth(const void *obj, const struct yaml_node *node, struct field_ctx *ctx)
 {
-	const struct net_bandwidth *b = obj;
+	struct net_bandwidth *b = (struct net_bandwidth *)obj;
+	bool both = b->peak_Bps && b->min_burst_bytes;
 
-	if (b->peak_Bps && b->peak_Bps <= b->rate_Bps)
-		return field_error(ctx, node, "peakrate", "must be larger than rate");
-	if (b->peak_Bps && !b->min_burst_bytes)
-		return field_error(ctx, node, NULL, "peakrate needs minburst");
-	if (b->min_burst_bytes && !b->peak_Bps)
-		return field_error(ctx, node, "minburst", "only goes with peakrate");
+	if (b->peak_Bps && !both)
+		field_warn(ctx, node, "peakrate", "needs minburst: without it, it is ignored");
+	if (b->min_burst_bytes && !both)
+		field_warn(ctx, node, "minburst", "only goes with peakrate: it is ignored");
+	if (!both)
+		b->peak_Bps = 0, b->min_burst_bytes = 0;
+	if (both && b->peak_Bps <= b->rate_Bps)
+		field_warn(ctx, node, "peakrate", "is not larger than rate: the kernel will refuse it");
 	return 0;
 }
 
@@ -305,16 +323,13 @@ static const struct {
 	{"duplicate", HAS_DUPLICATE}, {"loss", HAS_LOSS},       {"rate", HAS_RATE},
 };
 
-static const unsigned allowed[] = {
-	[NET_BANDWIDTH] = HAS_BANDWIDTH,
-	[NET_CORRUPT] = HAS_CORRUPT,
-	[NET_DELAY] = HAS_DELAY,
-	[NET_DUPLICATE] = HAS_DUPLICATE,
-	[NET_LOSS] = HAS_LOSS,
-	[NET_NETEM] = HAS_DELAY | HAS_LOSS | HAS_DUPLICATE | HAS_CORRUPT | HAS_RATE,
-	[NET_PARTITION] = 0,
-	[NET_RATE] = HAS_RATE,
-};
+enum { HAS_NETEM = HAS_DELAY | HAS_LOSS | HAS_DUPLICATE | HAS_CORRUPT | HAS_RATE };
+
+/* What Chaos Mesh looks at: all that netem can do, whichever of its actions is named. */
+static unsigned allowed_objects(const struct net_params *p)
+{
+	return p->action == NET_PARTITION ? 0 : p->action == NET_BANDWIDTH ? HAS_BANDWIDTH : HAS_NETEM;
+}
 
 static unsigned given_objects(const struct net_params *p)
 {
@@ -323,33 +338,44 @@ static unsigned given_objects(const struct net_params *p)
 	       (p->rate.given ? HAS_RATE : 0) | (p->bandwidth.given ? HAS_BANDWIDTH : 0);
 }
 
-static int check_objects(const struct net_params *p, const struct yaml_node *node,
-			 struct field_ctx *ctx)
+static void forget_object(struct net_params *p, unsigned bit)
 {
-	unsigned given = given_objects(p), may = allowed[p->action];
-	const char *action = action_names[p->action];
-	int r = 0;
+	bool *const given[] = {&p->bandwidth.given, &p->corrupt.given, &p->delay.given,
+			       &p->duplicate.given, &p->loss.given, &p->rate.given};
 
 	for (size_t i = 0; i < ARRAY_SIZE(objects); i++)
-		if (given & objects[i].bit & ~may)
-			r = field_error(ctx, node, objects[i].name,
-					"has no meaning for action %s%s", action,
-					p->action == NET_PARTITION || objects[i].bit == HAS_BANDWIDTH
-						? ""
-						: " (action netem combines them)");
-	if (may && !(given & may))
-		r = p->action == NET_NETEM
-			    ? field_error(ctx, node, NULL,
-					  "action netem needs at least one of delay, loss, "
-					  "duplicate, corrupt, rate")
-			    : field_error(ctx, node, NULL, "action %s needs the field %s", action,
-					  action);
-	return r;
+		if (objects[i].bit == bit)
+			*given[i] = false;
+}
+
+/* Blocks that stand there beside the action's own: netem's are applied together, others are not
+ * looked at. Afterwards what is .given counts, and the action is netem if it is more than one. */
+static void settle_objects(struct net_params *p, const struct yaml_node *node, struct field_ctx *ctx)
+{
+	unsigned given = given_objects(p), may = allowed_objects(p);
+	const char *action = action_names[p->action];
+	bool more = false;
+
+	for (size_t i = 0; i < ARRAY_SIZE(objects); i++) {
+		if (!(given & objects[i].bit) || streq(objects[i].name, action))
+			continue;
+		if (!(may & objects[i].bit)) {
+			field_warn(ctx, node, objects[i].name, "has no meaning for action %s: it is "
+				   "ignored, as in Chaos Mesh", action);
+			forget_object(p, objects[i].bit);
+		} else if (p->action != NET_NETEM) {
+			field_warn(ctx, node, objects[i].name, "is applied too, as in Chaos Mesh, though "
+				   "the action is %s (action netem says so)", action);
+			more = true;
+		}
+	}
+	if (more)
+		p->action = NET_NETEM;
 }
 
 static bool delays_nothing(const struct net_delay *d)
 {
-	return d->given && d->latency_given && d->latency_ns == 0;
+	return d->given && !d->latency_ns && !d->jitter_ns && !d->percentiles.n && !d->histogram_from;
 }
 
 /* A part that is there and asks for nothing. */
@@ -358,49 +384,86 @@ static unsigned idle_objects(const struct net_params *p)
 	return (delays_nothing(&p->delay) ? HAS_DELAY : 0) |
 	       (p->loss.given && !p->loss.ppm ? HAS_LOSS : 0) |
 	       (p->duplicate.given && !p->duplicate.ppm ? HAS_DUPLICATE : 0) |
-	       (p->corrupt.given && !p->corrupt.ppm ? HAS_CORRUPT : 0);
+	       (p->corrupt.given && !p->corrupt.ppm ? HAS_CORRUPT : 0) |
+	       (p->rate.given && !p->rate.rate_Bps ? HAS_RATE : 0) |
+	       (p->bandwidth.given && !p->bandwidth.rate_Bps ? HAS_BANDWIDTH : 0);
 }
 
-/* netem may have parts that are 0, as Chaos Mesh's dashboard writes them, but not only such. */
-static int check_does_something(const struct net_params *p, const struct yaml_node *node,
-				struct field_ctx *ctx)
+/* Why nothing at all can come of it; NULL when something can. Chaos Mesh takes such a manifest, so
+ * it is valid, and a run refuses it. */
+static const char *idle_reason(const struct net_params *p)
 {
-	unsigned given = given_objects(p) & allowed[p->action];
-	const char *action = action_names[p->action];
-	autofree char *place = NULL;
+	unsigned given = given_objects(p) & allowed_objects(p);
 
-	if (!given || given != (given & idle_objects(p)))
-		return 0;
-	if (p->action == NET_NETEM)
-		return field_error(ctx, node, NULL, "every part is 0: nothing would happen to a packet");
-	place = xasprintf("%s.%s", action, p->action == NET_DELAY ? "latency" : action);
-	return field_error(ctx, node, place, "0 would do nothing to a packet");
+	if (p->action == NET_PARTITION)
+		return NULL;
+	if (!given)
+		return "what is to happen to a packet is not said (delay, loss, ... or bandwidth)";
+	if (given == (given & idle_objects(p)))
+		return given & (given - 1) ? "every part is 0: nothing would happen to a packet"
+					   : "0 would do nothing to a packet";
+	return NULL;
 }
 
-/* The kernel's IFNAMSIZ bounds the name of a device. */
-static int check_device(const char *device, const char *field, const struct yaml_node *node,
-			struct field_ctx *ctx)
+static const char *peak_reason(const struct net_params *p)
 {
-	if (!device)
-		return 0;
-	if (!*device || strlen(device) > 15 || strpbrk(device, "/: \t\n"))
-		return field_error(ctx, node, field, "\"%s\" is not the name of a network device (1 to 15 "
-				   "characters without blanks, '/' and ':')", device);
-	if (streq(device, "lo"))
-		return field_error(ctx, node, field, "traffic on loopback is untouched: name another "
-				   "device, or leave it out");
+	const struct net_bandwidth *b = &p->bandwidth;
+
+	return p->action == NET_BANDWIDTH && b->peak_Bps && b->peak_Bps <= b->rate_Bps
+		       ? "bandwidth.peakrate must be larger than rate"
+		       : NULL;
+}
+
+int net_refuse(const struct net_params *p, struct err *e)
+{
+	const char *why = idle_reason(p) ? idle_reason(p) : peak_reason(p);
+
+	if (why)
+		return err_set(e, EINVAL, "%s", why);
+	if (p->device && streq(p->device, "lo"))
+		return err_set(e, EINVAL, "device lo: traffic on loopback is untouched");
 	return 0;
 }
 
-static int peer_error(struct field_ctx *ctx, const struct yaml_node *node, size_t i,
-		      const struct err *e)
+static void check_does_something(const struct net_params *p, const struct yaml_node *node,
+				 struct field_ctx *ctx)
+{
+	const char *why = idle_reason(p), *action = action_names[p->action];
+	autofree char *place = p->action == NET_NETEM	    ? NULL
+			       : p->action == NET_DELAY     ? xstrdup("delay.latency")
+			       : p->action == NET_BANDWIDTH ? xstrdup("bandwidth.rate")
+							    : xasprintf("%s.%s", action, action);
+
+	if (why)
+		field_warn(ctx, node, place, "%s; a run will refuse it", why);
+}
+
+/* "eth0@if5", as ip shows it, is eth0. The kernel's IFNAMSIZ bounds a name. */
+static void check_device(char *device, const char *field, const struct yaml_node *node,
+			 struct field_ctx *ctx)
+{
+	char *at = device ? strchr(device, '@') : NULL;
+
+	if (at)
+		*at = '\0';
+	if (!device)
+		return;
+	if (!*device || strlen(device) > 15 || strpbrk(device, "/: \t\n"))
+		field_warn(ctx, node, field, "\"%s\" is not the name of a network device (1 to 15 "
+			   "characters without blanks, '/' and ':'): no target will have it", device);
+	else if (streq(device, "lo"))
+		field_warn(ctx, node, field, "traffic on loopback is untouched: name another device, or "
+			   "leave it out");
+}
+
+static void peer_warning(struct field_ctx *ctx, const struct yaml_node *node, size_t i,
+			 const char *text)
 {
 	size_t mark = field_enter(ctx, "externalTargets");
 
 	field_enter_item(ctx, i);
-	field_error(ctx, node, NULL, "%s", e->text);
+	field_warn(ctx, node, NULL, "%s; a run will refuse it", text);
 	field_leave(ctx, mark);
-	return -EINVAL;
 }
 
 static int check_peers(const struct net_params *p, const struct yaml_node *node,
@@ -414,29 +477,26 @@ static int check_peers(const struct net_params *p, const struct yaml_node *node,
 		struct err e = {0};
 		struct peer peer;
 
-		if (peer_parse(p->external_targets.items[i], &peer, &name, &e) == 0 && peer.port &&
-		    p->protocol == NET_ICMP)
-			err_set(&e, EINVAL, "\"%s\": protocol icmp has no ports",
-				p->external_targets.items[i]);
-		if (e.code)
-			r = peer_error(ctx, list && i < list->n ? list->items[i] : node, i, &e);
+		if (peer_parse(p->external_targets.items[i], &peer, &name, &e) < 0)
+			peer_warning(ctx, list && i < list->n ? list->items[i] : node, i, e.text);
+		else if (peer.port && p->protocol == NET_ICMP)
+			r = field_error(ctx, node, "externalTargets", "\"%s\": protocol icmp has no ports",
+					p->external_targets.items[i]);
 	}
 	if (p->target_device && !p->target_given)
-		r = field_error(ctx, node, "targetDevice", "only goes with target");
+		field_warn(ctx, node, "targetDevice", "only goes with target: it is ignored");
 	return r;
 }
 
 static int check(const void *obj, const struct yaml_node *node, struct field_ctx *ctx)
 {
-	const struct net_params *p = obj;
-	size_t before = ctx->diags->n;
+	struct net_params *p = (struct net_params *)obj;
 
-	if (check_objects(p, node, ctx) == 0)
-		check_does_something(p, node, ctx);
-	check_peers(p, node, ctx);
+	settle_objects(p, node, ctx);
+	check_does_something(p, node, ctx);
 	check_device(p->device, "device", node, ctx);
 	check_device(p->target_device, "targetDevice", node, ctx);
-	return ctx->diags->n > before ? -EINVAL : 0;
+	return check_peers(p, node, ctx);
 }
 
 const struct schema net_schema = {

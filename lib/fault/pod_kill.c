@@ -59,7 +59,7 @@ static const struct field fields[] = {
 	{
 		.name = "gracePeriod", .type = FIELD_INT, .deflt = "0", .example = "5",
 		.offset = offsetof(struct pod_kill_params, grace_s),
-		.has_range = true, .min = 0, .max = 86400,
+		.has_range = true, .min = 0, .max = INT64_MAX,
 		.doc = "Seconds between SIGTERM and SIGKILL. 0 sends SIGKILL at once.",
 	},
 };
@@ -94,9 +94,12 @@ static const struct pod_kill_params *params_of(const struct fault *f)
 	return f->params;
 }
 
+/* No run is as long; a longer grace would not fit into nanoseconds. */
+static const int64_t grace_max_s = 86400 * 365;
+
 static int64_t grace_ns(const struct fault *f)
 {
-	return params_of(f)->grace_s * NSEC_PER_SEC;
+	return MIN_OF(params_of(f)->grace_s, grace_max_s) * NSEC_PER_SEC;
 }
 
 static bool is_chosen(const struct fault *f, const struct container *c)

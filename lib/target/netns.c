@@ -47,6 +47,7 @@ static struct target *target_of_name(const char *path, const char *name)
 	t->netns_fd = take_fd(fd);
 	t->host_network = netns_is_host(t->netns_id);
 	t->ready = true;
+	t->no_namespace = true;
 	kvs_set(&t->labels, "name", name);
 	target_set_phase(t, "Running");
 	return t;

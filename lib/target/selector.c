@@ -112,8 +112,9 @@ static size_t count_names(const char *const *names)
 	return n;
 }
 
-static int check_word(const char *word, const char *const *names, const struct yaml_node *node,
-		      struct field_ctx *ctx, const char *field)
+/* A cluster would take any word too, and find nothing. */
+static void check_word(const char *word, const char *const *names, const struct yaml_node *node,
+		       struct field_ctx *ctx, const char *field)
 {
 	size_t n = count_names(names);
 	const char *nearest = suggest_nearest(word, names, n);
@@ -121,35 +122,69 @@ static int check_word(const char *word, const char *const *names, const struct y
 
 	for (size_t i = 0; i < n; i++) {
 		if (streq(word, names[i]))
-			return 0;
+			return;
 		str_addf(&all, "%s%s", i ? ", " : "", names[i]);
 	}
 	if (nearest)
-		return field_error(ctx, node, field,
-				   "\"%s\" is not one of %s (did you mean \"%s\"?)", word, all.s,
-				   nearest);
-	return field_error(ctx, node, field, "\"%s\" is not one of %s", word, all.s);
+		field_warn(ctx, node, field, "no target will match: \"%s\" is not one of %s (did you "
+			   "mean \"%s\"?)", word, all.s, nearest);
+	else
+		field_warn(ctx, node, field, "no target will match: \"%s\" is not one of %s", word,
+			   all.s);
 }
 
 static int check_selector(const void *obj, const struct yaml_node *node,
 			   struct field_ctx *ctx)
 {
 	const struct selector *s = obj;
-	int r = 0;
 
 	for (size_t i = 0; i < s->pod_phases.n; i++)
-		r |= check_word(s->pod_phases.items[i], phase_names, node, ctx, "podPhaseSelectors");
+		check_word(s->pod_phases.items[i] + (s->pod_phases.items[i][0] == '!'), phase_names, node,
+			   ctx, "podPhaseSelectors");
 	for (size_t i = 0; i < s->field_selectors.n; i++)
-		r |= check_word(s->field_selectors.items[i].key, field_selector_names, node, ctx,
-				"fieldSelectors");
+		check_word(s->field_selectors.items[i].key, field_selector_names, node, ctx,
+			   "fieldSelectors");
+	if (s->node_selectors.n)
+		field_warn(ctx, node, "nodeSelectors", "no target will match: the targets of this machine "
+			   "carry no labels of nodes (use nodes)");
+	return 0;
+}
+
+void selector_set_default(struct selector *s, const char *ns)
+{
+	free(s->default_namespace);
+	s->default_namespace = ns ? xstrdup(ns) : NULL;
+}
+
+int selection_check_containers(const struct selection *s, const struct target_list *targets,
+			       struct err *e)
+{
+	struct strlist there = {0};
+	autostr text = {0};
+	int r = 0;
+
+	if (!s->container_names.n || !targets->n)
+		return 0;
+	for (size_t i = 0; i < targets->n; i++)
+		for (size_t k = 0; k < targets->items[i]->n_containers; k++)
+			if (!strlist_has(&there, targets->items[i]->containers[k].name))
+				strlist_add(&there, targets->items[i]->containers[k].name);
+	for (size_t i = 0; i < there.n; i++)
+		str_addf(&text, "%s%s", i ? ", " : "", there.items[i]);
+	for (size_t i = 0; r == 0 && i < s->container_names.n; i++)
+		if (!strlist_has(&there, s->container_names.items[i]))
+			r = err_set(e, ENOENT, "containerNames: no chosen target has a container \"%s\" "
+				    "(there is %s)", s->container_names.items[i],
+				    text.s ? text.s : "none");
+	strlist_done(&there);
 	return r;
 }
 
 static const struct field selector_fields[] = {
 	{.name = "namespaces", .type = FIELD_STRINGS, .offset = offsetof(struct selector, namespaces),
 	 .example = "[default]",
-	 .doc = "Targets in one of these namespaces. Left out: in metadata.namespace, and in any "
-		"namespace when that is left out too."},
+	 .doc = "Targets in one of these namespaces. Left out: in metadata.namespace, else in that of "
+		"-n, else in default; -A looks in all, and so does a source that has none."},
 	{.name = "labelSelectors", .type = FIELD_STRMAP,
 	 .offset = offsetof(struct selector, label_selectors), .example = "{app: room}",
 	 .in_template = true,
@@ -168,16 +203,18 @@ static const struct field selector_fields[] = {
 	{.name = "nodes", .type = FIELD_STRINGS, .offset = offsetof(struct selector, nodes),
 	 .example = "[node-1]",
 	 .doc = "Targets on one of these nodes."},
-	{.name = "nodeSelectors", .type = FIELD_REFUSED,
-	 .doc = "is not supported yet: the targets of this machine carry no labels of nodes (use "
-		"nodes)"},
+	{.name = "nodeSelectors", .type = FIELD_STRMAP,
+	 .offset = offsetof(struct selector, node_selectors),
+	 .doc = "Targets on nodes with these labels. The targets of this machine carry none: use "
+		"nodes."},
 	{.name = "pods", .type = FIELD_CUSTOM, .offset = offsetof(struct selector, pods),
 	 .parse = parse_pods, .free = free_pods, .example = "{default: [room-1]}",
-	 .doc = "Targets by name, as a map of namespaces to lists of names."},
+	 .doc = "Targets by name, as a map of namespaces to lists of names. Nothing else of the "
+		"selector is looked at then."},
 	{.name = "podPhaseSelectors", .type = FIELD_STRINGS,
 	 .offset = offsetof(struct selector, pod_phases), .example = "[Running]",
 	 .doc = "Targets in one of these phases: Pending, Running, Succeeded, Failed, Unknown. Left "
-		"out: Running."},
+		"out: Running. With a leading ! : in any but these."},
 };
 
 const struct schema selector_schema = {

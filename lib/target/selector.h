@@ -2,8 +2,8 @@
  * selector - Chaos Mesh's PodSelector, mode and value, on every target source
  *
  * A schema that embeds a struct selection puts SELECTION_FIELDS among its rows; a selection that is
- * an object of its own (`target:`) uses selection_schema. Percentages of matches are rounded down,
- * as Chaos Mesh rounds them.
+ * an object of its own (`target:`) uses selection_schema. Percentages of matches are rounded up: a
+ * share of what matches is never nothing.
  */
 #pragma once
 
@@ -28,7 +28,8 @@ struct select_expression {
 
 struct selector {
 	struct strlist namespaces;
-	struct kvs label_selectors, annotation_selectors, field_selectors;
+	char *default_namespace; /* where it looks when it names none; NULL: in all */
+	struct kvs label_selectors, annotation_selectors, field_selectors, node_selectors;
 	struct select_expression *expressions;
 	size_t n_expressions;
 	struct strlist nodes, pod_phases;
@@ -52,7 +53,7 @@ extern const char *const select_mode_names[];
 #define SELECTION_FIELDS(base)                                                                     \
 	{                                                                                          \
 		.name = "selector", .type = FIELD_OBJECT, .sub = &selector_schema,                 \
-		.offset = (base) + offsetof(struct selection, selector), .required = true,         \
+		.offset = (base) + offsetof(struct selection, selector), .in_template = true,      \
 		.present_offset = (base) + offsetof(struct selection, given),                      \
 		.doc = "Which targets may be chosen: all parts that are given must match. An "     \
 		       "empty selector ({}) matches every running target.",                        \
@@ -66,13 +67,18 @@ extern const char *const select_mode_names[];
 		.name = "value", .type = FIELD_STRING,                                             \
 		.offset = (base) + offsetof(struct selection, value), .example = "\"50\"",          \
 		.doc = "The number for mode fixed (at least 1), or the percentage for mode "       \
-		       "fixed-percent and random-max-percent (1 to 100, rounded down).",           \
+		       "fixed-percent and random-max-percent (1 to 100, rounded up).",           \
 	}
 
 /* Rules between mode and value of a selection whose fields are those of the map `node`.
  * selection_schema has them; for faults the experiment's loader calls it. */
 int selection_check(const struct selection *s, const struct yaml_node *node,
 		    struct field_ctx *ctx);
+/* Sets where a selector looks that names no namespaces; NULL: in all. */
+void selector_set_default(struct selector *s, const char *ns);
+/* -ENOENT when containerNames has a name that no container of these targets has. */
+int selection_check_containers(const struct selection *s, const struct target_list *targets,
+			       struct err *e);
 /* value as a number; 0 when there is none. */
 int64_t selection_number(const struct selection *s);
 

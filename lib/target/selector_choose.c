@@ -6,6 +6,7 @@
 #include "selector.h"
 
 #include "../base/rng.h"
+#include "target_set.h"
 
 #include <errno.h>
 
@@ -77,16 +78,36 @@ static bool is_listed(const struct strlist *pods, const struct target *t)
 
 static bool phase_matches(const struct selector *s, const struct target *t)
 {
+	bool wanted = true;
+
 	if (s->pod_phases.n == 0)
 		return streq(t->phase, "Running");
-	return t->phase && strlist_has(&s->pod_phases, t->phase);
+	for (size_t i = 0; i < s->pod_phases.n; i++) {
+		const char *phase = s->pod_phases.items[i];
+
+		if (phase[0] == '!' && streq(phase + 1, t->phase))
+			return false;
+		wanted &= phase[0] == '!';
+	}
+	return wanted || (t->phase && strlist_has(&s->pod_phases, t->phase));
 }
 
+static bool namespace_matches(const struct selector *s, const struct target *t)
+{
+	if (s->namespaces.n)
+		return strlist_has(&s->namespaces, t->ns);
+	return !s->default_namespace || t->no_namespace || streq(s->default_namespace, t->ns);
+}
+
+/* As in Chaos Mesh, pods that are named are those, whatever else the selector says. */
 bool selector_matches(const struct selector *s, const struct target *t)
 {
-	return phase_matches(s, t) && (s->namespaces.n == 0 || strlist_has(&s->namespaces, t->ns)) &&
+	if (s->pods.n)
+		return (s->pod_phases.n ? phase_matches(s, t) : streq(t->phase, "Running")) &&
+		       is_listed(&s->pods, t);
+	return phase_matches(s, t) && namespace_matches(s, t) && !s->node_selectors.n &&
 	       (s->nodes.n == 0 || (t->node && strlist_has(&s->nodes, t->node))) &&
-	       (s->pods.n == 0 || is_listed(&s->pods, t)) && has_all(&t->labels, &s->label_selectors) &&
+	       has_all(&t->labels, &s->label_selectors) &&
 	       has_all(&t->annotations, &s->annotation_selectors) &&
 	       expressions_hold(s, &t->labels) && fields_hold(s, t);
 }
@@ -115,15 +136,21 @@ static int by_name(const void *va, const void *vb)
 }
 
 static struct ranked rank(struct target *t, uint64_t seed, const char *stream,
-			  const struct target_list *keep)
+			  const struct target_set *keep)
 {
 	autofree char *id = target_id(t);
 
 	return (struct ranked){
 		.target = t,
-		.kept = keep && target_list_find(keep, t->ns, t->name),
+		.kept = target_set_find(keep, t->ns, t->name),
 		.rank = rng_at(seed, rng_stream(stream), rng_stream(id)),
 	};
+}
+
+/* Rounded up: at least one of any. */
+static size_t percent_of(size_t n, uint64_t percent)
+{
+	return (n * percent + 99) / 100;
 }
 
 /* How many of n matches mode and value let through. */
@@ -137,9 +164,9 @@ static size_t share(const struct selection *s, size_t n, uint64_t seed, const ch
 	case SELECT_FIXED:
 		return MIN_OF(n, number);
 	case SELECT_FIXED_PERCENT:
-		return n * number / 100;
+		return percent_of(n, number);
 	case SELECT_RANDOM_MAX_PERCENT: /* the stream's own draw: ranks use other counters */
-		return n * rng_below(~seed, rng_stream(stream), 0, number + 1) / 100;
+		return percent_of(n, 1 + rng_below(~seed, rng_stream(stream), 0, MAX_OF(number, 1u)));
 	default:
 		return n;
 	}
@@ -150,12 +177,15 @@ int selection_choose(const struct selection *s, const struct target_list *all, u
 		     size_t *ret_matched, struct err *e)
 {
 	autofree struct ranked *ranked = NULL;
+	autotargetset kept = {0};
 	size_t n = 0, take_n;
 
 	(void)e;
+	if (keep)
+		target_set_add_list(&kept, keep);
 	for (size_t i = 0; i < all->n; i++)
 		if (selector_matches(&s->selector, all->items[i]))
-			*array_push(ranked, n) = rank(all->items[i], seed, stream, keep);
+			*array_push(ranked, n) = rank(all->items[i], seed, stream, &kept);
 	if (n > 0)
 		qsort(ranked, n, sizeof *ranked, by_rank);
 	take_n = share(s, n, seed, stream);
@@ -226,11 +256,24 @@ static const struct target *idle_match(const struct selector *s, const struct ta
 	return NULL;
 }
 
+/* A target that the selector would match if it looked in all namespaces. */
+static const struct target *elsewhere(const struct selector *s, const struct target_list *all)
+{
+	struct selector any = *s;
+
+	any.default_namespace = NULL;
+	for (size_t i = 0; s->default_namespace && !s->namespaces.n && i < all->n; i++)
+		if (selector_matches(&any, all->items[i]))
+			return all->items[i];
+	return NULL;
+}
+
 int selection_explain_empty(const struct selection *s, const struct target_list *all,
 			    struct err *e)
 {
 	const struct kvs *labels = &s->selector.label_selectors;
 	const struct target *idle = idle_match(&s->selector, all);
+	const struct target *other = elsewhere(&s->selector, all);
 	size_t matched = 0;
 
 	for (size_t i = 0; i < all->n; i++)
@@ -240,7 +283,11 @@ int selection_explain_empty(const struct selection *s, const struct target_list 
 	if (matched > 0)
 		return err_set(e, ENOENT, "mode %s of %zu matching targets, value %s, is none",
 			       select_mode_names[s->mode], matched, s->value ? s->value : "not given");
-	for (size_t i = 0; i < labels->n; i++)
+	if (other)
+		return err_set(e, ENOENT, "none of %zu targets matches the selector in namespace %s: %s/%s "
+			       "would (name namespaces, or -n, or -A for all)", all->n,
+			       s->selector.default_namespace, other->ns, other->name);
+	for (size_t i = 0; !s->selector.pods.n && i < labels->n; i++)
 		if (!any_has(all, &labels->items[i]))
 			return explain_label(all, &labels->items[i], e);
 	if (idle)

@@ -41,6 +41,7 @@ struct target {
 	size_t n_containers;
 	int netns_fd;       /* -1: none of its own */
 	struct netns_id netns_id; /* zero when none; the engine adds the cookie */
+	bool no_namespace;  /* its source knows none: it is in every one */
 	bool host_network;  /* shares brunt's own or PID 1's network namespace */
 };
 

@@ -68,7 +68,7 @@ class Validate(harness.Case):
         good = self.write("a.yaml", EXPERIMENT % "one")
         r = self.brunt("validate", "-o", "json", good)
         self.assertEqual(json.loads(r.stdout), {
-            "valid": True, "errors": [],
+            "valid": True, "errors": [], "warnings": [],
             "resources": [{"file": good, "kind": "Experiment", "name": "one", "faults": [], "slos": 1,
                            "warnings": []}]})
         bad = self.write("b.yaml", "kind: Experimnt\napiVersion: v1\nmetadata: {name: x}\nspec: {}\n")
@@ -77,6 +77,18 @@ class Validate(harness.Case):
         self.assertEqual(json.loads(r.stdout)["errors"], [{
             "file": bad, "line": 1, "column": 7, "path": "kind",
             "text": '"Experimnt" is not a kind (did you mean "Experiment"?)'}])
+
+    def test_what_chaos_mesh_takes_is_valid_with_a_warning(self):
+        odd = self.write("odd.yaml", "apiVersion: chaos-mesh.org/v1alpha1\nkind: NetworkChaos\n"
+                         "metadata: {generateName: odd-}\nspec:\n  action: delay\n  mode: all\n"
+                         "  delay: {latency: 10ms, jitter: ''}\n  loss: {loss: '5'}\n")
+        r = self.brunt("validate", odd)
+        self.assertEqual(r.returncode, 0, r.stderr)
+        self.assertIn("NetworkChaos odd is valid", r.stdout)
+        for said in ("spec.selector: warning: is left out", "spec.duration: warning: is left out: the "
+                     "fault lasts 30.0 s", "spec.delay.jitter: warning: is empty",
+                     "spec.loss: warning: is applied too"):
+            self.assertIn(said, r.stderr)
 
     def test_what_is_no_manifest_is_told_in_one_line(self):
         binary = os.path.join(self.dir, "binary.yaml")

@@ -230,8 +230,8 @@ spec: {action: pod-kill, mode: one, selector: {pods: {default: [%s]}}, container
         self.assertEqual(plan.returncode, 3)
         self.assertIn("experiment good: blast radius 1 target", plan.stdout)
         for said in ("brunt: absent: fault absent: none of 3 targets matches the selector\n",
-                     "brunt: sidecar: fault sidecar: default/web runs none of the containers in "
-                     "containerNames\n",
+                     "brunt: sidecar: fault sidecar: containerNames: no chosen target has a container "
+                     "\"envoy\" (there is http)\n",
                      "brunt: held: PodChaos held is paused by its annotation "
                      "experiment.chaos-mesh.org/pause\nnext step: remove the annotation to run it\n"):
             self.assertIn(said, plan.stderr)

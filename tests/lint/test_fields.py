@@ -25,6 +25,7 @@ STORED_NOWHERE = {"FIELD_OBJECT", "FIELD_IGNORED", "FIELD_REFUSED"}
 # Read by the rule alone, which is all that there is to do.
 DECIDED_BY_RULE = {
     "experiment.api_version": "any other than the kind's own is an error",
+    "experiment.generate_name": "becomes the name",
     "fault_spec.tolerance": "becomes the kind's own",
     "fault_common.tolerance": "handed to effect_compare() by each kind",
     "lab_document.api_version": "any other than the kind's own is an error",

@@ -207,8 +207,7 @@ static void test_namespace_is_the_selectors_default(void **state)
 	const struct fixture_params *p = set->items[0]->faults[0].params;
 
 	(void)state;
-	assert_int_equal(p->common.selection.selector.namespaces.n, 1);
-	assert_string_equal(p->common.selection.selector.namespaces.items[0], "live");
+	assert_string_equal(p->common.selection.selector.default_namespace, "live");
 	assert_string_equal(p->target.selector.namespaces.items[0], "other");
 	assert_int_equal(p->target.selector.namespaces.n, 1);
 }
@@ -231,8 +230,7 @@ static void test_all_errors_of_all_documents(void **state)
 
 	(void)state;
 	assert_string_equal(
-		got, "f:4:7: spec.selector: is required\n"
-		     "f:4:14: spec.mode: \"on\" is not one of one, all, fixed, fixed-percent, "
+		got, "f:4:14: spec.mode: \"on\" is not one of one, all, fixed, fixed-percent, "
 		     "random-max-percent (did you mean \"one\"?)\n"
 		     "f:4:26: spec.action: \"fial\" is not one of wait, fail (did you mean \"fail\"?)\n"
 		     "f:6:1: apiVersion: is required\n"

@@ -138,6 +138,10 @@ static char *say(const char *manifest)
 	for (size_t i = 0; i < d.n; i++)
 		str_addf(&all, "%d:%d: %s%s%s\n", d.items[i].line, d.items[i].column, d.items[i].path,
 			 d.items[i].path[0] ? ": " : "", d.items[i].text);
+	for (size_t i = 0; i < d.n_warnings; i++) /* hardly any of these gives a duration */
+		if (!strstr(d.warnings[i].text, "is left out: the fault lasts"))
+			str_addf(&all, "%d:%d: %s: warning: %s\n", d.warnings[i].line,
+				 d.warnings[i].column, d.warnings[i].path, d.warnings[i].text);
 	return str_take(&all);
 }
 

@@ -95,8 +95,8 @@ static void test_build_chooses_by_mode_and_keeps_the_number_of_matches(void **st
 		{SELECT_ONE, NULL, 1, 1},
 		{SELECT_ALL, NULL, 10, 10},
 		{SELECT_FIXED, "3", 3, 3},
-		{SELECT_FIXED_PERCENT, "25", 2, 2}, /* of ten, rounded down */
-		{SELECT_RANDOM_MAX_PERCENT, "40", 0, 4}, /* which may be none */
+		{SELECT_FIXED_PERCENT, "25", 3, 3}, /* of ten, rounded up */
+		{SELECT_RANDOM_MAX_PERCENT, "40", 1, 4},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {

@@ -154,15 +154,68 @@ static void test_modes_one_all_fixed(void **state)
 	assert_int_equal(count("{mode: fixed, value: 500, selector: {}}", 1), 12);
 }
 
-static void test_fixed_percent_is_rounded_down(void **state)
+static void test_fixed_percent_is_rounded_up(void **state)
 {
 	(void)state;
 	/* of 12: 8 % is 0.96, 9 % is 1.08, 50 % is 6, 99 % is 11.88 */
-	assert_int_equal(count("{mode: fixed-percent, value: '8', selector: {}}", 1), 0);
-	assert_int_equal(count("{mode: fixed-percent, value: '9', selector: {}}", 1), 1);
+	assert_int_equal(count("{mode: fixed-percent, value: '8', selector: {}}", 1), 1);
+	assert_int_equal(count("{mode: fixed-percent, value: '9', selector: {}}", 1), 2);
 	assert_int_equal(count("{mode: fixed-percent, value: '50', selector: {}}", 1), 6);
-	assert_int_equal(count("{mode: fixed-percent, value: '99', selector: {}}", 1), 11);
+	assert_int_equal(count("{mode: fixed-percent, value: '99', selector: {}}", 1), 12);
 	assert_int_equal(count("{mode: fixed-percent, value: '100', selector: {}}", 1), 12);
+}
+
+static size_t matches(const char *text, const char *default_namespace, bool no_namespace)
+{
+	struct selection s;
+	size_t n = 0;
+
+	bind(text, &s);
+	selector_set_default(&s.selector, default_namespace);
+	for (size_t i = 0; i < pods.n; i++) {
+		pods.items[i]->no_namespace = no_namespace;
+		n += selector_matches(&s.selector, pods.items[i]);
+		pods.items[i]->no_namespace = false;
+	}
+	selector_set_default(&s.selector, NULL);
+	field_free(&selection_schema, &s);
+	return n;
+}
+
+static void test_selector_without_namespaces_looks_in_the_default_one(void **state)
+{
+	(void)state;
+	assert_int_equal(matches("{mode: all, selector: {}}", "nowhere", false), 0);
+	assert_int_equal(matches("{mode: all, selector: {}}", NULL, false), 12);
+	assert_int_equal(matches("{mode: all, selector: {}}", "nowhere", true), 12);
+	assert_true(matches("{mode: all, selector: {namespaces: [live]}}", "nowhere", false) > 0);
+}
+
+static void test_named_pods_override_all_else(void **state)
+{
+	autofree char *text = xasprintf("{mode: all, selector: {namespaces: [nowhere], labelSelectors: {no: "
+					"such}, pods: {%s: [%s]}}}", pods.items[0]->ns, pods.items[0]->name);
+
+	(void)state;
+	assert_int_equal(matches(text, "nowhere", false), 1);
+}
+
+static void test_container_that_no_target_has_is_an_error(void **state)
+{
+	char *names[] = {"app", "sidecat"};
+	const struct selection s = {.container_names = {names, 2}};
+	autoptr(target) t = target_new("default", "a");
+	autotargets l = {0};
+	struct err e = {0};
+
+	(void)state;
+	target_add_container(t, "app");
+	target_list_add(&l, t);
+	assert_int_equal(selection_check_containers(&s, &l, &e), -ENOENT);
+	assert_string_equal(e.text, "containerNames: no chosen target has a container \"sidecat\" (there is "
+				    "app)");
+	target_add_container(t, "sidecat");
+	assert_int_equal(selection_check_containers(&s, &l, &e), 0);
 }
 
 static void test_random_max_percent_reaches_all_sizes_up_to_its_value(void **state)
@@ -173,7 +226,7 @@ static void test_random_max_percent_reaches_all_sizes_up_to_its_value(void **sta
 	for (uint64_t seed = 0; seed < 500; seed++)
 		seen[count("{mode: random-max-percent, value: '50', selector: {}}", seed)] = true;
 	for (size_t n = 0; n <= 12; n++)
-		assert_int_equal(seen[n], n <= 6);
+		assert_int_equal(seen[n], n >= 1 && n <= 6);
 }
 
 static void test_seed_replays_and_another_chooses_otherwise(void **state)
@@ -291,7 +344,10 @@ int main(void)
 		cmocka_unit_test(test_selector_takes_running_ones_unless_told),
 		cmocka_unit_test(test_choice_is_in_order_of_names),
 		cmocka_unit_test(test_modes_one_all_fixed),
-		cmocka_unit_test(test_fixed_percent_is_rounded_down),
+		cmocka_unit_test(test_fixed_percent_is_rounded_up),
+		cmocka_unit_test(test_selector_without_namespaces_looks_in_the_default_one),
+		cmocka_unit_test(test_named_pods_override_all_else),
+		cmocka_unit_test(test_container_that_no_target_has_is_an_error),
 		cmocka_unit_test(test_random_max_percent_reaches_all_sizes_up_to_its_value),
 		cmocka_unit_test(test_seed_replays_and_another_chooses_otherwise),
 		cmocka_unit_test(test_mode_one_reaches_every_target),

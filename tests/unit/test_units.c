@@ -25,12 +25,15 @@ static void test_duration_in_every_unit(void **state)
 	assert_int_equal(duration("0.5s"), 500 * NSEC_PER_MSEC);
 	assert_int_equal(duration("2m"), 120 * NSEC_PER_SEC);
 	assert_int_equal(duration("1m30s"), 90 * NSEC_PER_SEC);
+	assert_int_equal(duration(".5s"), 500 * NSEC_PER_MSEC);
+	assert_int_equal(duration("1.s"), NSEC_PER_SEC);
+	assert_int_equal(duration("0"), 0);
 	assert_int_equal(duration("0ms"), 0);
 }
 
 static void test_duration_refuses_what_is_none(void **state)
 {
-	static const char *const bad[] = {"", "5", "ms", "5 ms", "-1s", "1.s", ".5s", "5parsecs",
+	static const char *const bad[] = {"", "5", "ms", "5 ms", "-1s", ".s", "1..5s", "5parsecs",
 					  "1e3s", "0x5s", "99999999999h"};
 
 	(void)state;
@@ -58,7 +61,10 @@ static void test_rate_bits_and_bytes(void **state)
 	assert_int_equal(Bps, 1000000);
 	assert_int_equal(units_parse_rate("8mbit", &Bps, NULL), 0);
 	assert_int_equal(Bps, 1000000);
-	assert_true(units_parse_rate("8 mbit", &Bps, NULL) < 0);
+	assert_int_equal(units_parse_rate(" 16 MBit ", &Bps, NULL), 0);
+	assert_int_equal(Bps, 2000000);
+	assert_true(units_parse_rate("1 6mbit", &Bps, NULL) < 0);
+	assert_true(units_parse_rate("16 m bit", &Bps, NULL) < 0);
 }
 
 static void test_percent_is_bounded(void **state)

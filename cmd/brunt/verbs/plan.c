@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 struct plan_options {
+	struct session_scope scope;
 	struct strlist files;
 	const char *output, *net_backend, *lab, *source;
 	bool allow_empty, allow_host_network;
@@ -14,12 +15,16 @@ struct plan_options {
 #define OPTION(f) offsetof(struct plan_options, f)
 
 static const struct option_row options[] = {
+	{"--all-namespaces", 'A', NULL, "selectors that name no namespaces look in all", OPT_FLAG,
+	 OPTION(scope.all)},
 	{"--allow-empty", 0, NULL, "skip a fault whose selection is empty", OPT_FLAG, OPTION(allow_empty)},
 	{"--allow-host-network", 0, NULL, "let faults onto the host's own network namespace", OPT_FLAG,
 	 OPTION(allow_host_network)},
 	{"--filename", 'f', "FILE", "file, directory or - for stdin, as the arguments; may be repeated",
 	 OPT_STRINGS, OPTION(files)},
 	{"--lab", 0, "NAME", "take targets from this running lab", OPT_STRING, OPTION(lab)},
+	{"--namespace", 'n', "NS", "where selectors look that name no namespaces (default)", OPT_STRING,
+	 OPTION(scope.ns)},
 	{"--net-backend", 0, "B", "auto, netem or engine: what carries delays", OPT_STRING,
 	 OPTION(net_backend)},
 	{"--output", 'o', "FORMAT", "table (default), json or yaml", OPT_STRING, OPTION(output)},
@@ -44,7 +49,7 @@ static int run_plan(const struct globals *g, const void *opts, const struct strl
 
 	if (output_parse("plan", o->output, OUTPUT_TABLE | OUTPUT_JSON | OUTPUT_YAML, &output, e) < 0)
 		return EXIT_USAGE;
-	set = session_load("plan", &o->files, args, e);
+	set = session_load("plan", &o->files, args, &o->scope, e);
 	return set ? plan_set(g, set, &eo, output, e) : EXIT_USAGE;
 }
 

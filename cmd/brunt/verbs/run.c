@@ -9,6 +9,7 @@
 #include <stdio.h>
 
 struct run_options {
+	struct session_scope scope;
 	struct strlist files, reports;
 	const char *output, *net_backend, *lab, *source;
 	int64_t jitter_ns, lease_ns, evaluation_ns;
@@ -18,6 +19,8 @@ struct run_options {
 #define OPTION(f) offsetof(struct run_options, f)
 
 static const struct option_row options[] = {
+	{"--all-namespaces", 'A', NULL, "selectors that name no namespaces look in all", OPT_FLAG,
+	 OPTION(scope.all)},
 	{"--allow-empty", 0, NULL, "skip a fault whose selection is empty", OPT_FLAG, OPTION(allow_empty)},
 	{"--allow-host-network", 0, NULL, "let faults onto the host's own network namespace", OPT_FLAG,
 	 OPTION(allow_host_network)},
@@ -30,6 +33,8 @@ static const struct option_row options[] = {
 	{"--lab", 0, "NAME", "take targets from this running lab", OPT_STRING, OPTION(lab)},
 	{"--lease", 0, "D", "how long a network or runtime fault may outlive its owner (2s; at least 200ms)",
 	 OPT_DURATION, OPTION(lease_ns)},
+	{"--namespace", 'n', "NS", "where selectors look that name no namespaces (default)", OPT_STRING,
+	 OPTION(scope.ns)},
 	{"--net-backend", 0, "B", "auto, netem or engine: what carries delays", OPT_STRING,
 	 OPTION(net_backend)},
 	{"--output", 'o', "FORMAT", "table (default), json or yaml: the record", OPT_STRING, OPTION(output)},
@@ -199,7 +204,7 @@ static int run_run(const struct globals *g, const void *opts, const struct strli
 	int code = EXIT_USAGE;
 
 	if (check_options(o, &r, &output, e) == 0)
-		set = session_load("run", &o->files, args, e);
+		set = session_load("run", &o->files, args, &o->scope, e);
 	if (set && o->dry_run)
 		code = plan_set(g, set,
 				&(struct engine_options){.state_dir = g->state_dir,

@@ -49,14 +49,16 @@ static json_t *error_json(const struct diag *d)
 
 static void print_data(enum output output, const struct experiment_set *set, const struct diags *d)
 {
-	json_t *resources = json_array(), *errors = json_array();
-	json_t *all = json_pack("{s:b, s:o, s:o}", "valid", d->n == 0, "resources", resources,
-				"errors", errors);
+	json_t *resources = json_array(), *errors = json_array(), *warnings = json_array();
+	json_t *all = json_pack("{s:b, s:o, s:o, s:o}", "valid", d->n == 0, "resources",
+				resources, "errors", errors, "warnings", warnings);
 
 	for (size_t i = 0; set && i < set->n; i++)
 		json_array_append_new(resources, resource_json(set->items[i]));
 	for (size_t i = 0; i < d->n; i++)
 		json_array_append_new(errors, error_json(&d->items[i]));
+	for (size_t i = 0; i < d->n_warnings; i++)
+		json_array_append_new(warnings, error_json(&d->warnings[i]));
 	output_data(output, all);
 	json_decref(all);
 }
@@ -75,9 +77,12 @@ static void print_resource(const struct experiment *x)
 static void print_lines(const struct globals *g, const struct experiment_set *set,
 			const struct diags *d)
 {
-	autofree char *errors = diags_text(d);
+	autofree char *errors = diags_text(d), *warnings = diags_warnings_text(d);
 
-	fputs(errors, stderr);
+	if (errors)
+		fputs(errors, stderr);
+	if (warnings && !g->quiet)
+		fputs(warnings, stderr);
 	if (d->n > 1)
 		fprintf(stderr, "%zu errors; nothing was accepted\n", d->n);
 	for (size_t i = 0; set && !g->quiet && i < set->n; i++)
