@@ -1,5 +1,6 @@
 #include "doctor.h"
 
+#include "base/private_dir.h"
 #include "fault/driver.h"
 #include "kernel/broker.h"
 
@@ -41,11 +42,17 @@ static void check_state_dir(const char *dir, struct capability_list *ret)
 {
 	autofree char *path = xasprintf("%s/.doctor-%d", dir, (int)getpid());
 	autofree char *detail = NULL;
+	struct err why = {0};
 	struct statvfs fs;
 	bool ok;
 	autofd int fd = -1;
 
-	mkdir(dir, 0700);
+	if (private_dir_make(dir, &why) < 0) {
+		capability_add(ret, house, "state directory", true, false, why.text,
+			       why.hint[0] ? why.hint
+					   : "name a writable one with --state-dir or BRUNT_STATE_DIR");
+		return;
+	}
 	fd = open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
 	ok = fd >= 0 && write(fd, "x", 1) == 1 && fsync(fd) == 0 && fstatvfs(fd, &fs) == 0;
 	detail = ok ? xasprintf("%s takes synchronous writes, %llu MiB free", dir,

@@ -273,6 +273,10 @@ static int append(struct journal *j, void *arg, struct err *e)
 	struct fault_run *fr = arg;
 	struct undo_list *l = &fault_of(fr)->undo;
 
+	/* What the revert would refuse to believe must not be injected in the first place. */
+	for (size_t i = 0; i < l->n; i++)
+		if (undo_vet(&l->items[i], e) < 0)
+			return -EPERM;
 	return journal_append(j, fr->en->run_id, l->items, l->n, e);
 }
 

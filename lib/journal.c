@@ -12,11 +12,11 @@
 #include "journal.h"
 
 #include "base/clock.h"
+#include "base/private_dir.h"
 
 #include <errno.h>
 #include <sqlite3.h>
 #include <stdio.h>
-#include <sys/stat.h>
 
 enum { BUSY_TIMEOUT_MS = 10000 };
 
@@ -182,24 +182,34 @@ static int check_schema(struct journal *j, struct err *e)
 	return version < FORMAT ? bring_up_to_date(j, e) : 0;
 }
 
-/* mkdir -p; only root and its like may read what is injected where. */
-static int make_dirs(const char *dir, struct err *e)
+static int fail_dir(const char *dir, const struct err *why, struct err *e)
 {
-	autofree char *path = xstrdup(dir);
+	bool named = strncmp(why->text, dir, strlen(dir)) == 0;
 
-	for (char *p = path + 1; *p; p++) {
-		if (*p != '/')
-			continue;
-		*p = '\0';
-		if (mkdir(path, 0755) < 0 && errno != EEXIST && errno != EROFS)
-			break;
-		*p = '/';
+	err_set(e, why->code, "state directory %s%s%s", named ? "" : dir, named ? "" : ": ", why->text);
+	return err_hint(e, "%s", why->hint[0] ? why->hint
+					      : "choose a writable place with --state-dir or BRUNT_STATE_DIR");
+}
+
+/* Only root and its like may read what is injected where, and nobody else may say what is to be
+ * undone. */
+static int open_dir(struct journal *j, const char *dir, struct err *e)
+{
+	static const char *const files[] = {"", "-wal", "-shm", "-journal"};
+	struct err why = {0};
+	int r = private_dir_make(dir, &why);
+
+	if (r == 0 && access(dir, W_OK) < 0)
+		r = err_errno(&why, errno, "%s", dir);
+	if (r < 0)
+		return fail_dir(dir, &why, e);
+	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
+		autofree char *path = xasprintf("%s%s", j->path, files[i]);
+		r = private_file_check(path, &why);
+		if (r < 0 && r != -ENOENT)
+			return fail_dir(dir, &why, e);
 	}
-	/* Asked here, because SQLite would say that a file is missing which it could not make. */
-	if ((mkdir(dir, 0700) == 0 || errno == EEXIST) && access(dir, W_OK) == 0)
-		return 0;
-	err_errno(e, errno, "state directory %s", dir);
-	return err_hint(e, "choose a writable place with --state-dir or BRUNT_STATE_DIR");
+	return 0;
 }
 
 int journal_open(const char *state_dir, struct journal **ret, struct err *e)
@@ -209,10 +219,10 @@ int journal_open(const char *state_dir, struct journal **ret, struct err *e)
 	int r;
 
 	e = e ? e : &local;
-	r = make_dirs(state_dir, e);
+	j->path = xasprintf("%s/brunt.db", state_dir);
+	r = open_dir(j, state_dir, e);
 	if (r < 0)
 		return r;
-	j->path = xasprintf("%s/brunt.db", state_dir);
 	r = clock_boot_id(j->boot_id);
 	if (r < 0)
 		return err_errno(e, -r, "boot id");

@@ -8,6 +8,7 @@
  */
 #include "lock.h"
 
+#include "base/private_dir.h"
 #include "base/rng.h"
 #include "kernel/pidfd.h"
 #include "kernel/workgroup.h"
@@ -89,6 +90,14 @@ static char *machine_dir(void)
 	return user && *user == '/' ? xasprintf("%s/brunt", user) : NULL;
 }
 
+/* The machine's folder as others may have left it: NULL when it is not to be believed. */
+static char *trusted_machine_dir(void)
+{
+	autofree char *dir = machine_dir();
+
+	return dir && private_dir_check(dir, NULL) == 0 ? take(dir) : NULL;
+}
+
 /* Where a link leads, NULL when it is none. */
 static char *linked_path(const char *link)
 {
@@ -115,37 +124,49 @@ static void sweep(const char *dir)
 		closedir(d);
 }
 
-static bool open_machine(struct lock *l, const char *run_id)
+/* 1; 0 when there is no such place here; negative when others may have a hand in it. */
+static int open_machine(struct lock *l, const char *run_id, struct err *e)
 {
 	autofree char *dir = machine_dir();
 	autofree char *file = dir ? xasprintf("%s/names", dir) : NULL;
 	autofree char *link = dir ? xasprintf("%s/%s", dir, run_id) : NULL;
 	autofree char *target = realpath(l->path, NULL);
 
-	if (!dir || !target || (mkdir(dir, 0700) < 0 && errno != EEXIST))
-		return false;
-	l->machine_fd = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	struct err why = {0};
+
+	if (!dir || !target)
+		return 0;
+	if (private_dir_make(dir, &why) < 0) {
+		if (why.code != EPERM)
+			return 0;
+		err_set(e, EPERM, "the machine's list of runs: %s", why.text);
+		err_hint(e, "remove that folder if it is not in use: brunt makes it anew");
+		return -EPERM;
+	}
+	l->machine_fd = open(file, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (l->machine_fd < 0 || (symlink(target, link) < 0 && errno != EEXIST))
-		return false;
+		return 0;
 	sweep(dir);
 	l->machine_dir = take(dir);
-	return true;
+	return 1;
 }
 
 static int open_files(struct lock *l, const char *run_id, struct err *e)
 {
 	autofree char *names = xasprintf("%s/names", l->dir);
+	int r;
 
-	if (mkdir(l->dir, 0700) < 0 && errno != EEXIST)
-		return err_errno(e, errno, "%s", l->dir);
-	l->names_fd = open(names, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (private_dir_make(l->dir, e) < 0)
+		return err_wrap(e, "lock files");
+	l->names_fd = open(names, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (l->names_fd < 0)
 		return err_errno(e, errno, "%s", names);
 	l->run_fd = open(l->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (l->run_fd < 0)
 		return err_errno(e, errno, "%s", l->path);
-	if (open_machine(l, run_id))
-		return 0;
+	r = open_machine(l, run_id, e);
+	if (r)
+		return r < 0 ? r : 0;
 	if (l->machine_fd >= 0)
 		close(l->machine_fd);
 	l->machine_dir = xstrdup(l->dir);
@@ -422,7 +443,7 @@ bool lock_holder_lives(pid_t pid, unsigned long long start_time)
 int lock_take_over(const char *state_dir, const char *run_id, int *ret_fd, struct err *e)
 {
 	autofree char *path = xasprintf("%s/locks/%s", state_dir, run_id);
-	autofd int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	autofd int fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 	int r;
 
 	if (fd < 0)
@@ -439,7 +460,7 @@ int lock_take_over(const char *state_dir, const char *run_id, int *ret_fd, struc
 void lock_forget(const char *state_dir, const char *run_id)
 {
 	autofree char *path = xasprintf("%s/locks/%s", state_dir, run_id);
-	autofree char *dir = machine_dir();
+	autofree char *dir = trusted_machine_dir();
 
 	if (dir)
 		unlink_machine(dir, path);
@@ -491,7 +512,7 @@ static void add_linked(const char *folder, bool own_folder, struct lock_run **re
 
 void lock_machine_runs(struct lock_run **ret, size_t *ret_n)
 {
-	autofree char *machine = machine_dir();
+	autofree char *machine = trusted_machine_dir();
 	glob_t users = {0};
 
 	if (machine)

@@ -113,6 +113,18 @@ static void revert_group(const struct undo *undo, struct restored *rows, const s
 	}
 }
 
+/* A forged record is left, and its row says so: it may not even be looked at on the target. */
+static bool refused(const struct undo *u, struct restored *row)
+{
+	struct err why = {0};
+
+	if (undo_vet(u, &why) == 0)
+		return false;
+	row->outcome = UNDO_FAILED;
+	set_text(row, why.text);
+	return true;
+}
+
 /* True when the record needs no driver: the reboot undid it, or no driver is known for it. */
 static bool settled_without_driver(const struct undo *u, struct restored *row)
 {
@@ -123,7 +135,7 @@ static bool settled_without_driver(const struct undo *u, struct restored *row)
 		row->outcome = UNDO_FAILED;
 		set_text(row, "this brunt does not know the kind of fault");
 	}
-	return u->earlier_boot || !u->driver;
+	return u->earlier_boot || !u->driver || refused(u, row);
 }
 
 /* Those of one speed, each driver's together. */
@@ -141,7 +153,8 @@ static void revert_pass(const struct undo *undo, struct restored *rows, size_t n
 		    settled_without_driver(&undo[i], &rows[i]))
 			continue;
 		for (size_t k = i; k < n; k++)
-			if (undo[k].driver == driver && !undo[k].earlier_boot) {
+			if (undo[k].driver == driver && !undo[k].earlier_boot &&
+			    (k == i || !refused(&undo[k], &rows[k]))) {
 				which[members++] = k;
 				done[k] = true;
 			}
@@ -189,7 +202,8 @@ void recover_check(const struct undo *u, struct broker *broker, struct restored 
 	autostr now = {0};
 	int r;
 
-	if (!u->before || !u->driver || !u->driver->resnapshot || row->outcome == UNDO_GONE)
+	if (!u->before || !u->driver || !u->driver->resnapshot || row->outcome == UNDO_GONE ||
+	    undo_vet(u, NULL) < 0)
 		return;
 	/* Who gave no answer to the revert would only be waited for again. */
 	if (u->driver->slow && row->outcome == UNDO_FAILED)

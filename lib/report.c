@@ -282,7 +282,9 @@ int report_write(const char *path, const char *text, struct err *e)
 
 	if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
 		return write_special(path, text, e);
-	fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	/* In a folder that others may write to, somebody may have put a link there. */
+	unlink(tmp);
+	fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
 	if (fd < 0)
 		return err_errno(e, errno, "write report %s", path);
 	r = write_all(fd, text);

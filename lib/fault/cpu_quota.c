@@ -358,6 +358,19 @@ static enum undo_outcome revert_group(const json_t *record, char *text, size_t s
 	return outcome;
 }
 
+static int vet_record(const json_t *record, struct err *e)
+{
+	if (group_is_limit(json_object_get(record, "saved")) &&
+	    group_is_limit(json_object_get(record, "wrote")))
+		return 0;
+	return err_set(e, EINVAL, "it has no quotas");
+}
+
+static int cpu_vet(const struct undo *u, struct err *e)
+{
+	return group_vet(u, vet_record, e);
+}
+
 static int cpu_revert(const struct undo *undo, size_t n, struct broker *broker,
 		      struct undo_result *results, struct err *e)
 {
@@ -538,6 +551,7 @@ const struct fault_driver cpu_quota = {
 	.inject = cpu_inject,
 	.tick = cpu_tick,
 	.check = cpu_check,
+	.vet = cpu_vet,
 	.revert = cpu_revert,
 	.resnapshot = cpu_resnapshot,
 	.effect = cpu_effect,

@@ -1,5 +1,7 @@
 #include "driver.h"
 
+#include <errno.h>
+
 #define FAULT(driver) extern const struct fault_driver driver;
 #include "drivers.def"
 #undef FAULT
@@ -69,4 +71,17 @@ void undo_set_json(struct undo *u, json_t *data)
 json_t *undo_json(const struct undo *u)
 {
 	return u->data ? json_loads(u->data, 0, NULL) : NULL;
+}
+
+int undo_vet(const struct undo *u, struct err *e)
+{
+	struct err why = {0};
+
+	if (!u->driver->vet || !u->driver->revert)
+		return err_set(e, EPERM, "brunt did not write this undo record of %s: the kind has none",
+			       u->driver->kind);
+	if (u->driver->vet(u, &why) == 0)
+		return 0;
+	return err_set(e, EPERM, "brunt did not write this undo record of %s: %s", u->driver->kind,
+		       why.text);
 }

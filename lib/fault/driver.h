@@ -15,6 +15,7 @@
  *   tick      every evaluation period: steps, re-resolved peers, counters, effect measurement
  *   retarget  targets went, or peers changed
  *   off       the panic switch: the fault has no effect from here on (one map write)
+ *   vet       the records, when they are made and again before they are believed
  *   revert    from undo records alone, idempotent, right also after half an inject; runs in the
  *             owner, in the guard and in `recover`
  *   snapshot  again; must equal the first
@@ -122,6 +123,8 @@ void undo_list_done(struct undo_list *l);
 void undo_set_json(struct undo *u, json_t *data); /* takes data */
 /* data as an object that the caller drops; NULL when it is damaged. */
 json_t *undo_json(const struct undo *u);
+/* 0 when revert may act on the record; else -EPERM, with the reason. */
+int undo_vet(const struct undo *u, struct err *e);
 
 enum undo_outcome {
 	UNDO_REVERTED, /* as it was before */
@@ -190,6 +193,10 @@ struct fault_driver {
 	 * while the fault runs gets a fault of its own, journaled like the first. */
 	int (*retarget)(struct fault *f, const struct target_list *now, struct err *e);
 	void (*off)(struct fault *f);
+	/* Whether a record names only what this kind could have changed. Records lie in a file; what
+	 * `recover` does as root must not be anybody's wish. Obligatory: without it the kind's records
+	 * are neither written nor reverted. What is not there (any more) is no reason to refuse. */
+	int (*vet)(const struct undo *undo, struct err *e);
 	/* All of one driver's records of a run at once, so that it can work in groups and in
 	 * parallel; results is an array of n. Negative only if nothing could be tried at all. */
 	int (*revert)(const struct undo *undo, size_t n, struct broker *broker,

@@ -98,6 +98,40 @@ int group_prepare(struct fault *f,
 	return r;
 }
 
+bool group_is_limit(const json_t *text)
+{
+	const char *s = json_string_value(text);
+
+	return s && *s && strlen(s) < 64 && strspn(s, "0123456789 -max") == strlen(s);
+}
+
+static int vet_group(const json_t *record, int (*one)(const json_t *record, struct err *e),
+		     struct err *e)
+{
+	const struct cgroup cg = {.path = (char *)path_of(record),
+				  .version = (int)json_integer_value(json_object_get(record, "version"))};
+	int r = cgroup_check(&cg, e);
+
+	return r == 0 || r == -ENOENT ? one(record, e) : r;
+}
+
+int group_vet(const struct undo *u, int (*one)(const json_t *record, struct err *e), struct err *e)
+{
+	json_auto_t *data = undo_json(u);
+	const json_t *groups = json_object_get(data, "groups"), *record;
+	size_t i;
+
+	if (!json_is_array(groups))
+		return err_set(e, EINVAL, "it lists no control groups");
+	json_array_foreach(groups, i, record) {
+		int r = vet_group(record, one, e);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
 /* The worse outcome of several groups stands for all; gone only when all are. */
 static void revert_record(const struct undo *u, struct undo_result *ret,
 			  enum undo_outcome (*one)(const json_t *record, char *text, size_t size))

@@ -30,6 +30,11 @@ int group_prepare(struct fault *f,
 		  int (*add)(const struct fault *f, const struct target *t, json_t *groups, struct err *e),
 		  struct err *e);
 
+/* For `vet`: each group's path is one of a control group, and one accepts the rest of its record. */
+int group_vet(const struct undo *u, int (*one)(const json_t *record, struct err *e), struct err *e);
+/* What the file of a limit can hold: numbers, "max", and what is between them. */
+bool group_is_limit(const json_t *text);
+
 int group_revert(const struct undo *undo, size_t n, struct undo_result *results,
 		 enum undo_outcome (*one)(const json_t *record, char *text, size_t size));
 /* snapshot prints one group; -ENOENT: it is gone, and differs in nothing. */

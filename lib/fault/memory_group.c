@@ -108,6 +108,14 @@ int memory_group_shrink(const struct memory_group *g, bool high, uint64_t bytes,
 	return r;
 }
 
+bool memory_group_saves(int version, const char *file)
+{
+	for (const char *const *f = version == 1 ? v1_saved : v2_saved; *f; f++)
+		if (streq(*f, file))
+			return true;
+	return false;
+}
+
 int memory_group_save(const struct memory_group *g, json_t **ret, struct err *e)
 {
 	json_t *saved = json_object();

@@ -39,6 +39,8 @@ const char *const *memory_group_files(const struct memory_group *g);
 bool memory_group_writes(const struct memory_group *g, bool high, const char *file);
 /* The limits as they are; and putting back those that memory_group_shrink writes, memsw before
  * limit. */
+/* Whether memory_group_save keeps that file of a group of this version. */
+bool memory_group_saves(int version, const char *file);
 int memory_group_save(const struct memory_group *g, json_t **ret, struct err *e);
 int memory_group_restore(const struct memory_group *g, bool high, const json_t *saved,
 			 struct err *e);

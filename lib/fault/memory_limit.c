@@ -644,6 +644,7 @@ const struct fault_driver memory_limit = {
 	.inject = memory_inject,
 	.tick = squeeze_all,
 	.check = memory_check,
+	.vet = memory_vet,
 	.revert = memory_revert,
 	.resnapshot = memory_resnapshot,
 	.effect = memory_effect,

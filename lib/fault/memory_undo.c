@@ -87,6 +87,25 @@ static enum undo_outcome revert_group(const json_t *record, char *text, size_t s
 	return outcome;
 }
 
+static int vet_record(const json_t *record, struct err *e)
+{
+	int version = (int)json_integer_value(json_object_get(record, "version"));
+	const char *file;
+	json_t *text;
+
+	if (!json_is_object(json_object_get(record, "saved")) || !json_object_get(record, "wrote"))
+		return err_set(e, EINVAL, "it has no limits");
+	json_object_foreach((json_t *)json_object_get(record, "saved"), file, text)
+		if (!memory_group_saves(version, file) || !group_is_limit(text))
+			return err_set(e, EINVAL, "\"%.60s\" is no limit that it could have saved", file);
+	return 0;
+}
+
+int memory_vet(const struct undo *u, struct err *e)
+{
+	return group_vet(u, vet_record, e);
+}
+
 int memory_revert(const struct undo *undo, size_t n, struct broker *broker,
 		  struct undo_result *results, struct err *e)
 {

@@ -7,6 +7,7 @@
 
 #include "driver.h"
 
+int memory_vet(const struct undo *u, struct err *e);
 int memory_revert(const struct undo *undo, size_t n, struct broker *broker,
 		  struct undo_result *results, struct err *e);
 int memory_resnapshot(const struct undo *u, struct broker *broker, struct str *ret, struct err *e);

@@ -115,6 +115,7 @@ int net_inject(struct fault *f, struct err *e);
 int net_tick(struct fault *f, struct err *e);
 int net_retarget(struct fault *f, const struct target_list *now, struct err *e);
 void net_off(struct fault *f);
+int net_vet(const struct undo *undo, struct err *e);
 int net_revert(const struct undo *undo, size_t n, struct broker *broker,
 	       struct undo_result *results, struct err *e);
 int net_resnapshot(const struct undo *undo, struct broker *broker, struct str *ret,

@@ -138,6 +138,7 @@ const struct fault_driver net_chaos = {
 	.takes_order = net_takes_order,
 	.retarget = net_retarget,
 	.off = net_off,
+	.vet = net_vet,
 	.revert = net_revert,
 	.resnapshot = net_resnapshot,
 	.effect = net_effect,

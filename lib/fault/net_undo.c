@@ -358,6 +358,49 @@ static void work_in_parallel(struct jobs *jobs)
 		pthread_join(threads[--n], NULL);
 }
 
+/* As name_fault and name_devices make them. */
+static bool is_device_name(const char *name)
+{
+	return strncmp(name, "brunt", 5) == 0 && strlen(name) == 13 &&
+	       strspn(name + 5, "0123456789abcdef") == 8;
+}
+
+static int vet_port(const struct net_record_port *p, struct err *e)
+{
+	if (p->ifindex <= 0)
+		return err_set(e, EINVAL, "\"%s\" is no device", p->name);
+	for (size_t i = 0; i < p->n_devices; i++)
+		if (!is_device_name(p->devices[i].name))
+			return err_set(e, EINVAL, "device \"%s\" is not named as brunt names its own",
+				       p->devices[i].name);
+	for (size_t i = 0; i < p->n_filters; i++)
+		if (p->filters[i].pref < NET_PREF_DROP || !p->filters[i].handle)
+			return err_set(e, EINVAL, "pref %d handle %#x is no filter", p->filters[i].pref,
+				       p->filters[i].handle);
+	return 0;
+}
+
+/* Filters and devices are known by the record's name, which says whose they are: brunt's, and of
+ * this run where that is known. Whether they still bear it is looked at on the spot. */
+int net_vet(const struct undo *u, struct err *e)
+{
+	json_auto_t *data = undo_json(u);
+	char prefix[NET_NAME_MAX];
+	autorecord record = {0};
+
+	if (net_record_from_json(data, &record, e) < 0)
+		return -e->code;
+	snprintf(prefix, sizeof prefix, u->run_id ? NET_NAME_RUN : NET_NAME_PREFIX "%.0s",
+		 u->run_id ? u->run_id : "");
+	if (strncmp(record.name, prefix, strlen(prefix)) != 0)
+		return err_set(e, EINVAL, "its filters are named \"%s\", not \"%s...\"", record.name,
+			       prefix);
+	for (size_t i = 0; i < record.n_ports; i++)
+		if (vet_port(&record.ports[i], e) < 0)
+			return -e->code;
+	return u->netns_id.ino ? 0 : err_set(e, EINVAL, "it names no network namespace");
+}
+
 static void open_job(const struct undo *u, struct broker *broker, struct job *job)
 {
 	json_auto_t *data = undo_json(u);

@@ -383,6 +383,11 @@ static int pod_kill_doctor(struct broker *broker, struct capability_list *ret, s
 	return 0;
 }
 
+static int pod_kill_vet(const struct undo *u, struct err *e)
+{
+	return err_set(e, EINVAL, "killing leaves nothing to undo");
+}
+
 const struct fault_driver pod_kill = {
 	.kind = "PodChaos",
 	.field = "podChaos",
@@ -393,6 +398,7 @@ const struct fault_driver pod_kill = {
 	.plan = pod_kill_plan,
 	.inject = pod_kill_inject,
 	.tick = pod_kill_tick,
+	.vet = pod_kill_vet,
 	.effect = pod_kill_effect,
 	.report = pod_kill_report,
 	.release = pod_kill_release,

@@ -493,6 +493,7 @@ const struct fault_driver runtime_chaos = {
 	.check = runtime_check,
 	.retarget = runtime_retarget,
 	.off = runtime_off,
+	.vet = runtime_vet,
 	.revert = runtime_revert,
 	.resnapshot = runtime_resnapshot,
 	.effect = runtime_effect,

@@ -122,6 +122,39 @@ static void revert_record(const struct undo *u, int64_t deadline_ns, struct undo
 	}
 }
 
+/* What becomes a line of the protocol holds no second line. */
+static bool is_tag(const char *tag)
+{
+	static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._/-";
+
+	return tag && strchr(tag, '/') && tag[strspn(tag, allowed)] == '\0';
+}
+
+/* The run's id, which begins its tags, holds nothing that a tag may not. */
+static bool is_of_run(const char *tag, const char *run_id)
+{
+	size_t n = run_id ? strnlen(run_id, 60) : 0;
+
+	return !n || (strncmp(tag, run_id, n) == 0 && tag[n] == '/');
+}
+
+/* Whether the process is the one that it was, and whether the socket is that process's own, is looked
+ * at when it is opened. */
+int runtime_vet(const struct undo *u, struct err *e)
+{
+	json_auto_t *record = undo_json(u);
+	const char *control = json_string_value(json_object_get(record, "control"));
+
+	if (json_integer_value(json_object_get(record, "pid")) <= 1 ||
+	    json_integer_value(json_object_get(record, "start")) <= 0)
+		return err_set(e, EINVAL, "it names no process");
+	if (!control || *control != '/')
+		return err_set(e, EINVAL, "it names no control socket");
+	if (!is_tag(tag_of(record)) || !is_of_run(tag_of(record), u->run_id))
+		return err_set(e, EINVAL, "its tag is not of this run");
+	return 0;
+}
+
 static void *ask_next(void *data)
 {
 	struct asking *a = data;

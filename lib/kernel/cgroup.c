@@ -15,7 +15,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/magic.h>
+#include <linux/openat2.h>
 #include <stdio.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
 
 void cgroup_done(struct cgroup *cg)
 {
@@ -200,11 +204,52 @@ int cgroup_read(const struct cgroup *cg, const char *file, struct str *ret, stru
 	return 0;
 }
 
+const char *cgroup_root_for_tests;
+
+static bool is_below(const char *path, const char *root)
+{
+	return root && strncmp(path, root, strlen(root)) == 0;
+}
+
+/* What is open lies in a cgroup file system of that version. */
+static int check_fs(int fd, const struct cgroup *cg, struct err *e)
+{
+	struct statfs fs;
+
+	if (fstatfs(fd, &fs) < 0)
+		return err_errno(e, errno, "%s", cg->path);
+	if (fs.f_type == (cg->version == 1 ? CGROUP_SUPER_MAGIC : CGROUP2_SUPER_MAGIC) ||
+	    is_below(cg->path, cgroup_root_for_tests))
+		return 0;
+	return err_set(e, EPERM, "%s is not in a cgroup (v%d) file system", cg->path, cg->version);
+}
+
+int cgroup_check(const struct cgroup *cg, struct err *e)
+{
+	/* O_NOFOLLOW is about the last part; that no other is a link, the kernel says. */
+	struct open_how how = {.flags = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
+			       .resolve = RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS};
+	autofd int fd = -1;
+
+	if (!cg->path || cg->path[0] != '/' || strstr(cg->path, "/../") || cg->version < 1 ||
+	    cg->version > 2)
+		return err_set(e, EPERM, "\"%s\" is no path of a control group", cg->path ? cg->path : "");
+	fd = (int)syscall(SYS_openat2, AT_FDCWD, cg->path, &how, sizeof how);
+	if (fd < 0 && errno == ENOSYS) /* before 5.6 */
+		fd = open(cg->path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 && errno == ELOOP)
+		return err_set(e, EPERM, "%s leads over a symbolic link, as no control group's path does",
+			       cg->path);
+	return fd < 0 ? err_errno(e, errno, "control group %s", cg->path) : check_fs(fd, cg, e);
+}
+
 int cgroup_write(const struct cgroup *cg, const char *file, const char *value, struct err *e)
 {
 	autofree char *path = xasprintf("%s/%s", cg->path, file);
-	autofd int fd = open(path, O_WRONLY | O_CLOEXEC);
+	autofd int fd = open(path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
 
+	if (fd >= 0 && check_fs(fd, cg, e) < 0)
+		return -EPERM;
 	if (fd < 0 || write(fd, value, strlen(value)) < 0)
 		return err_errno(e, errno, "write %s to %s of %s", value, file, cg->path);
 	return 0;

@@ -5,6 +5,8 @@
  * from a path convention. A cgroup is addressed by the absolute path of its folder in brunt's own
  * mount namespace.
  *
+ * Files are written only where they lie in a cgroup file system, whatever the path says.
+ *
  * Errors:  file and kernel's reason in the text ("memory.limit_in_bytes of /sys/...: Device busy")
  */
 #pragma once
@@ -30,6 +32,9 @@ int cgroup_resolve(const char *cgroups, const char *mountinfo, const char *contr
 /* The folder under which brunt makes its own groups for a controller: brunt's own cgroup. On v2,
  * where a group with processes cannot hand a controller on, its nearest ancestor that does. */
 int cgroup_own(const char *controller, struct cgroup *ret, struct err *e);
+/* That a path which was written down is one of a group: absolute, over no link, in a file system of
+ * that version. -ENOENT: no such folder; -EPERM: it is something else. */
+int cgroup_check(const struct cgroup *cg, struct err *e);
 void cgroup_done(struct cgroup *cg);
 #define autocgroup __attribute__((cleanup(cgroup_done))) struct cgroup
 
@@ -53,3 +58,6 @@ int cgroup_read_u64(const struct cgroup *cg, const char *file, uint64_t *ret, st
 /* One key of a flat keyed file: cgroup_read_key(cg, "memory.events", "oom_kill", &n, e). */
 int cgroup_read_key(const struct cgroup *cg, const char *file, const char *key, uint64_t *ret,
 		    struct err *e);
+
+/* What lies below this path passes for a cgroup file system, for tests. */
+extern const char *cgroup_root_for_tests;

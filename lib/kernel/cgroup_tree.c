@@ -172,11 +172,12 @@ int cgroup_kill_all(const struct cgroup *cg, struct err *e)
 {
 	autofree char *freezer = xasprintf("%s/freezer.state", cg->path);
 
-	if (access(cg->path, F_OK) < 0)
-		return 0;
-	if (cg->version == 2) {
-		int r = cgroup_write(cg, "cgroup.kill", "1", e);
+	int r = cgroup_check(cg, e);
 
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	if (cg->version == 2) {
+		r = cgroup_write(cg, "cgroup.kill", "1", e);
 		return r == -ENOENT ? kill_passes(cg, e) : r;
 	}
 	return access(freezer, F_OK) == 0 ? kill_frozen(cg, e) : kill_passes(cg, e);

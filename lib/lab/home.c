@@ -10,6 +10,7 @@
 #include "home.h"
 
 #include "../base/clock.h"
+#include "../base/private_dir.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -25,19 +26,6 @@ enum { REMOVE_TRIES = 200, REMOVE_PAUSE_MS = 25 };
 char *lab_home_dir(const char *state_dir, const char *name)
 {
 	return xasprintf("%s/lab/%s", state_dir, name);
-}
-
-static int make_parents(const char *dir, struct err *e)
-{
-	autofree char *path = xstrdup(dir);
-
-	for (char *p = strchr(path + 1, '/'); p; p = strchr(p + 1, '/')) {
-		*p = '\0';
-		if (mkdir(path, 0700) < 0 && errno != EEXIST)
-			return err_errno(e, errno, "make folder %s", path);
-		*p = '/';
-	}
-	return 0;
 }
 
 static int set_lock(int fd, int cmd)
@@ -87,9 +75,11 @@ static bool is_our_group(const char *path)
 /* A process that is just dying still counts as a member. */
 static int empty_group(const struct cgroup *cg, struct err *e)
 {
-	int r = -EBUSY;
+	int r = cgroup_kill_all(cg, e);
 
-	cgroup_kill_all(cg, NULL);
+	if (r == -EPERM) /* whatever it is, it is no group: not for us to empty or remove */
+		return r;
+	r = -EBUSY;
 	for (int i = 0; i < REMOVE_TRIES; i++) {
 		if (i)
 			nanosleep(&(struct timespec){.tv_nsec = REMOVE_PAUSE_MS * NSEC_PER_MSEC}, NULL);
@@ -148,15 +138,15 @@ static void remove_folder(const char *dir)
 
 int lab_home_take(const char *dir, struct lab_home *ret, struct err *e)
 {
-	int fd;
+	int fd = -ENOENT;
 
 	do {
-		int r = make_parents(dir, e);
+		int r = private_dir_make(dir, e);
 
+		if (r == -ENOENT) /* a lab beside this one has just taken the folder above away */
+			continue;
 		if (r < 0)
 			return r;
-		if (mkdir(dir, 0700) < 0 && errno != EEXIST && errno != ENOENT)
-			return err_errno(e, errno, "make folder %s", dir);
 		fd = take_lock(dir, O_CREAT);
 	} while (fd == -ENOENT);
 	if (fd == -EEXIST)
@@ -235,14 +225,19 @@ static int is_name(const struct dirent *d)
 	return d->d_name[0] != '.';
 }
 
-static int list_labs(const char *state_dir, struct strlist *ret)
+static int list_labs(const char *state_dir, struct strlist *ret, struct err *e)
 {
 	autofree char *dir = xasprintf("%s/lab", state_dir);
 	struct dirent **names;
-	int n = scandir(dir, &names, is_name, alphasort);
+	int r = private_dir_check(dir, e), n;
 
+	if (r == -ENOENT)
+		err_clear(e);
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	n = scandir(dir, &names, is_name, alphasort);
 	if (n < 0)
-		return errno == ENOENT ? 0 : -errno;
+		return errno == ENOENT ? 0 : err_errno(e, errno, "%s", dir);
 	for (int i = 0; i < n; i++) {
 		strlist_add(ret, names[i]->d_name);
 		free(names[i]);
@@ -254,10 +249,10 @@ static int list_labs(const char *state_dir, struct strlist *ret)
 int lab_home_sweep_all(const char *state_dir, struct err *e)
 {
 	struct strlist names = {0};
-	int swept = 0, r = list_labs(state_dir, &names);
+	int swept = 0, r = list_labs(state_dir, &names, e);
 
 	if (r < 0)
-		return err_errno(e, -r, "%s/lab", state_dir);
+		return r;
 	for (size_t i = 0; i < names.n; i++) {
 		autofree char *dir = lab_home_dir(state_dir, names.items[i]);
 		int one = lab_home_sweep(dir, e);
@@ -274,7 +269,7 @@ int lab_home_sweep_all(const char *state_dir, struct err *e)
 int lab_home_live(const char *state_dir, struct strlist *ret)
 {
 	struct strlist names = {0};
-	int r = list_labs(state_dir, &names);
+	int r = list_labs(state_dir, &names, NULL);
 
 	for (size_t i = 0; i < names.n; i++) {
 		autofree char *dir = lab_home_dir(state_dir, names.items[i]);

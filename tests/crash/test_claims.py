@@ -61,7 +61,7 @@ class Claims(crash_case.NetCase):
         """Then the lock is the state directory's, as within one state directory always."""
         os.makedirs("/run/brunt", mode=0o700, exist_ok=True)
         script = f"""
-mount -t tmpfs -o ro none /run/brunt || exit 77
+mount -t tmpfs -o ro,mode=0755 none /run/brunt || exit 77
 {harness.BRUNT} run {self.manifest(fault="60s")} & pid=$!
 until tc -n {crash_case.A} qdisc show | grep -q clsact; do
     kill -0 $pid || exit 99

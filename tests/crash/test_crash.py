@@ -182,7 +182,7 @@ class Crash(crash_case.NetCase):
         state = os.path.join(self.dir, "small")
         os.mkdir(state)
         script = f"""
-mount -t tmpfs -o size=400k none {state} || exit 77
+mount -t tmpfs -o size=400k,mode=0700 none {state} || exit 77
 {harness.BRUNT} --state-dir {state} run {self.manifest(baseline='4s')} & pid=$!
 until ls {state}/locks/*-* >/dev/null 2>&1; do sleep 0.02; done
 sleep 1
@@ -200,7 +200,7 @@ wait $pid
     def test_read_only_state_directory(self):
         state = os.path.join(self.dir, "ro")
         os.mkdir(state)
-        script = f"mount -t tmpfs -o ro none {state} && exec {harness.BRUNT} run --state-dir {state} {self.manifest()}"
+        script = f"mount -t tmpfs -o ro,mode=0700 none {state} && exec {harness.BRUNT} run --state-dir {state} {self.manifest()}"
         out = harness.run("unshare", "-m", "sh", "-c", script, env=self.env)
         self.assertEqual(out.returncode, 3, out.stdout + out.stderr)
         self.assertIn("Read-only file system", out.stdout + out.stderr)

@@ -127,6 +127,13 @@ static void file_off(struct fault *f)
 	file_driver_knobs.n_offs++;
 }
 
+static int file_vet(const struct undo *undo, struct err *e)
+{
+	json_auto_t *data = undo_json(undo);
+
+	return json_object_get(data, "was") ? 0 : err_set(e, EINVAL, "it says nothing of before");
+}
+
 static int file_revert(const struct undo *undo, size_t n, struct broker *broker,
 		       struct undo_result *results, struct err *e)
 {
@@ -206,6 +213,7 @@ static const struct fault_driver file_driver = {
 	.check = file_check,
 	.retarget = file_retarget,
 	.off = file_off,
+	.vet = file_vet,
 	.revert = file_revert,
 	.resnapshot = file_resnapshot,
 	.effect = file_effect,

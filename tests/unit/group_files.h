@@ -4,6 +4,7 @@
 #pragma once
 
 #include "fault/driver.h"
+#include "kernel/cgroup.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -14,6 +15,7 @@ static char dir[64]; /* where the groups lie */
 static int groups_begin(void)
 {
 	snprintf(dir, sizeof dir, "/tmp/bt-groups-XXXXXX");
+	cgroup_root_for_tests = dir;
 	return mkdtemp(dir) ? 0 : -1;
 }
 

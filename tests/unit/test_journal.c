@@ -361,7 +361,7 @@ static void mount_small_disk(void)
 	if (unshare(CLONE_NEWNS) < 0)
 		skip();
 	assert_int_equal(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
-	assert_int_equal(mount("small", dir, "tmpfs", 0, "size=512k"), 0);
+	assert_int_equal(mount("small", dir, "tmpfs", 0, "size=512k,mode=0700"), 0);
 }
 
 static void fill_disk(void)

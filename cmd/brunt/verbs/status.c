@@ -38,6 +38,8 @@ static json_t *lease_json(const struct state_dir *s, const struct undo *u, const
 		*ret_state = "undone by a reboot";
 	if (u->earlier_boot || !u->driver || !u->driver->lease_left)
 		return json_null();
+	if (undo_vet(u, NULL) < 0)
+		return json_null();
 	r = s->broker ? u->driver->lease_left(u, s->broker, &left, &why) : -EPERM;
 	if (r == -ENOENT)
 		*ret_state = "target gone";
