@@ -1,16 +1,23 @@
 /*
- * The filters name what a role must not do rather than all it may: a list of everything that
- * glibc, SQLite and libnl call would break with each of their updates, in the one moment (recovery)
- * where breaking is worst. What an attacker of a role would need is on the lists: running programs,
- * opening sockets, entering and making namespaces, mounting, loading code into the kernel, and
- * io_uring, whose operations no filter sees.
+ * The delay engine, which handles other people's packets, has a list of all that it may call: it was
+ * handed its descriptors, opens nothing and runs as nobody. The other roles go through SQLite, libnl
+ * and glibc's resolver; a list of everything that these call would break with each of their updates,
+ * in the one moment (recovery) where breaking is worst. Their filters name what the role must not do:
+ * running programs, sockets, namespaces, mounts, other processes' memory, files by handle, loading
+ * code into the kernel, and io_uring, whose operations no filter sees.
+ *
+ * What looks inside its arguments cannot be filtered: clone3 "does not exist", so that threads are
+ * started by clone. A call of another architecture's ABI kills the process.
  */
 #include "sandbox.h"
 
 #include <cap-ng.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
+#include <sched.h>
 #include <seccomp.h>
+#include <stdbool.h>
 
 enum {
 	NO_EXEC = 1 << 0,
@@ -21,13 +28,41 @@ enum {
 	NO_WRITE = 1 << 5,
 };
 
-/* Refused in every role. */
+/* A leak checker stops its own process with ptrace, and reads much of /proc, as it ends. */
+#ifdef __SANITIZE_ADDRESS__
+enum { SANITIZED = 1 };
+#else
+enum { SANITIZED = 0 };
+#endif
+
+enum { NOBODY = 65534 };
+
+/* Refused in every role. A later kind of fault that needs one gets a role of its own. */
 static const char *const always[] = {
-	"acct", "add_key", "delete_module", "finit_module", "init_module", "io_uring_enter",
-	"io_uring_register", "io_uring_setup", "kexec_file_load", "kexec_load", "mount",
-	"move_mount", "open_tree", "perf_event_open", "pivot_root", "process_vm_writev", "reboot",
-	"request_key", "sethostname", "settimeofday", "swapoff", "swapon", "umount2",
-	"userfaultfd", NULL,
+	"acct", "add_key", "adjtimex", "chroot", "clock_adjtime", "clock_settime", "delete_module",
+	"finit_module", "fsconfig", "fsmount", "fsopen", "fspick", "init_module", "io_uring_enter",
+	"io_uring_register", "io_uring_setup", "ioperm", "iopl", "kcmp", "kexec_file_load",
+	"kexec_load", "keyctl", "lookup_dcookie", "mbind", "migrate_pages", "modify_ldt", "mount",
+	"mount_setattr", "move_mount", "move_pages", "name_to_handle_at", "open_by_handle_at",
+	"open_tree", "perf_event_open", "personality", "pidfd_getfd", "pivot_root",
+	"process_madvise", "process_vm_readv", "process_vm_writev", "quotactl", "quotactl_fd", "reboot",
+	"request_key", "rt_tgsigqueueinfo", "setdomainname", "sethostname", "settimeofday",
+	"swapoff", "swapon", "syslog", "tkill", "umount2", "userfaultfd", "uselib", "vhangup", NULL,
+};
+
+static const unsigned namespaces[] = {CLONE_NEWCGROUP, CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS,
+				      CLONE_NEWPID, CLONE_NEWUSER, CLONE_NEWUTS};
+
+/* All that the delay engine may call: packets, its timer, its memory, its end. */
+static const char *const delay_calls[] = {
+	"brk", "clock_getres", "clock_gettime", "clock_nanosleep", "close", "dup", "epoll_ctl",
+	"epoll_pwait", "epoll_pwait2", "epoll_wait", "exit", "exit_group", "fcntl", "fstat", "futex",
+	"getegid", "geteuid",
+	"getgid", "getpid", "getrandom", "gettid", "gettimeofday", "getuid", "lseek", "madvise", "mmap", "mprotect",
+	"mremap", "munmap", "nanosleep", "newfstatat", "poll", "ppoll", "read", "readv", "recvfrom",
+	"recvmsg", "restart_syscall", "rseq", "rt_sigaction", "rt_sigprocmask", "rt_sigreturn",
+	"sched_getaffinity", "sched_yield", "sendmsg", "sendto", "set_robust_list", "sigaltstack",
+	"sysinfo", "timerfd_settime", "uname", "write", "writev", NULL,
 };
 
 static const struct {
@@ -57,6 +92,8 @@ static const struct {
 	const char *name;
 	int refused;
 	int caps[5]; /* kept; ends with -1 */
+	const char *const *allowed; /* nothing else; instead of what is refused */
+	bool nobody;                /* not even root's files are its own */
 } roles[] = {
 	[SANDBOX_PARSER] = {"parser", NO_EXEC | NO_SOCKET | NO_NETNS | NO_BPF | NO_SIGNAL | NO_WRITE,
 			    {CAP_DAC_READ_SEARCH, -1}}, /* root reads anybody's manifest */
@@ -64,7 +101,8 @@ static const struct {
 			    {CAP_DAC_OVERRIDE, CAP_CHOWN, -1}}, /* and anybody's state database */
 	[SANDBOX_BROKER] = {"broker", NO_EXEC | NO_SIGNAL,
 			    {CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_NET_BIND_SERVICE, -1}},
-	[SANDBOX_DELAY] = {"delay engine", NO_EXEC | NO_SOCKET | NO_NETNS | NO_SIGNAL, {-1}},
+	[SANDBOX_DELAY] = {"delay engine", NO_EXEC | NO_SOCKET | NO_NETNS | NO_BPF | NO_SIGNAL, {-1},
+			   .allowed = delay_calls, .nobody = true},
 	[SANDBOX_GUARD] = {"guard", NO_EXEC,
 			   {CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_DAC_OVERRIDE, CAP_SYS_PTRACE, -1}},
 };
@@ -117,19 +155,113 @@ static int build_filter(scmp_filter_ctx filter, int refused)
 	return r;
 }
 
+static int refuse_if(scmp_filter_ctx filter, const char *call, struct scmp_arg_cmp arg)
+{
+	return seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), seccomp_syscall_resolve_name(call), 1, arg);
+}
+
+/* New namespaces by clone; by unshare and setns, where a role has them, only those of the network. */
+static int refuse_namespaces(scmp_filter_ctx filter, int refused)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(namespaces); i++) {
+		unsigned flag = namespaces[i];
+
+		r = refuse_if(filter, "clone", SCMP_A0(SCMP_CMP_MASKED_EQ, flag, flag));
+		if (r == 0 && !(refused & NO_NETNS) && flag != CLONE_NEWNET)
+			r = refuse_if(filter, "unshare", SCMP_A0(SCMP_CMP_MASKED_EQ, flag, flag));
+	}
+	if (r == 0 && !(refused & NO_NETNS))
+		r = refuse_if(filter, "setns", SCMP_A1(SCMP_CMP_NE, CLONE_NEWNET));
+	return r;
+}
+
+/* abort() and raise() signal a thread of their own process. */
+static int refuse_others(scmp_filter_ctx filter)
+{
+	int r = refuse_if(filter, "tgkill", SCMP_A0(SCMP_CMP_NE, (scmp_datum_t)getpid()));
+
+	return r == 0 && !SANITIZED ? refuse(filter, "ptrace") : r;
+}
+
+static int hide_clone3(scmp_filter_ctx filter)
+{
+	int nr = seccomp_syscall_resolve_name("clone3");
+
+	return nr == __NR_SCMP_ERROR ? 0 : seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), nr, 0);
+}
+
+static int allow_calls(scmp_filter_ctx filter, const char *const *calls)
+{
+	int r = 0;
+
+	for (; r == 0 && *calls; calls++) {
+		int nr = seccomp_syscall_resolve_name(*calls);
+
+		if (nr != __NR_SCMP_ERROR)
+			r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, nr, 0);
+	}
+	return r == 0 ? seccomp_rule_add(filter, SCMP_ACT_ALLOW, seccomp_syscall_resolve_name("tgkill"),
+					 1, SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid()))
+		      : r;
+}
+
+static int fill_filter(scmp_filter_ctx filter, enum sandbox_role role, bool list)
+{
+	int r = seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
+
+	if (r == 0)
+		r = hide_clone3(filter);
+	if (r == 0 && list)
+		return allow_calls(filter, roles[role].allowed);
+	if (r == 0)
+		r = build_filter(filter, roles[role].refused);
+	if (r == 0)
+		r = refuse_namespaces(filter, roles[role].refused);
+	return r == 0 ? refuse_others(filter) : r;
+}
+
+/* Without the privilege to become another user it stays the user that it is. */
+static int become_nobody(enum sandbox_role role, struct err *e)
+{
+	capng_get_caps_process();
+	if (SANITIZED || !roles[role].nobody || !capng_have_capability(CAPNG_EFFECTIVE, CAP_SETUID) ||
+	    !capng_have_capability(CAPNG_EFFECTIVE, CAP_SETGID))
+		return 0;
+	if (setgroups(0, NULL) < 0 || setresgid(NOBODY, NOBODY, NOBODY) < 0 ||
+	    setresuid(NOBODY, NOBODY, NOBODY) < 0)
+		return err_errno(e, errno, "%s: become nobody", roles[role].name);
+	return 0;
+}
+
+/* The bounding set goes while it still can; the other sets go with root's number. */
+static int give_up_rights(enum sandbox_role role, struct err *e)
+{
+	capng_get_caps_process();
+	if (roles[role].nobody && capng_have_capability(CAPNG_EFFECTIVE, CAP_SETPCAP)) {
+		capng_clear(CAPNG_SELECT_BOUNDS);
+		capng_apply(CAPNG_SELECT_BOUNDS);
+	}
+	if (become_nobody(role, e) < 0)
+		return e ? -e->code : -EPERM;
+	return drop_capabilities(role, e);
+}
+
 int sandbox_enter(enum sandbox_role role, struct err *e)
 {
+	bool list = role != SANDBOX_NONE && roles[role].allowed && !SANITIZED;
 	scmp_filter_ctx filter;
 	int r;
 
 	if (role == SANDBOX_NONE)
 		return 0;
-	filter = seccomp_init(SCMP_ACT_ALLOW);
+	filter = seccomp_init(list ? SCMP_ACT_ERRNO(EPERM) : SCMP_ACT_ALLOW);
 	if (!filter)
 		return err_set(e, ENOMEM, "%s: make a seccomp filter", roles[role].name);
-	r = build_filter(filter, roles[role].refused);
+	r = fill_filter(filter, role, list);
 	if (r == 0)
-		r = drop_capabilities(role, e);
+		r = give_up_rights(role, e);
 	if (r == 0)
 		r = seccomp_load(filter);
 	seccomp_release(filter);

@@ -1,0 +1,85 @@
+#!/usr/bin/python3
+"""What each process of a run has given up, while the run does its work
+
+That a role refuses what is forbidden is tried call by call in tests/unit/test_sandbox.c. Here a whole run
+with the delay engine is looked at from outside.
+"""
+import os
+import subprocess
+
+import crash_case
+import harness
+
+LEGS = "host lab"
+NOBODY = "65534"
+
+
+def children(pid):
+    """Every process below pid, by the name of its role."""
+    found = {}
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{entry}/status", encoding="utf-8") as f:
+                status = dict(line.rstrip("\n").split(":", 1) for line in f if ":" in line)
+            with open(f"/proc/{entry}/cmdline", encoding="utf-8") as f:
+                words = f.read().split("\0")
+        except OSError:
+            continue
+        status = {k: v.strip() for k, v in status.items()}
+        if status["PPid"] == str(pid) and len(words) > 1 and words[1].startswith("__"):
+            found[words[1]] = status
+    return found
+
+
+class Roles(crash_case.CrashCase):
+    def setUp(self):
+        super().setUp()
+        if os.geteuid() != 0:
+            self.skipTest("without root there is nothing to give up; the suite runs as root")
+        self.addCleanup(crash_case.remove_pair)
+        crash_case.make_pair()
+
+    def test_run_with_the_delay_engine_works_and_is_confined(self):
+        before = crash_case.dump()
+        manifest = self.write("x.yaml", f"""apiVersion: brunt.dev/v1alpha1
+kind: Experiment
+metadata: {{name: confined}}
+spec:
+  source: netns
+  timeline: {{baseline: 500ms, fault: 3s, recovery: 500ms}}
+  faults:
+    - name: slow
+      networkChaos: {{mode: all, selector: {{labelSelectors: {{name: {crash_case.A}}}}}, action: delay,
+                      direction: both, delay: {{latency: 20ms}}}}
+""")
+        run = subprocess.Popen([harness.BRUNT, "run", "--net-backend", "engine", "-o", "json", manifest],
+                               env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.addCleanup(run.stdout.close)
+        self.addCleanup(run.stderr.close)
+        self.addCleanup(run.wait)
+        self.addCleanup(run.kill)
+
+        def confined():
+            """All three roles behind their filters; they enter them a moment after their start."""
+            found = children(run.pid)
+            wanted = {"__broker", "__delay", "__guard"}
+            return found if wanted <= set(found) and all(
+                found[role]["Seccomp"] == "2" for role in wanted) else None
+
+        roles = harness.wait_for(confined, "broker, guard and delay engine with seccomp filters")
+        out, err = run.communicate(timeout=60)
+        for role in ("__broker", "__delay", "__guard"):
+            self.assertEqual(roles[role]["NoNewPrivs"], "1", role)
+        delay = roles["__delay"]
+        self.assertEqual(delay["Uid"].split(), [NOBODY] * 4)
+        self.assertEqual(delay["Gid"].split(), [NOBODY] * 4)
+        self.assertEqual(delay["Groups"], "")
+        for held in ("CapEff", "CapPrm", "CapInh", "CapBnd", "CapAmb"):
+            self.assertEqual(int(delay[held], 16), 0, held)
+        # Nothing sends through the delay here; what is asked is that the run reached its end.
+        self.assertIn(run.returncode, (0, 5), out + err)
+        self.assertEqual(crash_case.dump(), before)
+
+
+if __name__ == "__main__":
+    harness.main()
