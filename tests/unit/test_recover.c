@@ -224,6 +224,11 @@ static int note_revert(const struct undo *undo, size_t n, struct broker *broker,
 	return 0;
 }
 
+static int believe(const struct undo *undo, struct err *e)
+{
+	return 0;
+}
+
 static int ask_again(const struct undo *undo, struct broker *broker, struct str *ret, struct err *e)
 {
 	str_addf(&reverted, "%s-again ", undo->target);
@@ -234,8 +239,9 @@ static int ask_again(const struct undo *undo, struct broker *broker, struct str 
 static void test_slow_kinds_are_reverted_last_and_not_asked_again(void **state)
 {
 	static const struct fault_driver slow = {
-		.kind = "Slow", .slow = true, .revert = note_revert, .resnapshot = ask_again};
-	static const struct fault_driver quick = {.kind = "Quick", .revert = note_revert};
+		.kind = "Slow", .slow = true, .vet = believe, .revert = note_revert, .resnapshot = ask_again};
+	static const struct fault_driver quick = {.kind = "Quick", .vet = believe,
+						   .revert = note_revert};
 	const struct undo undo[] = {
 		{.fault = "f", .target = "s1", .driver = &slow, .before = "x"},
 		{.fault = "f", .target = "q1", .driver = &quick},
