@@ -187,8 +187,8 @@ static int fail_dir(const char *dir, const struct err *why, struct err *e)
 	bool named = strncmp(why->text, dir, strlen(dir)) == 0;
 
 	err_set(e, why->code, "state directory %s%s%s", named ? "" : dir, named ? "" : ": ", why->text);
-	return err_hint(e, "%s", why->hint[0] ? why->hint
-					      : "choose a writable place with --state-dir or BRUNT_STATE_DIR");
+	return err_hint(e, "%s", why->hint[0] ? why->hint : "choose a writable place with --state-dir or "
+							    "BRUNT_STATE_DIR");
 }
 
 /* Only root and its like may read what is injected where, and nobody else may say what is to be
