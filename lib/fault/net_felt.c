@@ -215,7 +215,8 @@ void net_felt_mean(const struct net_params *p, const struct delay_table *table, 
 		mean += ns * share;
 		square += ns * ns * share;
 	}
-	half = z * sqrt(fmax(square - mean * mean, 0) / (double)MAX_OF(n, (uint64_t)1) * (1 + rho) / (1 - rho));
+	half = z * sqrt(fmax(square - mean * mean, 0) / (double)MAX_OF(n, (uint64_t)1) * (1 + rho) /
+			(1 - rho));
 	*ret = (struct effect_figure){
 		.name = "mean delay of all packets",
 		.unit = EFFECT_NS,

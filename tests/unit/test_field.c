@@ -310,7 +310,7 @@ static void test_messages_are_one_clean_line(void **state)
 {
 	(void)state;
 	assert_says("name: a\nwait: \"\\e[31m\\n\\u0085\"\n",
-		    "f:2:7: wait: \"\\x1b[31m\\x0a\\x85\" is not a duration (want a number and ns, us, "
+		    "f:2:7: wait: \"?[31m\\x0a??\" is not a duration (want a number and ns, us, "
 		    "ms, s, m or h)\n");
 }
 

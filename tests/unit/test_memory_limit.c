@@ -321,6 +321,8 @@ static void test_the_lowest_limit_on_v1_is_found_and_compared(void **state)
 	usage = usage_of(&r.pod);
 	if (limit > usage + usage / 10 + MIB / 4)
 		fail_msg("want the limit near the usage of %" PRIu64 " bytes, saw %" PRIu64, usage, limit);
+	/* One that nobody meets would be no effect at all. */
+	assert_false(tell_to_hold(&r.pod, 40));
 	assert_int_equal(r.fault.driver->effect(&r.fault, &effect, NULL), 0);
 	assert_string_equal(effect_state_names[effect.state], "less than asked");
 	assert_true(effect_decisive(&effect)->asked == MIB);
