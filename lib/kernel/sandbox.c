@@ -92,7 +92,7 @@ static const unsigned write_flags[] = {O_WRONLY, O_RDWR, O_CREAT, O_TRUNC};
 static const struct {
 	const char *name;
 	int refused;
-	int caps[5]; /* kept; ends with -1 */
+	int caps[6]; /* kept; ends with -1 */
 	const char *const *allowed; /* nothing else; instead of what is refused */
 	bool nobody;                /* not even root's files are its own */
 } roles[] = {
@@ -104,8 +104,8 @@ static const struct {
 			    {CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_NET_BIND_SERVICE, -1}},
 	[SANDBOX_DELAY] = {"delay engine", NO_EXEC | NO_SOCKET | NO_NETNS | NO_BPF | NO_SIGNAL, {-1},
 			   .allowed = delay_calls, .nobody = true},
-	[SANDBOX_GUARD] = {"guard", NO_EXEC,
-			   {CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_DAC_OVERRIDE, CAP_SYS_PTRACE, -1}},
+	[SANDBOX_GUARD] = {"guard", NO_EXEC, /* CAP_KILL: a delay engine that hangs is nobody's */
+			   {CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_DAC_OVERRIDE, CAP_SYS_PTRACE, CAP_KILL, -1}},
 };
 
 static int drop_capabilities(enum sandbox_role role, struct err *e)
