@@ -210,7 +210,9 @@ static int allow_calls(scmp_filter_ctx filter, const char *const *calls)
 
 static int fill_filter(scmp_filter_ctx filter, enum sandbox_role role, bool list)
 {
-	int r = seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
+	/* Valgrind, like a kernel before 4.14, ends one thread only. */
+	int r = seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH,
+				 seccomp_api_get() >= 3 ? SCMP_ACT_KILL_PROCESS : SCMP_ACT_KILL_THREAD);
 
 	if (r == 0)
 		r = hide_clone3(filter);

@@ -143,7 +143,7 @@ class Lab(harness.Case):
         script = f"""set -e
             mount -t tmpfs tmpfs {fs}; mkdir {fs}/upper {fs}/work
             mount -t overlay overlay -o lowerdir=/etc,upperdir={fs}/upper,workdir={fs}/work /etc
-            rm /etc/hosts
+            rm -f /etc/hosts
             {script}
             [ ! -e /etc/hosts ]"""
         r = harness.run("unshare", "-m", "--propagation", "private", "sh", "-c", script, env=self.env)
