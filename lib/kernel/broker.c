@@ -27,6 +27,8 @@
 
 /* An answer takes some 20 us; making a namespace on a machine that swaps has taken a second. */
 enum { ANSWER_TIMEOUT_S = 3, EXIT_TIMEOUT_MS = 1000, REPLACEMENTS_MAX = 2 };
+/* One that goes on is only slow, as its start is on a machine that is full. */
+enum { SLOW_ROUNDS = 10 };
 
 struct broker_process {
 	int sock, pidfd;
@@ -166,6 +168,15 @@ static void describe_netns(int fd, char *buf, size_t len)
 		snprintf(buf, len, "network namespace %llu", (unsigned long long)id.ino);
 }
 
+static int broker_await(const struct broker_process *p, struct broker_reply *ret, int *ret_fd)
+{
+	int n = broker_wire_recv(p->sock, ret, sizeof *ret, ret_fd);
+
+	for (int i = 1; n == -EAGAIN && i < SLOW_ROUNDS && !pidfd_stands_still(p->pid); i++)
+		n = broker_wire_recv(p->sock, ret, sizeof *ret, ret_fd);
+	return n;
+}
+
 /* 0 with an answer; another process is asked when the first has none. */
 static int exchange(struct broker *b, int netns_fd, const struct broker_request *q,
 		    struct broker_reply *ret, int *ret_fd, struct err *e)
@@ -176,14 +187,13 @@ static int exchange(struct broker *b, int netns_fd, const struct broker_request 
 		if (b->now.pid)
 			n = broker_wire_send(b->now.sock, q, sizeof *q, netns_fd);
 		if (n == 0)
-			n = broker_wire_recv(b->now.sock, ret, sizeof *ret, ret_fd);
+			n = broker_await(&b->now, ret, ret_fd);
 		if (n == sizeof *ret)
 			return 0;
 		if (n == -EBADF) /* the caller's handle, not the broker's fault */
 			return err_errno(e, EBADF, "broker: send a handle");
 		if (replaced == REPLACEMENTS_MAX || broker_replace(b, e) < 0)
-			return n == -EAGAIN ? err_set(e, ETIMEDOUT, "broker: no answer within %d s",
-						      ANSWER_TIMEOUT_S)
+			return n == -EAGAIN ? err_set(e, ETIMEDOUT, "broker: no answer in time")
 					    : err_errno(e, EPIPE, "broker: its process is gone");
 	}
 }

@@ -41,26 +41,41 @@ int pidfd_wait(int pidfd, int timeout_ms)
 	return n > 0;
 }
 
-int pidfd_start_time(pid_t pid, unsigned long long *ret)
+/* /proc/PID/stat from field 3 on. The name before it stands in parentheses and may hold spaces and
+ * parentheses itself. */
+static int pidfd_stat(pid_t pid, char *buf, size_t size, char **ret)
 {
-	char path[64], buf[1024];
+	char path[64];
 	autofd int fd = -1;
-	char *p = buf;
 	ssize_t n;
 
 	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	n = read(fd, buf, sizeof buf - 1);
+	n = read(fd, buf, size - 1);
 	if (n <= 0)
 		return n < 0 ? -errno : -ESRCH;
 	buf[n] = '\0';
+	*ret = strrchr(buf, ')');
+	return *ret && (*ret)[1] ? 0 : -EIO;
+}
 
-	/* The name stands in parentheses and may hold spaces and parentheses itself. After the
-	 * last one comes field 3; the start time is field 22. */
-	p = strrchr(buf, ')');
+int pidfd_start_time(pid_t pid, unsigned long long *ret)
+{
+	char buf[1024], *p;
+	int r = pidfd_stat(pid, buf, sizeof buf, &p);
+
+	if (r < 0)
+		return r;
 	for (int field = 2; p && field < 22; field++)
 		p = strchr(p + 1, ' ');
 	return p && sscanf(p, "%llu", ret) == 1 ? 0 : -EIO;
+}
+
+bool pidfd_stands_still(pid_t pid)
+{
+	char buf[1024], *p;
+
+	return pidfd_stat(pid, buf, sizeof buf, &p) < 0 || !strchr("RSDI", p[2]);
 }

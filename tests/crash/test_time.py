@@ -93,7 +93,7 @@ if harness.IN_LAB:
             time.clock_settime(time.CLOCK_REALTIME, time.time() + seconds)
 
         def test_steps_during_the_fault(self):
-            p = self.injected(fault="15s")  # the steps have to be over by then, on a busy machine too
+            p = self.injected(fault="60s")  # the steps have to be over by then, on a busy machine too
             # What is seen in the kernel first is the device, last the lease.
             harness.wait_for(lambda: self.fault()["state"] == "injected", "the lease")
             for seconds in (86400, -2 * 86400, 3600):
@@ -107,7 +107,7 @@ if harness.IN_LAB:
             window = record["windows"]["fault"]
             self.assertEqual(record["faults"][0]["let_through"], 0)
             # A window that the wall clock ended or prolonged would be off by hours.
-            self.assertGreaterEqual(window["end_ms"] - window["start_ms"], 15000)
+            self.assertGreaterEqual(window["end_ms"] - window["start_ms"], 60000)
             self.assertLess(window["end_ms"] - window["start_ms"], 600000)
             self.assertTrue(self.is_clean())
 

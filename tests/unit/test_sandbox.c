@@ -324,10 +324,14 @@ static int call_of_another_abi(void)
 
 static void test_delay_engine_is_nobody(void **state)
 {
-#ifndef __SANITIZE_ADDRESS__
-	if (geteuid() == 0)
-		assert_int_equal(in_role(SANDBOX_DELAY, is_nobody), 0);
+#ifdef __SANITIZE_ADDRESS__
+	bool stays = true; /* for its leak checker */
+#else
+	bool stays = geteuid() != 0;
 #endif
+
+	if (!stays)
+		assert_int_equal(in_role(SANDBOX_DELAY, is_nobody), 0);
 }
 
 static void test_roles_start_threads_and_signal_themselves(void **state)
