@@ -310,6 +310,17 @@ static const char *count_slos(const struct verdict_facts *f, char *buf, size_t s
 	return buf;
 }
 
+/* One whose selection is empty is in the facts too: without any, none was asked for. */
+static void say_only_measured(const struct verdict_facts *f, struct verdict_result *ret)
+{
+	char slos[120];
+
+	snprintf(ret->sentence, sizeof ret->sentence,
+		 "%s: %s without any fault%s; add faults: to try what the service stands",
+		 ret->narrowly ? "passed, narrowly" : "passed", count_slos(f, slos, sizeof slos),
+		 ret->narrowly ? " (inside the confidence interval it would have failed)" : "");
+}
+
 static void say_passed(const struct verdict_facts *f, struct verdict_result *ret)
 {
 	autostr faults = {0};
@@ -321,7 +332,9 @@ static void say_passed(const struct verdict_facts *f, struct verdict_result *ret
 		targets += f->faults[i].n_targets;
 	for (size_t i = 0; i < f->n_slos; i++)
 		ret->narrowly |= f->slos[i].narrowly;
-	if (targets == 0)
+	if (f->n_faults == 0)
+		say_only_measured(f, ret);
+	else if (targets == 0)
 		snprintf(ret->sentence, sizeof ret->sentence,
 			 "passed: no target matched and --allow-empty was given: nothing was tried");
 	else if (f->n_slos == 0)

@@ -380,6 +380,21 @@ static void test_decide_passed_with_and_without_slos(void **state)
 	       "and put back; add slos: to judge what the service makes of it");
 }
 
+static void test_decide_passed_without_faults_speaks_of_none(void **state)
+{
+	struct fixture fx;
+
+	fixture_init(&fx);
+	fx.facts.n_faults = 0;
+	fx.facts.n_slos = 2;
+	expect(&fx, VERDICT_PASSED,
+	       "passed: 2 of 2 SLOs kept without any fault; add faults: to try what the service stands");
+	fx.slos[0].narrowly = true;
+	expect(&fx, VERDICT_PASSED,
+	       "passed, narrowly: 2 of 2 SLOs kept without any fault (inside the confidence interval "
+	       "it would have failed); add faults: to try what the service stands");
+}
+
 static void test_decide_passed_narrowly_says_so(void **state)
 {
 	struct verdict_result got;
@@ -419,6 +434,7 @@ int main(void)
 		cmocka_unit_test(test_decide_inconclusive_by_an_effect_that_was_not_measured),
 		cmocka_unit_test(test_decide_inconclusive_by_too_few_samples),
 		cmocka_unit_test(test_decide_passed_with_and_without_slos),
+		cmocka_unit_test(test_decide_passed_without_faults_speaks_of_none),
 		cmocka_unit_test(test_decide_passed_narrowly_says_so),
 	};
 
