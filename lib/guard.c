@@ -21,7 +21,7 @@
 #include <systemd/sd-event.h>
 
 /* Counted in pings, not in time: when both stood still, the guard has had no time to answer. */
-enum { PING_USEC = 1000000, SILENT_PINGS_MAX = 5, ACTING_PINGS_MAX = 60 };
+enum { PING_USEC = 1000000, SILENT_PINGS_MAX = 5, SLOW_PINGS_MAX = 30, ACTING_PINGS_MAX = 60 };
 
 struct waiter {
 	uint32_t seq;
@@ -216,6 +216,15 @@ static int on_socket(sd_event_source *s, int fd, uint32_t revents, void *data)
 	return 0;
 }
 
+/* One that is not stopped is slow, as all else may be on a busy machine. */
+static bool gives_no_answer(const struct guard *g)
+{
+	if (g->acts)
+		return g->silent >= ACTING_PINGS_MAX;
+	return g->silent >= SLOW_PINGS_MAX ||
+	       (g->silent >= SILENT_PINGS_MAX && pidfd_stands_still(g->pid));
+}
+
 static int on_ping(sd_event_source *s, uint64_t usec, void *data)
 {
 	const struct guard_msg m = {.op = GUARD_PING};
@@ -225,7 +234,7 @@ static int on_ping(sd_event_source *s, uint64_t usec, void *data)
 		;
 	if (g->dead)
 		return 0;
-	if (g->silent >= (g->acts ? ACTING_PINGS_MAX : SILENT_PINGS_MAX)) {
+	if (gives_no_answer(g)) {
 		pidfd_signal(g->pidfd, SIGKILL, NULL);
 		g->fate = "gave no answer, and was killed";
 		died(g);

@@ -23,8 +23,8 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 
-/* An owner in the midst of a step is given so long to come to its end. */
-enum { TURN_PATIENCE_MS = 3000, TURN_POLL_MS = 5 };
+/* An owner in the midst of a step is given so long to come to its end; more if it is not stopped. */
+enum { TURN_PATIENCE_MS = 3000, TURN_SLOW_MS = 15000, TURN_POLL_MS = 5 };
 /* And its helpers, to see that it is gone. */
 enum { HELPERS_PATIENCE_MS = 1000 };
 
@@ -225,7 +225,8 @@ static enum outcome watch_owner(struct watch *w, int sigfd)
  */
 static bool take_turn(struct watch *w)
 {
-	int64_t until = clock_now_ns() + TURN_PATIENCE_MS * NSEC_PER_MSEC;
+	int64_t now, began = clock_now_ns();
+	pid_t owner = getppid();
 
 	for (;;) {
 		uint32_t free = GUARD_TURN_FREE;
@@ -234,7 +235,9 @@ static bool take_turn(struct watch *w)
 			return false;
 		if (pidfd_wait(w->owner, TURN_POLL_MS) == 1)
 			return true;
-		if (clock_now_ns() < until)
+		now = clock_now_ns();
+		if (now < began + TURN_PATIENCE_MS * NSEC_PER_MSEC ||
+		    (now < began + TURN_SLOW_MS * NSEC_PER_MSEC && !pidfd_stands_still(owner)))
 			continue;
 		pidfd_signal(w->owner, SIGKILL, NULL);
 		return pidfd_wait(w->owner, TURN_PATIENCE_MS) == 1;

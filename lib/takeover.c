@@ -116,16 +116,7 @@ static bool lives(const struct process *p)
 /* By SIGSTOP, a debugger or a frozen group it cannot answer: there is nothing to wait for. */
 static bool stands_still(const struct process *p)
 {
-	autofree char *path = xasprintf("/proc/%d/stat", p->pid);
-	char buf[512], *end;
-	FILE *f = fopen(path, "re");
-	size_t n = f ? fread(buf, 1, sizeof buf - 1, f) : 0;
-
-	if (f)
-		fclose(f);
-	buf[n] = '\0';
-	end = strrchr(buf, ')');
-	return end && (end[2] == 'T' || end[2] == 't');
+	return p->pid > 0 && pidfd_stands_still(p->pid);
 }
 
 static void set_process(struct process *p, pid_t pid, unsigned long long start)

@@ -7,6 +7,7 @@
 #include "delay_engine.h"
 
 #include "../base/mem.h"
+#include "../kernel/pidfd.h"
 #include "../kernel/role.h"
 #include "delay_proto.h"
 #include "delay_tap.h"
@@ -22,7 +23,7 @@
 
 static const uint64_t ASSUMED_BPS = 1250000000; /* 10 Gbit/s */
 static const uint64_t MTU_BYTES = 1500;
-enum { ANSWER_TIMEOUT_S = 2, EXIT_TIMEOUT_MS = 1000, LIMIT_LEAST = 1000 };
+enum { ANSWER_TIMEOUT_S = 2, SLOW_ANSWER_S = 30, EXIT_TIMEOUT_MS = 1000, LIMIT_LEAST = 1000 };
 
 struct delay_engine {
 	int sock, pidfd;
@@ -79,15 +80,28 @@ static int lost(struct delay_engine *en, int code, struct err *e)
 	return err_set(e, EOWNERDEAD, "the delay engine (pid %d) has died", en->pid);
 }
 
+/* One that is not stopped is slow, as all else may be on a busy machine. */
+static ssize_t receive(const struct delay_engine *en, struct delay_answer *ret)
+{
+	int s = 0;
+	ssize_t n;
+
+	do {
+		n = recv(en->sock, ret, sizeof *ret, 0);
+		if (n < 0 && errno == EAGAIN)
+			s += ANSWER_TIMEOUT_S;
+	} while (n < 0 && (errno == EINTR || (errno == EAGAIN && s < SLOW_ANSWER_S &&
+					      !pidfd_stands_still(en->pid))));
+	return n;
+}
+
 static int ask(struct delay_engine *en, const struct delay_request *rq, int fd, struct err *e)
 {
 	struct delay_answer answer;
 	ssize_t n = send_request(en, rq, fd);
 
 	if (n == 0)
-		do
-			n = recv(en->sock, &answer, sizeof answer, 0);
-		while (n < 0 && errno == EINTR);
+		n = receive(en, &answer);
 	if (n != sizeof answer)
 		return lost(en, n < 0 ? errno : EPIPE, e);
 	if (answer.err.code && e)

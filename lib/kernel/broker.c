@@ -5,7 +5,8 @@
  *
  * A broker that has died, or gives no answer in time (stopped, or stuck in the kernel), is killed
  * and another one asked: it holds nothing that would be lost. What a first one has made without
- * answering (a TAP, a namespace) goes with its descriptors.
+ * answering (a TAP, a namespace) goes with its descriptors. One that is at work on a busy machine is
+ * given longer: another one would be as slow, and have to begin first.
  */
 #include "broker.h"
 
@@ -25,10 +26,9 @@
 #include <sys/time.h>
 #include <sys/wait.h>
 
-/* An answer takes some 20 us; making a namespace on a machine that swaps has taken a second. */
-enum { ANSWER_TIMEOUT_S = 3, EXIT_TIMEOUT_MS = 1000, REPLACEMENTS_MAX = 2 };
-/* One that goes on is only slow, as its start is on a machine that is full. */
-enum { SLOW_ROUNDS = 10 };
+/* An answer takes some 20 us; making a namespace on a machine that swaps has taken a second, and
+ * starting the process on a loaded emulated one more than three. */
+enum { ANSWER_TIMEOUT_S = 3, SLOW_ANSWER_S = 30, EXIT_TIMEOUT_MS = 1000, REPLACEMENTS_MAX = 2 };
 
 struct broker_process {
 	int sock, pidfd;
@@ -168,12 +168,17 @@ static void describe_netns(int fd, char *buf, size_t len)
 		snprintf(buf, len, "network namespace %llu", (unsigned long long)id.ino);
 }
 
-static int broker_await(const struct broker_process *p, struct broker_reply *ret, int *ret_fd)
+/* As broker_wire_recv; -EAGAIN when there was none in ret_s seconds. */
+static int broker_receive(const struct broker_process *p, struct broker_reply *ret, int *ret_fd,
+			  int *ret_s)
 {
-	int n = broker_wire_recv(p->sock, ret, sizeof *ret, ret_fd);
+	int n;
 
-	for (int i = 1; n == -EAGAIN && i < SLOW_ROUNDS && !pidfd_stands_still(p->pid); i++)
+	*ret_s = 0;
+	do {
 		n = broker_wire_recv(p->sock, ret, sizeof *ret, ret_fd);
+		*ret_s += ANSWER_TIMEOUT_S;
+	} while (n == -EAGAIN && *ret_s < SLOW_ANSWER_S && !pidfd_stands_still(p->pid));
 	return n;
 }
 
@@ -182,18 +187,18 @@ static int exchange(struct broker *b, int netns_fd, const struct broker_request 
 		    struct broker_reply *ret, int *ret_fd, struct err *e)
 {
 	for (int replaced = 0;; replaced++) {
-		int n = -EPIPE;
+		int n = -EPIPE, s = ANSWER_TIMEOUT_S;
 
 		if (b->now.pid)
 			n = broker_wire_send(b->now.sock, q, sizeof *q, netns_fd);
 		if (n == 0)
-			n = broker_await(&b->now, ret, ret_fd);
+			n = broker_receive(&b->now, ret, ret_fd, &s);
 		if (n == sizeof *ret)
 			return 0;
 		if (n == -EBADF) /* the caller's handle, not the broker's fault */
 			return err_errno(e, EBADF, "broker: send a handle");
 		if (replaced == REPLACEMENTS_MAX || broker_replace(b, e) < 0)
-			return n == -EAGAIN ? err_set(e, ETIMEDOUT, "broker: no answer in time")
+			return n == -EAGAIN ? err_set(e, ETIMEDOUT, "broker: no answer within %d s", s)
 					    : err_errno(e, EPIPE, "broker: its process is gone");
 	}
 }

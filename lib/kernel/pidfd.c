@@ -41,9 +41,9 @@ int pidfd_wait(int pidfd, int timeout_ms)
 	return n > 0;
 }
 
-/* /proc/PID/stat from field 3 on. The name before it stands in parentheses and may hold spaces and
- * parentheses itself. */
-static int pidfd_stat(pid_t pid, char *buf, size_t size, char **ret)
+/* What /proc/PID/stat has after the name, which stands in parentheses and may hold spaces and
+ * parentheses itself: " S 1 ..." from field 3, the state, on. */
+static int pidfd_read_stat(pid_t pid, char *buf, size_t len, const char **ret)
 {
 	char path[64];
 	autofd int fd = -1;
@@ -53,29 +53,35 @@ static int pidfd_stat(pid_t pid, char *buf, size_t size, char **ret)
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	n = read(fd, buf, size - 1);
+	n = read(fd, buf, len - 1);
 	if (n <= 0)
 		return n < 0 ? -errno : -ESRCH;
 	buf[n] = '\0';
 	*ret = strrchr(buf, ')');
-	return *ret && (*ret)[1] ? 0 : -EIO;
+	if (!*ret)
+		return -EIO;
+	++*ret;
+	return 0;
 }
 
 int pidfd_start_time(pid_t pid, unsigned long long *ret)
 {
-	char buf[1024], *p;
-	int r = pidfd_stat(pid, buf, sizeof buf, &p);
+	const char *p;
+	char buf[1024];
+	int r = pidfd_read_stat(pid, buf, sizeof buf, &p);
 
 	if (r < 0)
 		return r;
-	for (int field = 2; p && field < 22; field++)
+	for (int field = 3; p && field < 22; field++)
 		p = strchr(p + 1, ' ');
 	return p && sscanf(p, "%llu", ret) == 1 ? 0 : -EIO;
 }
 
 bool pidfd_stands_still(pid_t pid)
 {
-	char buf[1024], *p;
+	const char *p;
+	char buf[1024], state;
 
-	return pidfd_stat(pid, buf, sizeof buf, &p) < 0 || !strchr("RSDI", p[2]);
+	return pidfd_read_stat(pid, buf, sizeof buf, &p) < 0 || sscanf(p, " %c", &state) != 1 ||
+	       strchr("TtZXx", state);
 }

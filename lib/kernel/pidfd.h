@@ -14,5 +14,8 @@ int pidfd_signal(int pidfd, int sig, struct err *e);
 int pidfd_wait(int pidfd, int timeout_ms);
 /* Start time in clock ticks since boot, to tell a reused pid; from /proc/PID/stat. */
 int pidfd_start_time(pid_t pid, unsigned long long *ret);
-/* True for one that is stopped, traced, dead or gone: no waiting helps. */
+/*
+ * Stopped, traced, dead or gone: it will not answer by itself. Any other process is at work or waits
+ * for the CPU, however late its answer is.
+ */
 bool pidfd_stands_still(pid_t pid);

@@ -11,6 +11,8 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -224,6 +226,36 @@ static void test_broker_that_is_stopped_is_killed_and_replaced(void **state)
 	check_is_replaced_after(SIGSTOP);
 }
 
+/* Blocks in open() until somebody writes to the FIFO, which takes longer than a stopped one is given. */
+static void test_broker_that_is_slow_is_waited_for(void **state)
+{
+	char dir[] = "/tmp/brunt-test-broker-XXXXXX";
+	autofree char *fifo = NULL;
+	autofd int fd = -1;
+	struct err e = {0};
+	pid_t first, writer;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	fifo = xasprintf("%s/fifo", dir);
+	assert_int_equal(mkfifo(fifo, 0600), 0);
+	broker_stop(take(broker));
+	assert_int_equal(broker_start(&broker, NULL), 0);
+	first = only_child();
+	writer = fork();
+	if (writer == 0) {
+		sleep(4);
+		_exit(open(fifo, O_WRONLY | O_CLOEXEC) < 0);
+	}
+	fd = broker_open(broker, -1, fifo, O_RDONLY, &e);
+	waitpid(writer, NULL, 0);
+	unlink(fifo);
+	rmdir(dir);
+	assert_string_equal(e.text, "");
+	assert_true(fd >= 0);
+	assert_int_equal(only_child(), first);
+}
+
 static void test_spare_broker_answers_when_the_first_is_gone(void **state)
 {
 	pid_t first;
@@ -265,6 +297,7 @@ int main(void)
 		cmocka_unit_test(test_batch_goes_on_after_failure_and_reports_the_first),
 		cmocka_unit_test(test_broker_that_died_is_replaced),
 		cmocka_unit_test(test_broker_that_is_stopped_is_killed_and_replaced),
+		cmocka_unit_test(test_broker_that_is_slow_is_waited_for),
 		cmocka_unit_test(test_spare_broker_answers_when_the_first_is_gone),
 		cmocka_unit_test(test_stopped_broker_does_not_hold_up_the_end),
 	};

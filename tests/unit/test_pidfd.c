@@ -66,12 +66,38 @@ static void test_start_time_reads_past_a_name_with_parentheses(void **state)
 	assert_int_equal(pidfd_start_time(pid, &childs), -ENOENT);
 }
 
+/* The state follows the signal a moment later. */
+static void wait_until(pid_t pid, bool still)
+{
+	for (int i = 0; i < 30000 && pidfd_stands_still(pid) != still; i++)
+		usleep(1000);
+	assert_int_equal(pidfd_stands_still(pid), still);
+}
+
+static void test_stands_still_tells_a_stopped_or_dead_process_from_one_that_sleeps(void **state)
+{
+	pid_t pid = child();
+
+	assert_false(pidfd_stands_still(getpid()));
+	assert_false(pidfd_stands_still(pid));
+	kill(pid, SIGSTOP);
+	wait_until(pid, true);
+	kill(pid, SIGCONT);
+	wait_until(pid, false);
+	kill(pid, SIGKILL);
+	wait_until(pid, true); /* a zombie */
+	waitpid(pid, NULL, 0);
+	assert_true(pidfd_stands_still(pid));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_signal_reaches_the_process_and_wait_sees_it),
 		cmocka_unit_test(test_open_and_signal_a_process_that_is_gone),
 		cmocka_unit_test(test_start_time_reads_past_a_name_with_parentheses),
+		cmocka_unit_test(
+			test_stands_still_tells_a_stopped_or_dead_process_from_one_that_sleeps),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
