@@ -207,6 +207,13 @@ static bool is_over(struct fault_run *fr)
 	return true;
 }
 
+/* The run has gone on to its end meanwhile; if that is why, the user is told. */
+static void comes_too_late(struct fault_run *fr)
+{
+	is_over(fr);
+	give_up(fr, NULL);
+}
+
 static void inject(struct fault_run *fr)
 {
 	struct engine *en = fr->en;
@@ -246,7 +253,7 @@ static void armed(void *arg, int r)
 		err_errno(&e, -r, "guard");
 		give_up(fr, &e);
 	} else if (fr->en->stopping) {
-		give_up(fr, NULL);
+		comes_too_late(fr);
 	} else {
 		inject(fr);
 	}
@@ -260,8 +267,12 @@ static void journaled(void *arg, int r, const struct err *error)
 
 	fr->in->journal_ns = clock_now_ns() - fr->in->asked_ns;
 	engine_checkpoint("journaled");
-	if (r < 0 || en->stopping) {
-		give_up(fr, r < 0 ? &e : NULL);
+	if (r < 0) {
+		give_up(fr, &e);
+		return;
+	}
+	if (en->stopping) {
+		comes_too_late(fr);
 		return;
 	}
 	engine_emit(en, EVENT_JOURNALED, name_of(fr), NULL, (int64_t)fault_of(fr)->undo.n);
