@@ -11,7 +11,7 @@ import signal
 
 import crash_case
 import harness
-from crash_case import FAULT_POINTS, STEPS
+from crash_case import FAULT_POINTS, SHORT, STEPS
 
 LEGS = "host lab"
 PATIENT = True
@@ -115,7 +115,7 @@ class Memory(Limit, LabCase):
     FILES = ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes", "memory.max", "memory.high",
              "memory.swap.max")
 
-    def manifest(self, fault="300ms", action="limit"):
+    def manifest(self, fault=SHORT, action="limit"):
         return self.experiment(f"memoryChaos: {{mode: one, selector: {{pods: {{default: [p0]}}}}, "
                                f"action: {action}, size: 64MiB}}", fault)
 
@@ -148,7 +148,7 @@ class Memory(Limit, LabCase):
 class Cpu(Limit, LabCase):
     FILES = ("cpu.cfs_quota_us", "cpu.cfs_period_us", "cpu.max")
 
-    def manifest(self, fault="300ms", cpu="100m"):
+    def manifest(self, fault=SHORT, cpu="100m"):
         return self.experiment(f"cpuChaos: {{mode: one, selector: {{pods: {{default: [p0]}}}}, "
                                f"action: quota, cpu: {cpu}}}", fault)
 
@@ -192,7 +192,7 @@ class PodKill(LabCase):
                     return f.read().strip() not in ("0", "THAWED")
         return False
 
-    def manifest(self, fault="300ms", grace=1):
+    def manifest(self, fault=SHORT, grace=1):
         self.next += 1
         return self.experiment(f"podChaos: {{mode: one, selector: {{pods: {{default: "
                                f"[p{self.next}]}}}}, action: pod-kill, gracePeriod: {grace}}}", fault)

@@ -7,6 +7,7 @@ import signal
 
 import crash_case
 import harness
+from crash_case import PACE
 
 PATIENT = True
 LEGS = "host lab"
@@ -81,9 +82,9 @@ class Group(crash_case.NetCase):
         self.assert_clean()
 
     def test_normal_end(self):
-        p = self.begun(fault="4s")
+        p = self.begun(fault=f"{4 * PACE}s")
         self.assertEqual(len(self.groups()), 1)
-        out, _ = p.communicate(timeout=60)
+        out, _ = p.communicate(timeout=120)
         self.assertNotIn(p.returncode, (3, 4), out)
         self.assert_all_gone()
 
@@ -115,8 +116,8 @@ class Group(crash_case.NetCase):
         self.assert_all_gone()
 
     def test_command_without_load(self):
-        p = self.begun(n=2, load=False, fault="4s")
-        p.communicate(timeout=60)
+        p = self.begun(n=2, load=False, fault=f"{4 * PACE}s")
+        p.communicate(timeout=120)
         self.assert_all_gone()
 
     def test_bad_bytes_of_a_program_neither_lose_the_record_nor_reach_the_terminal(self):

@@ -98,7 +98,7 @@ if harness.IN_LAB:
             harness.wait_for(lambda: self.fault()["state"] == "injected", "the lease")
             for seconds in (86400, -2 * 86400, 3600):
                 self.step(seconds)
-                self.assertIsNone(p.poll())
+                self.assertIsNone(p.poll(), p.poll() is not None and p.stdout.read())
                 self.assertNotEqual(self.state_of(), self.before)
                 self.assertEqual(self.fault()["state"], "injected")
             out, _ = p.communicate(timeout=120)
