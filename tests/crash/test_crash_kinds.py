@@ -66,7 +66,7 @@ apiVersion: brunt.dev/v1alpha1
 kind: Experiment
 metadata: {{name: crash}}
 spec:
-  timeline: {{baseline: 50ms, fault: {crash_case.room(length)}, recovery: 50ms}}
+  timeline: {{baseline: 50ms, fault: {length}, recovery: 50ms}}
   faults: [{{name: it, {fault}}}]
 """)
 
