@@ -341,6 +341,8 @@ class Rate(NetCase):
         self.assertLess(effect["figures"][0]["value"], 0.1 * 1.25e6, effect)
 
     def test_a_bucket_that_lets_too_much_through_is_less_than_asked(self):
+        if harness.IN_LAB:
+            self.skipTest("the guest's one CPU does not send faster than 10 Mbit/s for long; the host's leg does")
         effect = self.changed("rate 100mbit burst 64kb limit 200000")
         self.assertEqual(effect["state"], "less than asked", effect)
 

@@ -165,7 +165,7 @@ class Memory(PodCase):
 
     def test_a_limit_below_use_kills_and_is_counted(self):
         self.pod(PULSE % 60)
-        self.start(memory("action: limit, size: 32MiB"), seconds=6)
+        self.start(memory("action: limit, size: 32MiB"), seconds=40 if harness.IN_LAB else 6)
         wait_for(lambda: self.container()["restarts"] or self.proc.poll() is not None, "an OOM kill")
         fault = self.finish()
         self.assertGreaterEqual(fault["detail"]["groups"][0]["oom_kills"], 1, fault["measured"])
