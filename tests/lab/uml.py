@@ -127,4 +127,4 @@ def kill_group(child):
 
 
 if __name__ == "__main__":
-    sys.exit(boot(sys.argv[1:], float(os.environ.get("UML_TIMEOUT", "540"))))
+    sys.exit(boot(sys.argv[1:], float(os.environ.get("UML_TIMEOUT", "840"))))
