@@ -14,7 +14,7 @@
 
 struct rt_control_options {
 	const char *path;
-	int64_t probe_ns; /* how often the world is stopped to know the time to safepoint; 0: 20 ms */
+	int64_t probe_ns; /* how often, on average, a stop measures the time to safepoint; 0: 20 ms */
 };
 
 /* One at a time. For coroutines; no safepoint. Errors: -EALREADY; -EADDRINUSE somebody answers there;

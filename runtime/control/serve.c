@@ -180,9 +180,13 @@ static void nothing(void *reached)
 	*(int64_t *)reached = rt_now();
 }
 
+/*
+ * At chance distances, from half of probe_ns to half as much again: in step with what it looks for, a
+ * probe would meet each stall at the same place of it (xorshift64, Marsaglia 2003).
+ */
 static void probe(void *arg)
 {
-	int64_t next = rt_now();
+	uint64_t random = (uint64_t)rt_now() | 1;
 
 	while (atomic_load(&control.serving)) {
 		int64_t asked = rt_now(), reached = asked;
@@ -190,9 +194,10 @@ static void probe(void *arg)
 		rt_stop_world("probe", nothing, &reached);
 		job_note_ttsp(reached - asked);
 		command_note_probe();
-		next = next + control.probe_ns > reached ? next + control.probe_ns
-							 : reached + control.probe_ns;
-		rt_sleep_until(next);
+		random ^= random << 13;
+		random ^= random >> 7;
+		random ^= random << 17;
+		rt_sleep_until(reached + control.probe_ns / 2 + (int64_t)(random % (uint64_t)control.probe_ns));
 	}
 }
 

@@ -46,7 +46,8 @@ class Stop(crash_case.NetCase):
         self.stand_still(p.pid)
         out = self.brunt("stop", "--all")
         self.assert_ended(p, out)
-        self.assertIn("its owner did not answer and was killed", out.stdout)
+        # On a full machine the guard may be passed over too, which is stop's to decide.
+        self.assertRegex(out.stdout, "its owner (did not answer and was|and its guard did not answer and were) killed")
 
     def test_stopped_owner_and_stopped_guard(self):
         p = self.injected(fault=LONG)

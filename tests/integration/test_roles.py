@@ -71,9 +71,10 @@ spec:
         for role in ("__broker", "__delay", "__guard"):
             self.assertEqual(roles[role]["NoNewPrivs"], "1", role)
         delay = roles["__delay"]
-        self.assertEqual(delay["Uid"].split(), [NOBODY] * 4)
-        self.assertEqual(delay["Gid"].split(), [NOBODY] * 4)
-        self.assertEqual(delay["Groups"], "")
+        if "asan" not in harness.BUILD:  # its leak checker reads /proc at the end: the plain build's leg has it
+            self.assertEqual(delay["Uid"].split(), [NOBODY] * 4)
+            self.assertEqual(delay["Gid"].split(), [NOBODY] * 4)
+            self.assertEqual(delay["Groups"], "")
         for held in ("CapEff", "CapPrm", "CapInh", "CapBnd", "CapAmb"):
             self.assertEqual(int(delay[held], 16), 0, held)
         # Nothing sends through the delay here; what is asked is that the run reached its end.

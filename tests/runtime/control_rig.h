@@ -24,6 +24,7 @@ enum { PROCS = 3 };
 
 static char dir[64], path[80];
 static _Atomic int serving, leave, ticks;
+static int64_t probe_ns = 2 * RT_MSEC;
 static pthread_t service;
 
 /* The service --------------------------------------------------------------------------------------- */
@@ -38,7 +39,7 @@ static void tick(void *arg)
 
 static void *serve(void *arg)
 {
-	int r = rt_control_serve(&(struct rt_control_options){.path = path, .probe_ns = 2 * RT_MSEC});
+	int r = rt_control_serve(&(struct rt_control_options){.path = path, .probe_ns = probe_ns});
 
 	atomic_store(&serving, r < 0 ? r : 1);
 	rt_go(tick, NULL);

@@ -48,6 +48,25 @@ static void safepoints_are_stalled(void)
 	close(other);
 }
 
+/* Ten probes fit between two stalls: in step with them, each stall would be met at the same place. */
+static void the_whole_stall_is_measured(void)
+{
+	enum { STALL_US = 30000, PROBES = 400 };
+	int fd = greeted();
+	int64_t worst, first = status_of(fd, "probes=");
+
+	ask(fd, "stall-safepoint tag=w lease_ms=60000 stall_us=30000 interval_us=200000");
+	while (status_of(fd, "probes=") < first + PROBES)
+		usleep(10000);
+	worst = worst_us(fd);
+	/* One in seven meets a stall, as often here as there: a chance of one in 20,000 that none was early. */
+	CHECK(worst >= STALL_US * 17 / 20, "of stalls of %d us the worst that %d probes met took %lld us", STALL_US,
+	      PROBES, (long long)worst);
+	ask(fd, "end tag=w");
+	CHECK(comes_to(fd, "actions=-"), "its coroutine leaves");
+	close(fd);
+}
+
 static void end_all(int fd, const char *tag)
 {
 	char command[64];
@@ -192,6 +211,11 @@ int main(void)
 	collections_are_paused();
 	garbage_is_made();
 	coroutines_leak();
+	stop();
+	probe_ns = 20 * RT_MSEC;
+	if (start() != 1)
+		return 1;
+	the_whole_stall_is_measured();
 	stop();
 	return rig_end();
 }
