@@ -419,6 +419,8 @@ static int on_period(sd_event_source *s, uint64_t usec, void *data)
 	if (en->aborted) {
 		engine_emit(en, EVENT_ABORTED, NULL, en->aborted, 0);
 		cut_short(en);
+	} else if (en->x->is_object && faults_over(en)) {
+		next(en);
 	}
 	return 0;
 }

@@ -481,6 +481,19 @@ void faults_observe(struct engine *en)
 	guard_exit(en->guard);
 }
 
+bool faults_over(const struct engine *en)
+{
+	for (size_t i = 0; i < en->n_faults; i++) {
+		const struct injection *in = en->injections[i];
+		const struct fault *f = &in->pf->fault;
+
+		if (in->state != INJECTION_OFF &&
+		    (in->state != INJECTION_ON || !f->driver->is_over || !f->driver->is_over(f)))
+			return false;
+	}
+	return en->n_faults && !en->in_flight;
+}
+
 /* End ----------------------------------------------------------------------------------------- */
 
 static void take_detail(struct injection *in)

@@ -101,6 +101,8 @@ int engine_hold(struct engine *en, const struct target_list *targets, struct err
 int faults_schedule(struct engine *en, struct err *e);
 /* Looks at every fault, and at who came and went. */
 void faults_observe(struct engine *en);
+/* Whether all have begun, and none has anything left to do or to end. */
+bool faults_over(const struct engine *en);
 /* Switches off and reverts everything that is on; at_once leaves out the last measurement. */
 void faults_revert(struct engine *en, bool at_once);
 /* The last look at faults with nothing to revert (a killed pod), after the recovery window. */

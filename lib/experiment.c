@@ -258,6 +258,74 @@ int experiment_load_text(const char *file, const char *text, size_t len, struct 
 	return finish(set, d, ret);
 }
 
+static bool is_object_of(const struct experiment *x, const char *file)
+{
+	return x->is_object && streq(x->file, file) && experiment_check_paused(x, NULL) == 0;
+}
+
+static bool has_fault(const struct experiment *x, const char *name)
+{
+	for (size_t i = 0; i < x->n_faults; i++)
+		if (streq(x->faults[i].name, name))
+			return true;
+	return false;
+}
+
+/* Objects of two kinds or namespaces may have one name; in a run each fault has its own. */
+static void take_faults(struct experiment *x, struct experiment *from)
+{
+	for (size_t i = 0; i < from->n_faults; i++) {
+		struct fault_spec *f = &from->faults[i];
+
+		for (size_t n = 2; has_fault(x, f->name); n++) {
+			free(f->name);
+			f->name = xasprintf("%s-%zu", from->name, n);
+		}
+		*array_push(x->faults, x->n_faults) = *f;
+		x->fault_ns = MAX_OF(x->fault_ns, f->duration_ns);
+	}
+	from->n_faults = 0;
+}
+
+/* All objects of the file of items[first] go into it; those that are left out are freed. */
+static void join_file(struct experiment_set *set, size_t first, void (*fn)(void *data, const char *text),
+		      void *data)
+{
+	struct experiment *x = set->items[first];
+	size_t kept = first + 1, joined = 1;
+	autofree char *text = NULL;
+	char *name;
+
+	for (size_t i = first + 1; i < set->n; i++) {
+		struct experiment *other = set->items[i];
+		bool same = is_object_of(other, x->file);
+
+		if (same)
+			take_faults(x, other);
+		joined += same;
+		if (same)
+			experiment_free(other);
+		else
+			set->items[kept++] = other;
+	}
+	set->n = kept;
+	if (joined == 1)
+		return;
+	name = xasprintf("%s-and-%zu-more", x->name, joined - 1);
+	free(x->name);
+	x->name = name;
+	text = xasprintf("%s: its %zu chaos objects run together, as in a cluster, as %s", x->file, joined,
+			 name);
+	fn(data, text);
+}
+
+void experiment_set_join(struct experiment_set *set, void (*fn)(void *data, const char *text), void *data)
+{
+	for (size_t i = 0; i < set->n; i++)
+		if (is_object_of(set->items[i], set->items[i]->file))
+			join_file(set, i, fn, data);
+}
+
 void experiment_set_free(struct experiment_set *set)
 {
 	if (!set)

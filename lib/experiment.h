@@ -49,6 +49,7 @@ struct experiment {
 	char *generate_name;
 	char *ns;   /* metadata.namespace: where selectors look that name no namespace */
 	char *kind; /* of the document it came from */
+	bool is_object; /* a fault's kind that stood alone, or some of one file: over with its last fault */
 	struct kvs labels, annotations;
 	char *hypothesis;
 	int64_t seed;
@@ -86,10 +87,15 @@ int experiment_load(const char *const *paths, size_t n, struct diags *d,
 		    struct experiment_set **ret);
 int experiment_load_text(const char *file, const char *text, size_t len, struct diags *d,
 			 struct experiment_set **ret);
+/*
+ * Makes one experiment of the faults' kinds that stand alone in one file, since a cluster would run
+ * them together too; of those that are paused only when all are. Calls fn for each file where it did.
+ */
+void experiment_set_join(struct experiment_set *set, void (*fn)(void *data, const char *text), void *data);
 void experiment_set_free(struct experiment_set *set);
 DEFINE_AUTOPTR(experiment_set, experiment_set_free);
 
-/* Where selectors look that name no namespaces, when x->ns is not given either; NULL: in all. */
+/* Where selectors of faults and SLOs look that name no namespaces; NULL: in all. */
 void experiment_set_namespace(struct experiment *x, const char *ns);
 
 /* The schema of a kind's spec ("Experiment", "NetworkChaos", ...); NULL when unknown. */

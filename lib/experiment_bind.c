@@ -96,6 +96,7 @@ static void bind_lone_fault(struct experiment *x, const struct fault_driver *d,
 	}
 	f->duration_ns = common->duration_ns ? common->duration_ns : EXPERIMENT_FAULT_NS;
 	x->fault_ns = f->duration_ns;
+	x->is_object = true;
 }
 
 /* Experiments -------------------------------------------------------------------------------- */
@@ -172,6 +173,8 @@ void experiment_set_namespace(struct experiment *x, const char *ns)
 			selector_set_default(
 				(struct selector *)&d->peer_selection(common)->selector, ns);
 	}
+	for (size_t i = 0; i < x->n_slos; i++)
+		slo_set_namespace(&x->slos[i], ns);
 }
 
 static void bind_spec(struct experiment *x, const struct yaml_node *doc, struct field_ctx *ctx)

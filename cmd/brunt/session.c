@@ -6,6 +6,11 @@
 #include <sys/random.h>
 #include <systemd/sd-event.h>
 
+static void print_note(void *data, const char *text)
+{
+	fprintf(stderr, "note: %s\n", text);
+}
+
 struct experiment_set *session_load(const char *verb, const struct strlist *files,
 				    const struct strlist *args, const struct session_scope *scope,
 				    struct err *e)
@@ -35,6 +40,8 @@ struct experiment_set *session_load(const char *verb, const struct strlist *file
 	for (size_t i = 0; set && i < set->n; i++)
 		if (!set->items[i]->ns && (scope->ns || scope->all))
 			experiment_set_namespace(set->items[i], scope->all ? NULL : scope->ns);
+	if (set)
+		experiment_set_join(set, print_note, NULL);
 	return set;
 }
 

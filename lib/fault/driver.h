@@ -204,6 +204,9 @@ struct fault_driver {
 	/* The state of the target named by a record now, in snapshot's form. -ENOENT: gone. */
 	int (*resnapshot)(const struct undo *undo, struct broker *broker, struct str *ret,
 			  struct err *e);
+	/* Of a one_shot kind: whether what it began has come to its end, so that nothing is left to
+	 * wait for. NULL: only its time ends it. */
+	bool (*is_over)(const struct fault *f);
 	/* NULL: what inject read back is all the proof there is (a killed process). */
 	int (*effect)(struct fault *f, struct effect *ret, struct err *e);
 	/* For `status`: what is left of the kernel lease of a record, 0 when it has run out or

@@ -266,6 +266,13 @@ static struct tally count_victims(const struct pod_kill *k)
 	return t;
 }
 
+static bool pod_kill_is_over(const struct fault *f)
+{
+	const struct pod_kill *k = f->state;
+
+	return k && count_victims(k).ready == k->n;
+}
+
 /* "killed 1 of 1, restarted after 1.02 s, ready after 1.31 s" */
 static void describe(const struct pod_kill *k, char *buf, size_t size)
 {
@@ -399,6 +406,7 @@ const struct fault_driver pod_kill = {
 	.inject = pod_kill_inject,
 	.tick = pod_kill_tick,
 	.vet = pod_kill_vet,
+	.is_over = pod_kill_is_over,
 	.effect = pod_kill_effect,
 	.report = pod_kill_report,
 	.release = pod_kill_release,

@@ -43,6 +43,8 @@ extern const struct schema slo_schema;
 int slo_check_objective(const struct slo_spec *spec, const struct objective *o,
 			const struct yaml_node *node, struct field_ctx *ctx);
 bool slo_judged_in(const struct slo_spec *spec, enum window w);
+/* Where a selector of the indicator looks that names no namespaces; NULL: in all. */
+void slo_set_namespace(struct slo_spec *spec, const char *ns);
 
 /* What the engine lends to indicators. */
 struct slo_env {

@@ -25,6 +25,16 @@ bool slo_judged_in(const struct slo_spec *spec, enum window w)
 	return any ? spec->in[w] : w == WINDOW_FAULT;
 }
 
+void slo_set_namespace(struct slo_spec *spec, const char *ns)
+{
+	for (size_t i = 0; spec->params && i < spec->type->schema->n_fields; i++) {
+		const struct field *f = &spec->type->schema->fields[i];
+
+		if (f->sub == &selector_schema)
+			selector_set_default((struct selector *)((char *)spec->params + f->offset), ns);
+	}
+}
+
 struct foresight {
 	const struct slo_spec *spec;
 	double rate; /* samples a second */

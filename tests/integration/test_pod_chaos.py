@@ -305,6 +305,58 @@ class Kill(PodCase):
         self.assertEqual(after["restarts"], 1)
         self.assertGreater(killed["restartNs"], 0)
 
+    OBJECTS = """
+apiVersion: chaos-mesh.org/v1alpha1
+kind: PodChaos
+metadata: {name: p}
+spec: {action: pod-kill, mode: all, selector: {labelSelectors: {app: p}}}
+---
+apiVersion: brunt.dev/v1alpha1
+kind: MemoryChaos
+metadata: {name: p}
+spec: {mode: all, selector: {labelSelectors: {app: p}}, action: limit, size: 64Mi, duration: 3s}
+"""
+
+    def run_objects(self, text):
+        path, record = self.write("objects.yaml", text), os.path.join(self.dir, "record.json")
+        r = self.brunt("run", "--lab", "default", path, "--report", f"json={record}", timeout=120)
+        self.assertIn(r.returncode, (0, 5), r.stdout + r.stderr)
+        return r, self.json(record)
+
+    def test_an_object_alone_is_over_when_its_target_is_ready(self):
+        self.pod("import time; time.sleep(1000)")
+        _, record = self.run_objects(self.OBJECTS.split("---")[0])
+        # Nobody gave a duration: 30 s, were it not over before.
+        window = record["windows"]["fault"]
+        self.assertLess(window["end_ms"] - window["start_ms"], 25000)
+        self.assertIsNotNone(record["faults"][0]["detail"]["processes"][0]["readyNs"], record["faults"])
+
+    def test_objects_of_one_file_run_together(self):
+        self.pod("import time; time.sleep(1000)")
+        r, record = self.run_objects(self.OBJECTS)
+        self.assertIn("its 2 chaos objects run together", r.stderr)
+        self.assertEqual([f["name"] for f in record["faults"]], ["p", "p-2"])
+
+
+    def test_where_selectors_without_namespaces_look(self):
+        pods = "---".join(f"""
+apiVersion: v1
+kind: Pod
+metadata: {{name: p, namespace: {ns}, labels: {{app: p}}}}
+spec: {{terminationGracePeriodSeconds: 0, containers: [{{name: app, command: [sleep, "1000"]}}]}}
+""" for ns in ("one", "two"))
+        r = self.brunt("lab", "up", "-f", self.write("pods.yaml", pods))
+        self.assertEqual(r.returncode, 0, r.stdout + r.stderr)
+        without = self.OBJECTS.split("---")[0]
+        of_two = without.replace("name: p}", "name: p, namespace: two}")
+        for text, options, want in ((without, ["-n", "one"], ["one/p"]), (without, ["-A"], ["one/p", "two/p"]),
+                                    (of_two, [], ["two/p"]), (of_two, ["-n", "one"], ["two/p"]),
+                                    (without, [], None)):
+            path = self.write("x.yaml", text)
+            r = self.brunt("plan", "--lab", "default", "-o", "json", *options, path)
+            seen = sorted(json.loads(r.stdout)["faults"][0]["targets"]) if r.returncode == 0 else None
+            self.assertEqual(seen, want, f"{options}: {r.stdout}{r.stderr}")
+
 
 if __name__ == "__main__":
     harness.main()

@@ -212,6 +212,65 @@ static void test_namespace_is_the_selectors_default(void **state)
 	assert_int_equal(p->target.selector.namespaces.n, 1);
 }
 
+static void test_namespace_is_the_default_of_an_slo_too(void **state)
+{
+	autoptr(experiment_set) set =
+		load("f", "apiVersion: brunt.dev/v1alpha1\nkind: Experiment\n"
+			  "metadata: {name: y, namespace: live}\n"
+			  "spec:\n  slos: [{name: s, objectives: [count == 0], indicator: {target: {metric: oomKills, "
+			  "selector: {labelSelectors: {app: room}}}}}]\n");
+	const struct slo_spec *spec = &set->items[0]->slos[0];
+	const struct field *f = spec->type->schema->fields;
+
+	(void)state;
+	while (!streq(f->name, "selector"))
+		f++;
+	assert_string_equal(((const struct selector *)((char *)spec->params + f->offset))->default_namespace,
+			    "live");
+}
+
+static size_t notes;
+
+static void count_note(void *data, const char *text)
+{
+	(void)data;
+	(void)text;
+	notes++;
+}
+
+static void test_objects_of_one_file_are_joined(void **state)
+{
+	static const char text[] =
+		"apiVersion: chaos-mesh.org/v1alpha1\nkind: FixtureChaos\n"
+		"metadata: {name: a, namespace: live}\n"
+		"spec: {selector: {}, mode: all, action: fail, duration: 1s}\n---\n"
+		"apiVersion: chaos-mesh.org/v1alpha1\nkind: FixtureChaos\n"
+		"metadata: {name: p, annotations: {experiment.chaos-mesh.org/pause: 'true'}}\n"
+		"spec: {selector: {}, mode: all, action: fail}\n---\n"
+		"apiVersion: chaos-mesh.org/v1alpha1\nkind: FixtureChaos\n"
+		"metadata: {name: a}\n"
+		"spec: {selector: {}, mode: all, action: fail, duration: 3s}\n";
+	autoptr(experiment_set) set = load("f", text);
+	const struct experiment *x;
+	const struct fixture_params *p;
+
+	(void)state;
+	experiment_set_join(set, count_note, NULL);
+	assert_int_equal(notes, 1);
+	assert_int_equal(set->n, 2); /* and the one that is paused */
+	x = set->items[0];
+	assert_string_equal(x->name, "a-and-1-more");
+	assert_int_equal(x->fault_ns, 3 * NSEC_PER_SEC);
+	assert_int_equal(x->n_faults, 2);
+	assert_string_equal(x->faults[1].name, "a-2");
+	assert_int_equal(x->faults[0].duration_ns, NSEC_PER_SEC);
+	p = x->faults[0].params;
+	assert_string_equal(p->common.selection.selector.default_namespace, "live");
+	p = x->faults[1].params;
+	assert_string_equal(p->common.selection.selector.default_namespace, "default");
+	assert_string_equal(set->items[1]->name, "p");
+}
+
 static void test_one_document_through_anchors_and_merge_keys(void **state)
 {
 	autoptr(experiment_set) set =
@@ -358,6 +417,8 @@ int main(void)
 		cmocka_unit_test(test_fault_has_one_duration_wherever_it_is_given),
 		cmocka_unit_test(test_two_durations_of_one_fault_are_an_error),
 		cmocka_unit_test(test_namespace_is_the_selectors_default),
+		cmocka_unit_test(test_namespace_is_the_default_of_an_slo_too),
+		cmocka_unit_test(test_objects_of_one_file_are_joined),
 		cmocka_unit_test(test_one_document_through_anchors_and_merge_keys),
 		cmocka_unit_test(test_all_errors_of_all_documents),
 		cmocka_unit_test(test_the_reference_example),
