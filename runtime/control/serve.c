@@ -186,7 +186,7 @@ static void nothing(void *reached)
  */
 static void probe(void *arg)
 {
-	uint64_t random = (uint64_t)rt_now() | 1;
+	uint64_t random = (uint64_t)rt_now() | 1, apart = (uint64_t)control.probe_ns;
 
 	while (atomic_load(&control.serving)) {
 		int64_t asked = rt_now(), reached = asked;
@@ -197,7 +197,7 @@ static void probe(void *arg)
 		random ^= random << 13;
 		random ^= random >> 7;
 		random ^= random << 17;
-		rt_sleep_until(reached + control.probe_ns / 2 + (int64_t)(random % (uint64_t)control.probe_ns));
+		rt_sleep_until(reached + (int64_t)(apart / 2 + random % apart));
 	}
 }
 
