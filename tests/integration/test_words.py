@@ -219,10 +219,12 @@ kind: PodChaos
 metadata: {name: %s%s}
 spec: {action: pod-kill, mode: one, selector: {pods: {default: [%s]}}, containerNames: [%s]}
 """
-        path = self.write("many.yaml", "---\n".join((
-            one % ("absent", "", "nobody", "http"), one % ("sidecar", "", "web", "envoy"),
-            one % ("good", "", "web", "http"),
-            one % ("held", ', annotations: {experiment.chaos-mesh.org/pause: "true"}', "web", "http"))))
+        path = os.path.join(self.dir, "many")  # those of one file would run together
+        os.mkdir(path)
+        for name, annotations, pod, container in (
+                ("absent", "", "nobody", "http"), ("sidecar", "", "web", "envoy"), ("good", "", "web", "http"),
+                ("held", ', annotations: {experiment.chaos-mesh.org/pause: "true"}', "web", "http")):
+            self.write(f"many/{name}.yaml", one % (name, annotations, pod, container))
         self.addCleanup(self.brunt, "lab", "down", "--now", "--name", "words")
         up = self.brunt("lab", "up", "-q", "--name", "words", "-f", os.path.join(self.dir, "lab.yaml"))
         self.assertEqual(up.returncode, 0, up.stderr)
