@@ -1,23 +1,29 @@
 /*
- * The delay engine, which handles other people's packets, has a list of all that it may call: it was
- * handed its descriptors, opens nothing and runs as nobody. The other roles go through SQLite, libnl
- * and glibc's resolver; a list of everything that these call would break with each of their updates,
- * in the one moment (recovery) where breaking is worst. Their filters name what the role must not do:
- * running programs, sockets, namespaces, mounts, other processes' memory, files by handle, loading
- * code into the kernel, and io_uring, whose operations no filter sees.
+ * Each role has a list of all that it may call, in families: a family is there whole, with what other
+ * versions of glibc, SQLite and libnl call for the same thing, because a call that is missing on
+ * somebody's machine breaks recovery. All else is refused with EPERM. What the libraries do only once
+ * (open files of their own, look at the machine) has happened before the role is entered.
+ *
+ * A build with sanitizers has a list of what is refused instead: their runtime calls what it likes.
  *
  * What looks inside its arguments cannot be filtered: clone3 "does not exist", so that threads are
- * started by clone. A call of another architecture's ABI kills the process.
+ * started by clone; nor io_uring, whose operations no filter sees. A call of another architecture's ABI
+ * kills the process.
  */
 #include "sandbox.h"
 
+#include <asm/termbits.h>
 #include <cap-ng.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/if_tun.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <stdbool.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
 
 enum {
 	NO_EXEC = 1 << 0,
@@ -37,7 +43,7 @@ enum { SANITIZED = 0 };
 
 enum { NOBODY = 65534 };
 
-/* Refused in every role. A later kind of fault that needs one gets a role of its own. */
+/* What a build with sanitizers refuses in every role; the lists of the others leave it out. */
 static const char *const always[] = {
 	"acct", "add_key", "adjtimex", "chroot", "clock_adjtime", "clock_settime", "delete_module",
 	"finit_module", "fsconfig", "fsmount", "fsopen", "fspick", "init_module", "io_uring_enter",
@@ -53,17 +59,47 @@ static const char *const always[] = {
 static const unsigned namespaces[] = {CLONE_NEWCGROUP, CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS,
 				      CLONE_NEWPID, CLONE_NEWUSER, CLONE_NEWUTS};
 
-/* All that the delay engine may call: packets, its timer, its memory, its end. */
-static const char *const delay_calls[] = {
-	"brk", "clock_getres", "clock_gettime", "clock_nanosleep", "close", "dup", "epoll_ctl",
-	"epoll_pwait", "epoll_pwait2", "epoll_wait", "exit", "exit_group", "fcntl", "fstat", "futex",
-	"getegid", "geteuid",
-	"getgid", "getpid", "getrandom", "gettid", "gettimeofday", "getuid", "lseek",
-	"madvise", "mmap", "mprotect",
-	"mremap", "munmap", "nanosleep", "newfstatat", "poll", "ppoll", "read", "readv", "recvfrom",
-	"recvmsg", "restart_syscall", "rseq", "rt_sigaction", "rt_sigprocmask", "rt_sigreturn",
-	"sched_getaffinity", "sched_yield", "sendmsg", "sendto", "set_robust_list", "sigaltstack",
-	"sysinfo", "timerfd_settime", "uname", "write", "writev", NULL,
+/* Memory, clocks, signals, threads that wait, descriptors that are open: what every program does. */
+static const char *const common_calls[] = {
+	"brk", "clock_getres", "clock_gettime", "clock_nanosleep", "close", "dup", "exit", "exit_group",
+	"fcntl", "fstat", "futex", "futex_wait", "futex_waitv", "futex_wake", "getegid", "geteuid",
+	"getgid", "getpid", "getppid", "getrandom", "gettid", "gettimeofday", "getuid", "lseek", "madvise",
+	"membarrier", "mmap", "mprotect", "mremap", "munmap", "nanosleep", "newfstatat", "poll", "ppoll",
+	"read", "readv", "restart_syscall", "rseq", "rt_sigaction", "rt_sigprocmask", "rt_sigreturn",
+	"sched_getaffinity", "sched_yield", "set_robust_list", "sigaltstack", "sysinfo", "time", "uname",
+	"write", "writev", NULL,
+};
+
+static const char *const packet_calls[] = {
+	"epoll_ctl", "epoll_pwait", "epoll_pwait2", "epoll_wait", "recvfrom", "recvmsg", "sendmsg",
+	"sendto", "timerfd_settime", NULL,
+};
+
+/* A file by its name, to be looked at; opening has a rule of its own where nothing may be written. */
+static const char *const look_calls[] = {
+	"access", "close_range", "faccessat", "faccessat2", "fadvise64", "fstatfs", "getcwd", "getdents",
+	"getdents64", "getrlimit", "lstat", "pread64", "preadv", "preadv2", "readlink",
+	"readlinkat", "stat", "statfs", "statx", NULL,
+};
+
+/* SQLite's and its write-ahead log's, a control group's, a lock file's. */
+static const char *const write_calls[] = {
+	"fallocate", "fchmod", "fchmodat", "fchmodat2", "fchown", "fchownat", "fdatasync", "fsync",
+	"ftruncate", "mkdir", "mkdirat", "msync", "open", "openat", "openat2", "pwrite64", "pwritev",
+	"pwritev2", "rmdir", "sync_file_range", "unlink", "unlinkat", NULL,
+};
+
+/* Namespaces, sockets and files are what it hands out; it uses none of them. */
+static const char *const broker_calls[] = {
+	"bpf", "dup2", "dup3", "getsockname", "getsockopt", "open", "openat", "recvfrom", "recvmmsg",
+	"recvmsg", "sendmmsg", "sendmsg", "sendto", "setsockopt", "socket", NULL,
+};
+
+/* Netlink and services' control sockets; whom a fault stopped or the run left behind. */
+static const char *const guard_calls[] = {
+	"bind", "bpf", "connect", "dup2", "dup3", "getpeername", "getsockname", "getsockopt", "kill",
+	"pidfd_open", "pidfd_send_signal", "recvfrom", "recvmmsg", "recvmsg", "sendmmsg", "sendmsg",
+	"sendto", "setsockopt", "shutdown", "wait4", "waitid", NULL,
 };
 
 static const struct {
@@ -89,22 +125,36 @@ static const struct {
 } opens[] = {{"open", 1}, {"openat", 2}};
 static const unsigned write_flags[] = {O_WRONLY, O_RDWR, O_CREAT, O_TRUNC};
 
+/* What a list lets through only with some arguments. */
+enum {
+	ALLOW_READING = 1 << 0, /* open, not to write */
+	ALLOW_THREADS = 1 << 1, /* clone of a thread: no process, no namespace */
+	ALLOW_NETNS = 1 << 2,   /* unshare and setns, of the network */
+	ALLOW_TERMINAL = 1 << 3, /* ioctl: is it one, how wide is it */
+	ALLOW_TUN = 1 << 4,      /* ioctl: make a TUN device */
+	ALLOW_LOCAL = 1 << 5,    /* sockets of AF_UNIX and AF_NETLINK */
+};
+
 static const struct {
 	const char *name;
-	int refused;
-	int caps[6]; /* kept; ends with -1 */
-	const char *const *allowed; /* nothing else; instead of what is refused */
-	bool nobody;                /* not even root's files are its own */
+	int refused;                   /* in a build with sanitizers */
+	const char *const *allowed[4]; /* beside common_calls */
+	int partly;                    /* ALLOW_ */
+	int caps[8];                   /* kept; ends with -1 */
+	bool nobody;                   /* not even root's files are its own */
 } roles[] = {
 	[SANDBOX_PARSER] = {"parser", NO_EXEC | NO_SOCKET | NO_NETNS | NO_BPF | NO_SIGNAL | NO_WRITE,
+			    {look_calls}, ALLOW_READING | ALLOW_THREADS | ALLOW_TERMINAL,
 			    {CAP_DAC_READ_SEARCH, -1}}, /* root reads anybody's manifest */
 	[SANDBOX_READER] = {"reader", NO_EXEC | NO_SOCKET | NO_NETNS | NO_BPF | NO_SIGNAL,
+			    {look_calls, write_calls}, ALLOW_THREADS | ALLOW_TERMINAL,
 			    {CAP_DAC_OVERRIDE, CAP_CHOWN, -1}}, /* and anybody's state database */
-	[SANDBOX_BROKER] = {"broker", NO_EXEC | NO_SIGNAL,
+	[SANDBOX_BROKER] = {"broker", NO_EXEC | NO_SIGNAL, {broker_calls}, ALLOW_NETNS | ALLOW_TUN,
 			    {CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_NET_RAW, CAP_NET_BIND_SERVICE, -1}},
-	[SANDBOX_DELAY] = {"delay engine", NO_EXEC | NO_SOCKET | NO_NETNS | NO_BPF | NO_SIGNAL, {-1},
-			   .allowed = delay_calls, .nobody = true},
-	[SANDBOX_GUARD] = {"guard", NO_EXEC, /* CAP_KILL: a delay engine that hangs is nobody's */
+	[SANDBOX_DELAY] = {"delay engine", NO_EXEC | NO_SOCKET | NO_NETNS | NO_BPF | NO_SIGNAL,
+			   {packet_calls}, 0, {-1}, .nobody = true},
+	[SANDBOX_GUARD] = {"guard", NO_EXEC, {look_calls, write_calls, guard_calls},
+			   ALLOW_THREADS | ALLOW_LOCAL, /* CAP_KILL: a delay engine that hangs is nobody's */
 			   {CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_DAC_OVERRIDE, CAP_SYS_PTRACE, CAP_KILL, -1}},
 };
 
@@ -181,9 +231,7 @@ static int refuse_namespaces(scmp_filter_ctx filter, int refused)
 /* abort() and raise() signal a thread of their own process. */
 static int refuse_others(scmp_filter_ctx filter)
 {
-	int r = refuse_if(filter, "tgkill", SCMP_A0(SCMP_CMP_NE, (scmp_datum_t)getpid()));
-
-	return r == 0 && !SANITIZED ? refuse(filter, "ptrace") : r;
+	return refuse_if(filter, "tgkill", SCMP_A0(SCMP_CMP_NE, (scmp_datum_t)getpid()));
 }
 
 static int hide_clone3(scmp_filter_ctx filter)
@@ -203,12 +251,62 @@ static int allow_calls(scmp_filter_ctx filter, const char *const *calls)
 		if (nr != __NR_SCMP_ERROR)
 			r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, nr, 0);
 	}
-	return r == 0 ? seccomp_rule_add(filter, SCMP_ACT_ALLOW, seccomp_syscall_resolve_name("tgkill"),
-					 1, SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid()))
-		      : r;
+	return r;
 }
 
-static int fill_filter(scmp_filter_ctx filter, enum sandbox_role role, bool list)
+static int allow_if(scmp_filter_ctx filter, const char *call, struct scmp_arg_cmp arg)
+{
+	return seccomp_rule_add(filter, SCMP_ACT_ALLOW, seccomp_syscall_resolve_name(call), 1, arg);
+}
+
+/* One value of one argument: all that makes a call harmless here. */
+static int allow_partly(scmp_filter_ctx filter, int partly)
+{
+	const unsigned writes = O_ACCMODE | O_CREAT | O_TRUNC | (O_TMPFILE & ~O_DIRECTORY);
+	unsigned no_namespace = 0;
+	int r = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(namespaces); i++)
+		no_namespace |= namespaces[i];
+	const struct {
+		int flag;
+		const char *call;
+		struct scmp_arg_cmp arg;
+	} rules[] = {
+		{~0, "tgkill", SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid())},
+		{~0, "prlimit64", SCMP_A0(SCMP_CMP_EQ, 0)},
+		{ALLOW_READING, "open", SCMP_A1(SCMP_CMP_MASKED_EQ, writes, O_RDONLY)},
+		{ALLOW_READING, "openat", SCMP_A2(SCMP_CMP_MASKED_EQ, writes, O_RDONLY)},
+		{ALLOW_THREADS, "clone",
+		 SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD | no_namespace, CLONE_THREAD)},
+		{ALLOW_THREADS, "prctl", SCMP_A0(SCMP_CMP_EQ, PR_SET_NAME)},
+		{ALLOW_THREADS, "prctl", SCMP_A0(SCMP_CMP_EQ, PR_SET_VMA)}, /* glibc's heaps of threads */
+		{ALLOW_NETNS, "unshare", SCMP_A0(SCMP_CMP_EQ, CLONE_NEWNET)},
+		{ALLOW_NETNS, "setns", SCMP_A1(SCMP_CMP_EQ, CLONE_NEWNET)},
+		{ALLOW_TERMINAL, "ioctl", SCMP_A1(SCMP_CMP_EQ, TCGETS)},
+		{ALLOW_TERMINAL, "ioctl", SCMP_A1(SCMP_CMP_EQ, TCGETS2)},
+		{ALLOW_TERMINAL, "ioctl", SCMP_A1(SCMP_CMP_EQ, TIOCGWINSZ)},
+		{ALLOW_TUN, "ioctl", SCMP_A1(SCMP_CMP_EQ, TUNSETIFF)},
+		{ALLOW_LOCAL, "socket", SCMP_A0(SCMP_CMP_EQ, AF_UNIX)},
+		{ALLOW_LOCAL, "socket", SCMP_A0(SCMP_CMP_EQ, AF_NETLINK)},
+	};
+
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(rules); i++)
+		if (rules[i].flag == ~0 || (rules[i].flag & partly))
+			r = allow_if(filter, rules[i].call, rules[i].arg);
+	return r;
+}
+
+static int allow_only(scmp_filter_ctx filter, enum sandbox_role role)
+{
+	int r = allow_calls(filter, common_calls);
+
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(roles[role].allowed) && roles[role].allowed[i]; i++)
+		r = allow_calls(filter, roles[role].allowed[i]);
+	return r == 0 ? allow_partly(filter, roles[role].partly) : r;
+}
+
+static int fill_filter(scmp_filter_ctx filter, enum sandbox_role role)
 {
 	/* Valgrind, like a kernel before 4.14, ends one thread only. */
 	int r = seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH,
@@ -216,8 +314,8 @@ static int fill_filter(scmp_filter_ctx filter, enum sandbox_role role, bool list
 
 	if (r == 0)
 		r = hide_clone3(filter);
-	if (r == 0 && list)
-		return allow_calls(filter, roles[role].allowed);
+	if (r == 0 && !SANITIZED)
+		return allow_only(filter, role);
 	if (r == 0)
 		r = build_filter(filter, roles[role].refused);
 	if (r == 0)
@@ -253,16 +351,15 @@ static int give_up_rights(enum sandbox_role role, struct err *e)
 
 int sandbox_enter(enum sandbox_role role, struct err *e)
 {
-	bool list = role != SANDBOX_NONE && roles[role].allowed && !SANITIZED;
 	scmp_filter_ctx filter;
 	int r;
 
 	if (role == SANDBOX_NONE)
 		return 0;
-	filter = seccomp_init(list ? SCMP_ACT_ERRNO(EPERM) : SCMP_ACT_ALLOW);
+	filter = seccomp_init(SANITIZED ? SCMP_ACT_ALLOW : SCMP_ACT_ERRNO(EPERM));
 	if (!filter)
 		return err_set(e, ENOMEM, "%s: make a seccomp filter", roles[role].name);
-	r = fill_filter(filter, role, list);
+	r = fill_filter(filter, role);
 	if (r == 0)
 		r = give_up_rights(role, e);
 	if (r == 0)

@@ -1,9 +1,9 @@
 /*
  * sandbox - what each role of brunt gives up once it has started
  *
- * Capabilities the role has no use for are dropped from every set, and a seccomp filter refuses
- * the system calls that it never makes. The delay engine becomes nobody and has a list of all that it
- * may call. What a later kind of fault needs beyond this is a role of its own, one row here.
+ * Capabilities the role has no use for are dropped from every set, and a seccomp filter lets through
+ * the system calls of the role's list and no other. The delay engine becomes nobody as well. What a
+ * later kind of fault needs beyond this is a role of its own, one row here.
  *
  * A refused call fails with EPERM and so becomes an error
  * message of the ordinary kind, never a silent kill.
