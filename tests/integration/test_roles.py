@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 """What each process of a run has given up, while the run does its work
 
-That a role refuses what is forbidden is tried call by call in tests/unit/test_sandbox.c. Here a whole run
-with the delay engine is looked at from outside.
+That a role refuses what is forbidden is tried call by call in tests/unit/test_sandbox.c, and from inside a
+run in test_confined.py. Here a whole run with the delay engine is looked at from outside.
 """
 import os
 import subprocess

@@ -192,8 +192,6 @@ enum {
 };
 #define NO_NET (NOT_IN_GUARD & NOT_IN_BROKER)
 
-enum { THREAD = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD };
-
 static char zeros[256];
 static const struct {
 	const char *name;
@@ -248,8 +246,8 @@ static const struct {
 	{"readlink", NO_THREADS, SYS_readlink, (long)"/proc/self/exe", (long)zeros, 9},
 	{"fork", IN_ALL, SYS_clone, SIGCHLD},
 	{"fork by the old call", IN_ALL, SYS_fork},
-	{"thread", NO_THREADS, SYS_clone, THREAD | SIGCHLD},
-	{"thread with a namespace", IN_ALL, SYS_clone, THREAD | CLONE_NEWIPC},
+	{"thread", NO_THREADS, SYS_clone, CLONE_THREAD},
+	{"thread with a namespace", IN_ALL, SYS_clone, CLONE_THREAD | CLONE_NEWIPC},
 	{"socket of the internet", NOT_IN_BROKER, SYS_socket, AF_INET, SOCK_STREAM},
 	{"packet socket", NOT_IN_BROKER, SYS_socket, AF_PACKET, SOCK_RAW},
 	{"connect", IN_BROKER | NO_NET, SYS_connect, -1, (long)zeros, 16},

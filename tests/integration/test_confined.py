@@ -1,0 +1,74 @@
+#!/usr/bin/python3
+"""What the processes of a run may do once they are confined, tried from inside them
+
+tests/unit/test_sandbox.c enters roles in a process of its own. Here a library is preloaded into the
+processes of a real run (tests/preload/forbidden.c), which tries in each, after it has entered its role,
+what nobody may do; what it was told is compared with what it should have been told.
+"""
+import glob
+import os
+
+import crash_case
+import harness
+
+LEGS = "host lab"
+SHIM = os.path.join(harness.BUILD, "tests", "forbidden.so")
+ROLES = ("broker", "delay", "guard")
+# clone3 does not exist, so that glibc takes clone, whose flags a filter sees.
+WANTED = {"clone3": "ENOSYS"}
+
+
+class Confined(crash_case.CrashCase):
+    def setUp(self):
+        super().setUp()
+        if os.geteuid() != 0:
+            self.skipTest("without root no engine runs; the suite runs as root")
+        if "asan" in harness.BUILD:
+            self.skipTest("ASan wants to be the first library; the plain build's leg has it")
+        self.addCleanup(crash_case.remove_pair)
+        crash_case.make_pair()
+
+    def answers(self, role):
+        """A dict of what was tried and the answer, for each process of the role that has tried."""
+        found = []
+        for path in glob.glob(os.path.join(self.tries, f"__{role}.*")):
+            with open(path, encoding="ascii") as f:
+                lines = f.read().rstrip("\0").splitlines()
+            if lines:
+                self.assertEqual(lines[-1], "end", f"{role}: ended in the midst of its tries: {lines}")
+                found.append(dict(line.split(": ") for line in lines[:-1]))
+        return found
+
+    def test_every_role_is_refused_what_is_forbidden(self):
+        self.tries = os.path.join(self.dir, "tries")
+        os.mkdir(self.tries)
+        before = crash_case.dump()
+        manifest = self.write("x.yaml", f"""apiVersion: brunt.dev/v1alpha1
+kind: Experiment
+metadata: {{name: confined}}
+spec:
+  source: netns
+  timeline: {{baseline: 500ms, fault: 2s, recovery: 500ms}}
+  faults:
+    - name: slow
+      networkChaos: {{mode: all, selector: {{labelSelectors: {{name: {crash_case.A}}}}}, action: delay,
+                      direction: both, delay: {{latency: 20ms}}}}
+""")
+        out = harness.run(harness.BRUNT, "run", "--net-backend", "engine", manifest,
+                          env=dict(self.env, LD_PRELOAD=SHIM, BRUNT_TEST_TRIES=self.tries))
+        # Nothing sends through the delay here; what is asked is that the run reached its end.
+        self.assertIn(out.returncode, (0, 5), out.stdout + out.stderr)
+        self.assertEqual(crash_case.dump(), before)
+        wrong = []
+        for role in ROLES:
+            processes = self.answers(role)
+            self.assertTrue(processes, f"{role}: not one process of it was ever confined")
+            for answers in processes:
+                self.assertGreater(len(answers), 50, role)
+                wrong += [f"{role}: {what}: wanted {WANTED.get(what, 'EPERM')}, seen {seen}"
+                          for what, seen in answers.items() if seen != WANTED.get(what, "EPERM")]
+        self.assertEqual(wrong, [], "\n" + "\n".join(wrong))
+
+
+if __name__ == "__main__":
+    harness.main()
