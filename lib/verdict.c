@@ -218,6 +218,14 @@ static bool say_failed(const struct verdict_facts *f, struct verdict_result *ret
 	return true;
 }
 
+static const struct verdict_fault *untouched_fault(const struct verdict_facts *f)
+{
+	for (size_t i = 0; i < f->n_faults; i++)
+		if (f->faults[i].effect->only_probes)
+			return &f->faults[i];
+	return NULL;
+}
+
 /* Nothing was measured, or too little to compare it with what was asked for. */
 static void say_unmeasured(const struct verdict_fault *v, struct verdict_result *ret)
 {
@@ -270,6 +278,10 @@ static bool say_inconclusive(const struct verdict_facts *f, struct verdict_resul
 			 (long long)v->let_through);
 	} else if ((v = fault_in_state(f, EFFECT_UNKNOWN))) {
 		say_unmeasured(v, ret);
+	} else if (f->n_slos && (v = untouched_fault(f))) {
+		snprintf(to, size, "inconclusive: nothing but brunt's own probes met %s (%s), so what the "
+			 "SLOs measured went another way; send traffic through its targets, or measure "
+			 "what depends on them", v->name, v->effect->requested);
 	} else if (s) {
 		const struct objective_result *o = objective_in_state(s, SLO_INCONCLUSIVE);
 		char more[40];

@@ -74,6 +74,7 @@ struct effect {
 	size_t n_figures;
 	size_t decided_by;     /* the figure that state is of, if it is of one */
 	bool folded;           /* state holds something */
+	bool only_probes;      /* nothing but what brunt sent to measure it met the fault */
 	const char *no_figure; /* why this kind has no number to compare; NULL: it has */
 };
 

@@ -24,6 +24,7 @@ struct felt {
 	struct net_probe_result probes; /* its samples are owned */
 	struct gate_counters gate;
 	uint64_t matched;
+	uint64_t own; /* of those, the probes' packets, at most */
 };
 
 static void felt_done(struct felt *t)
@@ -55,11 +56,24 @@ static void gather_probe(struct felt *t, const struct net_probe *probe, int64_t 
 		*array_push(sum->added_ns, sum->n_added) = now.added_ns[i];
 }
 
+/* One target's probe may go to another's, whose gate meets it as well. */
+static uint64_t own_packets(const struct fault *f, const struct net_probe *probe)
+{
+	const struct net_params *p = net_params_of(f);
+	uint64_t out, in;
+
+	net_probe_packets(probe, &out, &in);
+	if (net_state_of(f)->n_sites > 1)
+		return 2 * (out + in);
+	return (net_egress(p) ? out : 0) + (net_ingress(p) ? in : 0);
+}
+
 static void gather_site(const struct fault *f, const struct net_site *site, struct felt *t)
 {
 	net_sum_counters(f, site, &t->gate);
 	if (site->probe) {
 		net_probe_read(site->probe);
+		t->own += own_packets(f, site->probe);
 		gather_probe(t, site->probe, 2 * longest_delay(f) + NSEC_PER_SEC);
 	}
 	t->matched = MAX_OF(t->gate.stage[GATE_DROP].matched, t->gate.stage[GATE_DELAY].matched);
@@ -393,8 +407,11 @@ int net_effect(struct fault *f, struct effect *ret, struct err *e)
 	feel(f, &t, ret);
 	for (size_t i = 0; st->n_sites > 1 && i < st->n_sites; i++)
 		feel_site(f, &st->sites[i], ret);
+	ret->only_probes = t.matched && t.matched <= t.own;
 	if (!t.matched)
 		add_text(ret, "no packet met the gate");
+	else if (ret->only_probes)
+		add_text(ret, "no packet but brunt's probes met the gate");
 	felt_done(&t);
 	return 0;
 }

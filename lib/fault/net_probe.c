@@ -16,6 +16,7 @@
 #include <time.h>
 
 enum { RING = 512, ECHO_BYTES = 56, TCP_OPEN = 8 };
+enum { TCP_PACKETS = 8 }; /* of a handshake, each way, at most: what is lost is sent again */
 
 /* A probe and its control, sent one after the other. */
 struct echo {
@@ -39,6 +40,7 @@ struct destination {
 	int port_fd; /* TCP: holds the controls' local port; -1 until the first probe */
 	uint16_t port;
 	struct net_probe_result result;
+	uint64_t out, in; /* packets that the fault's gate may have met */
 	bool dead; /* dropped by settle, or no socket */
 };
 
@@ -185,6 +187,8 @@ static void send_echo(struct destination *d, struct echo *e, int kind)
 	d->result.count[kind].sent++;
 	if (send(d->fd, packet, sizeof packet, MSG_NOSIGNAL) < 0)
 		e->sent_ns[kind] = 0;
+	else if (kind == NET_PROBE_FELT || !e->settled)
+		d->out++;
 }
 
 static void send_icmp(struct net_probe *p, struct destination *d)
@@ -221,7 +225,10 @@ static void take_echo(const struct net_probe *p, struct destination *d, const ui
 	struct echo *e = &d->ring[seq % RING];
 
 	if (icmp[0] != (is_v4(&d->peer) ? ICMP_ECHOREPLY : ICMP6_ECHO_REPLY) ||
-	    id != d->id[kind] || !e->sent_ns[kind] || e->settled != p->settled)
+	    id != d->id[kind] || !e->sent_ns[kind])
+		return;
+	d->in += kind == NET_PROBE_FELT || !e->settled;
+	if (e->settled != p->settled)
 		return;
 	if (e->answered[kind]) {
 		d->result.count[kind].duplicates++;
@@ -308,6 +315,10 @@ static void open_tcp(const struct net_probe *p, struct destination *d, struct ha
 	if (h->fd[kind] < 0)
 		return;
 	d->result.count[kind].sent++;
+	if (kind == NET_PROBE_FELT || !p->settled) {
+		d->out += TCP_PACKETS;
+		d->in += TCP_PACKETS;
+	}
 	connect(h->fd[kind], (struct sockaddr *)&to, len);
 }
 
@@ -445,6 +456,15 @@ uint64_t net_probe_flow(const struct net_probe *p)
 		return 0;
 	return d->peer.port ? d->port_fd >= 0 ? GATE_EXEMPT(GATE_TCP, d->port) : 0
 			    : GATE_EXEMPT(GATE_ICMP, d->id[NET_PROBE_CONTROL]);
+}
+
+void net_probe_packets(const struct net_probe *p, uint64_t *ret_out, uint64_t *ret_in)
+{
+	*ret_out = *ret_in = 0;
+	for (size_t i = 0; i < p->n; i++) {
+		*ret_out += p->destinations[i]->out;
+		*ret_in += p->destinations[i]->in;
+	}
 }
 
 struct net_probe_result net_probe_now(const struct net_probe *p, int64_t patience_ns)

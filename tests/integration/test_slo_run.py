@@ -115,6 +115,21 @@ class SloRun(harness.Case):
         self.assertLessEqual(result["low"], result["value"])
         self.assertGreaterEqual(result["high"], result["value"])
 
+    def test_what_goes_another_way_says_nothing_of_the_fault(self):
+        near = subprocess.Popen(["ip", "netns", "exec", self.here, sys.executable, "-c", SERVER, "lives", "0"],
+                                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        self.addCleanup(near.communicate)
+        self.addCleanup(near.kill)
+        self.assertEqual(near.stdout.readline(), "ready\n")
+        # A neighbour that brunt's probes find.
+        self.ip("netns", "exec", self.there, sys.executable, "-c",
+                "import socket; socket.create_connection(('10.99.0.1', 8080))")
+        code, slos = self.run_slos([(HTTP % ("p50 <= 5s", "")).replace("10.99.0.2", "127.0.0.1")])
+        self.assertEqual(slos["join"]["objectives"][0]["state"], "held")
+        self.assertIn("nothing but brunt's own probes met fault (delay 100 ms), so what the SLOs measured "
+                      "went another way", self.record["sentence"])
+        self.assertEqual(code, 5, self.output)
+
     def test_breached_then_recovered(self):
         code, slos = self.run_slos([HTTP % ("p50 <= 200ms", ", recovers: within 2500ms")],
                                    recovery="5s")
