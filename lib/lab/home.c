@@ -6,6 +6,7 @@
  *
  * The record names groups by path. A path is only swept when its last part says that a lab made
  * it; after a reboot the record's boot id differs and there is nothing left to sweep but files.
+ * Whoever deletes the folder deletes the record: the supervisor and its sweeper have it in memory too.
  */
 #include "home.h"
 
@@ -18,6 +19,7 @@
 #include <ftw.h>
 #include <jansson.h>
 #include <stdio.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -91,10 +93,10 @@ static int empty_group(const struct cgroup *cg, struct err *e)
 	return r;
 }
 
-static int sweep_groups(const char *dir, struct err *e)
+/* Takes record, which may be NULL. */
+static int sweep_recorded(json_t *record, struct err *e)
 {
-	autofree char *path = xasprintf("%s/record.json", dir);
-	json_t *record = json_load_file(path, 0, NULL), *group;
+	json_t *group;
 	char boot_id[CLOCK_BOOT_ID_MAX] = "";
 	size_t i;
 	int r = 0;
@@ -116,13 +118,31 @@ static int sweep_groups(const char *dir, struct err *e)
 	return r;
 }
 
-/* With the lock held. */
-static int sweep_locked(const char *dir, struct err *e)
+int lab_home_sweep_groups(int groups_fd, struct err *e)
 {
-	int r = sweep_groups(dir, e);
+	if (lseek(groups_fd, 0, SEEK_SET) < 0)
+		return err_errno(e, errno, "read the lab's groups");
+	return sweep_recorded(json_loadfd(groups_fd, 0, NULL), e);
+}
 
+bool lab_home_is_deleted(const struct lab_home *h)
+{
+	struct stat st;
+
+	return fstat(h->lock_fd, &st) == 0 && st.st_nlink == 0;
+}
+
+/* With the lock held. */
+static int sweep_locked(const struct lab_home *h, struct err *e)
+{
+	autofree char *path = xasprintf("%s/record.json", h->dir);
+	int r;
+
+	if (lab_home_is_deleted(h))
+		return h->groups_fd < 0 ? 0 : lab_home_sweep_groups(h->groups_fd, e);
+	r = sweep_recorded(json_load_file(path, 0, NULL), e);
 	if (r == 0)
-		remove_files(dir);
+		remove_files(h->dir);
 	return r;
 }
 
@@ -153,8 +173,11 @@ int lab_home_take(const char *dir, struct lab_home *ret, struct err *e)
 		return err_set(e, EEXIST, "it is up already");
 	if (fd < 0)
 		return err_errno(e, -fd, "lock %s", dir);
-	*ret = (struct lab_home){.dir = xstrdup(dir), .lock_fd = fd};
-	return sweep_locked(dir, e);
+	*ret = (struct lab_home){.dir = xstrdup(dir), .lock_fd = fd,
+				 .groups_fd = memfd_create("brunt-lab-groups", MFD_CLOEXEC)};
+	if (ret->groups_fd < 0)
+		return err_errno(e, errno, "memory for the lab's groups");
+	return sweep_locked(ret, e);
 }
 
 int lab_home_record(const struct lab_home *h, const struct cgroup *groups, size_t n, struct err *e)
@@ -172,6 +195,9 @@ int lab_home_record(const struct lab_home *h, const struct cgroup *groups, size_
 	record = json_pack("{s:i, s:s, s:o}", "pid", (int)getpid(), "boot_id", boot_id, "groups", list);
 	if (json_dump_file(record, next, JSON_INDENT(1)) < 0 || rename(next, path) < 0)
 		r = err_errno(e, errno, "write %s", path);
+	else if (ftruncate(h->groups_fd, 0) < 0 || lseek(h->groups_fd, 0, SEEK_SET) < 0 ||
+		 json_dumpfd(record, h->groups_fd, JSON_COMPACT) < 0)
+		r = err_errno(e, errno, "note the lab's groups");
 	json_decref(record);
 	return r;
 }
@@ -182,8 +208,8 @@ int lab_home_remove(struct lab_home *h, struct err *e)
 
 	if (!h->dir)
 		return 0;
-	r = sweep_locked(h->dir, e);
-	if (r == 0)
+	r = sweep_locked(h, e);
+	if (r == 0 && !lab_home_is_deleted(h))
 		remove_folder(h->dir);
 	lab_home_done(h);
 	return r;
@@ -193,8 +219,10 @@ void lab_home_done(struct lab_home *h)
 {
 	if (h->dir && h->lock_fd >= 0)
 		close(h->lock_fd);
+	if (h->dir && h->groups_fd >= 0)
+		close(h->groups_fd);
 	free(h->dir);
-	*h = (struct lab_home){.lock_fd = -1};
+	*h = (struct lab_home){.lock_fd = -1, .groups_fd = -1};
 }
 
 bool lab_home_is_live(const char *dir)
@@ -215,7 +243,7 @@ int lab_home_sweep(const char *dir, struct err *e)
 		return 0;
 	if (fd < 0)
 		return err_errno(e, -fd, "lock %s", dir);
-	h = (struct lab_home){.dir = xstrdup(dir), .lock_fd = fd};
+	h = (struct lab_home){.dir = xstrdup(dir), .lock_fd = fd, .groups_fd = -1};
 	r = lab_home_remove(&h, e);
 	return r < 0 ? r : 1;
 }

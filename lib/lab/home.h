@@ -16,6 +16,7 @@
 struct lab_home {
 	char *dir;
 	int lock_fd; /* held as long as it is open; -1: not ours */
+	int groups_fd; /* the record once more, in memory: the folder may be deleted; -1: none */
 };
 
 char *lab_home_dir(const char *state_dir, const char *name);
@@ -30,6 +31,11 @@ int lab_home_record(const struct lab_home *h, const struct cgroup *groups, size_
 int lab_home_remove(struct lab_home *h, struct err *e);
 /* Gives up the lock only. */
 void lab_home_done(struct lab_home *h);
+
+/* True when somebody has deleted the folder, which is nobody's now or another lab's. */
+bool lab_home_is_deleted(const struct lab_home *h);
+/* Kills what is left in the groups of a groups_fd, and removes them. */
+int lab_home_sweep_groups(int groups_fd, struct err *e);
 
 /* True when a supervisor holds the lock. */
 bool lab_home_is_live(const char *dir);

@@ -21,6 +21,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/inotify.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/socket.h>
@@ -270,7 +271,8 @@ static int start_sweeper(struct supervisor *s, struct err *e)
 	if (dir < 0)
 		return err_errno(e, errno, "%s", s->home.dir);
 	pidfd = role_spawn(LAB_SWEEPER_ROLE, lab_sweeper_main,
-			   (const int[]){self, dir, lab_wire_netns(s->host.wire)}, 3, &s->sweeper, e);
+			   (const int[]){self, dir, s->home.groups_fd, lab_wire_netns(s->host.wire)}, 4,
+			   &s->sweeper, e);
 	return pidfd < 0 ? pidfd : 0;
 }
 
@@ -362,6 +364,28 @@ static int set_up_loop(struct supervisor *s, struct err *e)
 	return r < 0 ? err_errno(e, -r, "event loop") : 0;
 }
 
+/* Without its folder nobody can ask the lab to go down. */
+static int on_folder(sd_event_source *source, const struct inotify_event *event, void *data)
+{
+	struct supervisor *s = data;
+
+	if (!lab_home_is_deleted(&s->home))
+		return 0;
+	sd_event_source_set_enabled(source, SD_EVENT_OFF);
+	if (!s->failed.code)
+		err_set(&s->failed, ENOENT, "the lab's folder %s was deleted", s->home.dir);
+	stop(s, true);
+	return 0;
+}
+
+static int watch_folder(struct supervisor *s, struct err *e)
+{
+	autofree char *lock = xasprintf("%s/lock", s->home.dir);
+	int r = sd_event_add_inotify(s->host.loop, NULL, lock, IN_ATTRIB | IN_DELETE_SELF, on_folder, s);
+
+	return r < 0 ? err_errno(e, -r, "watch %s", lock) : 0;
+}
+
 static int set_up(struct supervisor *s, const char *dir, struct err *e)
 {
 	unsigned id = 0;
@@ -371,6 +395,8 @@ static int set_up(struct supervisor *s, const char *dir, struct err *e)
 		r = set_up_loop(s, e);
 	if (r == 0)
 		r = lab_home_take(dir, &s->home, e);
+	if (r == 0)
+		r = watch_folder(s, e);
 	if (r == 0)
 		r = write_files(s, e);
 	if (r == 0)
@@ -454,7 +480,7 @@ static void leave_terminal(void)
 
 int lab_supervisor_main(int argc, char **argv)
 {
-	struct supervisor s = {.home = {.lock_fd = -1}};
+	struct supervisor s = {.home = {.lock_fd = -1, .groups_fd = -1}};
 	autofd int owner = ROLE_FD_FIRST, report = -1;
 	json_t *order = NULL;
 	struct err e = {0};

@@ -17,8 +17,8 @@
 #include <sys/stat.h>
 #include <time.h>
 
-/* What the supervisor hands over: itself, the lab's folder, the switch namespace. */
-enum { SUPERVISOR_FD = ROLE_FD_FIRST, DIR_FD, SWITCH_FD };
+/* What the supervisor hands over: itself, the lab's folder and groups, the switch namespace. */
+enum { SUPERVISOR_FD = ROLE_FD_FIRST, DIR_FD, GROUPS_FD, SWITCH_FD };
 
 enum { LOCK_TRIES = 500, LOCK_PAUSE_MS = 10 };
 
@@ -64,6 +64,7 @@ int lab_sweeper_main(int argc, char **argv)
 	pidfd_wait(SUPERVISOR_FD, -1);
 	if (is_in_switch())
 		lab_wire_clear(NULL);
+	lab_home_sweep_groups(GROUPS_FD, NULL); /* the folder and its record may be deleted */
 	sweep(dir);
 	return 0;
 }

@@ -4,6 +4,7 @@ without a trace, whatever is killed."""
 import glob
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -450,6 +451,22 @@ print(made)
         held = harness.run("nsenter", f"--net=/proc/{os.getpid()}/fd/{netns}", "ip", "-o", "link")
         self.assertNotIn("eth0", held.stdout)
         self.assertEqual(self.lab("ps").stdout, "no lab is up\n")
+
+    def test_a_lab_whose_folder_is_deleted_goes_down(self):
+        self.up(pod("p", SLEEP), name="lost")
+        record = self.record("lost")
+        pids = self.processes(record["groups"])
+        shutil.rmtree(f"{self.env['BRUNT_STATE_DIR']}/lab")
+        self.assert_no_trace(record["groups"], pids + [str(record["pid"])])
+
+    def test_the_sweeper_knows_the_groups_of_a_deleted_folder(self):
+        self.up(pod("p", SLEEP), name="lost")
+        record = self.record("lost")
+        pids = self.processes(record["groups"])
+        os.kill(record["pid"], signal.SIGSTOP)  # lest it goes down in good order
+        shutil.rmtree(f"{self.env['BRUNT_STATE_DIR']}/lab")
+        os.kill(record["pid"], signal.SIGKILL)
+        self.assert_no_trace(record["groups"], pids)
 
     def test_both_killed_then_down_sweeps(self):
         self.up(pod("p", SLEEP), name="dead")
