@@ -6,6 +6,7 @@ What the kernel holds is read from the pod's own control group while the fault i
 import json
 import os
 import subprocess
+import time
 
 import harness
 from harness import wait_for
@@ -91,6 +92,13 @@ spec:
         self.addCleanup(self.proc.stdout.close)
         self.addCleanup(self.proc.kill)
 
+    def wait_injected(self):
+        """Until the run has read back what it wrote: from then on a change is a gap."""
+        for line in self.proc.stdout:
+            if "injected and read back" in line:
+                return
+        self.fail(f"the run ended before its injection, with exit code {self.proc.wait()}")
+
     def gap(self):
         """What the first gap of a run says; it must be inconclusive."""
         fault = self.finish()
@@ -129,7 +137,7 @@ class Memory(PodCase):
     def test_a_limit_that_somebody_lifts_is_a_gap(self):
         self.pod(HOLD % 16)
         self.start(memory("action: limit, size: 64MiB"), seconds=4)
-        wait_for(lambda: self.limit() == 64 * MIB, "a limit of 64 MiB")
+        self.wait_injected()
         file = self.limit_file(self.group)
         for name in ("memory.memsw.limit_in_bytes", file):
             if os.path.exists(f"{self.group}/{name}"):
@@ -154,11 +162,13 @@ class Memory(PodCase):
 
     def test_steps_go_down_one_after_the_other(self):
         self.pod(HOLD % 16)
-        self.start(memory("action: limit, size: 64MiB, steps: 4, over: 2s"), seconds=4)
+        over = 8 if harness.IN_LAB else 2  # its one CPU is this loop's as well
+        self.start(memory(f"action: limit, size: 64MiB, steps: 4, over: {over}s"), seconds=2 * over)
         seen = []
         while self.proc.poll() is None and (not seen or seen[-1] != 64 * MIB):
             if not seen or seen[-1] != self.limit():
                 seen.append(self.limit())
+            time.sleep(0.005)
         self.assertEqual([n // MIB for n in seen], [128, 112, 96, 80, 64])
         self.finish()
         self.assertEqual(self.limits(), self.before)
@@ -182,7 +192,7 @@ class Memory(PodCase):
             self.assertIn("memory.high", out)
             self.assertEqual(self.limits(), self.before)
             return
-        self.start(memory(spec))
+        self.start(memory(spec), seconds=12)
         wait_for(lambda: self.read("memory.high") == str(16 * MIB) or self.proc.poll() is not None,
                  "memory.high")
         self.assertEqual(self.limit(), 128 * MIB, "the hard limit is not high's business")
@@ -225,7 +235,7 @@ class Cpu(PodCase):
         self.pod("while 1: pass")
         self.start("cpuChaos: {mode: all, selector: {labelSelectors: {app: p}}, action: quota, "
                    "cpu: 200m}", seconds=4)
-        wait_for(lambda: self.read(self.file).split()[0] == "20000", "a quota of 20000")
+        self.wait_injected()
 
     def write_quota(self, us):
         period = " 100000" if self.file == "cpu.max" else ""
