@@ -86,6 +86,26 @@ static void check_kernel(struct capability_list *ret)
 		   "not needed to inject; a kernel with CONFIG_DEBUG_INFO_BTF has it");
 }
 
+/* Targets are found in /proc: in another PID namespace's there are none, or the wrong ones. */
+static void check_processes(struct capability_list *ret)
+{
+	enum { HOSTS_INODE = 0xeffffffc }; /* PROC_PID_INIT_INO of include/linux/proc_ns.h */
+	char self[32] = "";
+	struct stat st = {0};
+	bool ours = readlink("/proc/self", self, sizeof self - 1) > 0 && atoi(self) == (int)getpid();
+	bool hosts = stat("/proc/self/ns/pid", &st) == 0 && st.st_ino == HOSTS_INODE;
+
+	capability_add(ret, house, "/proc", true, ours,
+		       ours ? "shows the processes of brunt's own PID namespace"
+			    : "shows the processes of another PID namespace, or none",
+		       "mount -t proc proc /proc in brunt's PID namespace, or leave that namespace");
+	capability_add(ret, house, "the host's processes", false, ours && hosts,
+		       hosts ? "brunt sees them all"
+			     : "brunt is in a PID namespace: it finds and hits only what runs inside",
+		       "start brunt outside of the container, or the container with --pid=host "
+		       "(hostPID: true)");
+}
+
 int doctor_run(const char *state_dir, struct capability_list *ret, struct err *e)
 {
 	autoptr(broker) broker = NULL;
@@ -96,6 +116,7 @@ int doctor_run(const char *state_dir, struct capability_list *ret, struct err *e
 
 	check_user(ret);
 	check_kernel(ret);
+	check_processes(ret);
 	check_state_dir(state_dir, ret);
 	r = broker_start(&broker, &why);
 	capability_add(ret, house, "namespace broker", true, r == 0,

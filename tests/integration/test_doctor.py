@@ -50,6 +50,17 @@ class Doctor(harness.Case):
             self.assertIn("netem", netem["detail"])
             self.assertIn("sch_netem", netem["fix"])
 
+    def test_processes_that_brunt_cannot_see_are_told(self):
+        rows = self.rows()
+        self.assertTrue(rows["house", "/proc"]["ok"], rows)
+        here = os.readlink("/proc/self/ns/pid") == "pid:[4026531836]"
+        self.assertEqual(rows["house", "the host's processes"]["ok"], here, rows)
+        rows = self.rows("unshare", "-pf", "--mount-proc")
+        self.assertTrue(rows["house", "/proc"]["ok"], rows)
+        self.assertIn("only what runs inside", rows["house", "the host's processes"]["detail"])
+        rows = self.rows("unshare", "-pf", code=3)
+        self.assertIn("of another PID namespace", rows["house", "/proc"]["detail"])
+
     def test_a_missing_tun_device_is_found_out(self):
         if not shutil.which("unshare"):
             self.skipTest("needs util-linux")
