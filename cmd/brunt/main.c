@@ -124,9 +124,11 @@ static int run_verb(const struct verb *v, int argc, char **argv, struct err *e)
 			g.state_dir = default_dir = journal_default_dir();
 		g.state_dir = state_dir = absolute(g.state_dir);
 		g.color = isatty(STDOUT_FILENO) && !g.no_color && !getenv("NO_COLOR");
+		code = sandbox_enter(v->sandbox, e) < 0 ? EXIT_ERROR : EXIT_PASSED;
 		if (v->holds)
-			sink_open();
-		code = sandbox_enter(v->sandbox, e) < 0 ? EXIT_ERROR : v->run(&g, opts, &args, e);
+			sink_open(); /* its threads are in the sandbox too */
+		if (code == EXIT_PASSED)
+			code = v->run(&g, opts, &args, e);
 	}
 	options_done(v, opts, &args);
 	return flush_stdout(code, e);

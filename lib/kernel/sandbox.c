@@ -59,6 +59,13 @@ static const char *const always[] = {
 static const unsigned namespaces[] = {CLONE_NEWCGROUP, CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS,
 				      CLONE_NEWPID, CLONE_NEWUSER, CLONE_NEWUTS};
 
+/* Of use to no program of a run: code for the kernel, files by handle, the machine's end. Namespaces,
+ * mounts, tracing and BPF are, in SLO commands and pods. */
+static const char *const owner_refused[] = {
+	"acct", "create_module", "delete_module", "finit_module", "init_module", "ioperm", "iopl",
+	"kexec_file_load", "kexec_load", "open_by_handle_at", "reboot", "swapoff", "swapon", "uselib", NULL,
+};
+
 /* Memory, clocks, signals, threads that wait, descriptors that are open: what every program does. */
 static const char *const common_calls[] = {
 	"brk", "clock_getres", "clock_gettime", "clock_nanosleep", "close", "dup", "exit", "exit_group",
@@ -156,6 +163,7 @@ static const struct {
 	[SANDBOX_GUARD] = {"guard", NO_EXEC, {look_calls, write_calls, guard_calls},
 			   ALLOW_THREADS | ALLOW_LOCAL, /* CAP_KILL: a delay engine that hangs is nobody's */
 			   {CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_DAC_OVERRIDE, CAP_SYS_PTRACE, CAP_KILL, -1}},
+	[SANDBOX_OWNER] = {"owner", .caps = {-1}}, /* enter_owner */
 };
 
 static int drop_capabilities(enum sandbox_role role, struct err *e)
@@ -349,6 +357,46 @@ static int give_up_rights(enum sandbox_role role, struct err *e)
 	return drop_capabilities(role, e);
 }
 
+/* Calls of the other ABIs are refused by their own numbers: a child may be a 32-bit program. */
+static int add_other_abis(scmp_filter_ctx filter)
+{
+	static const uint32_t abis[] = {
+#ifdef __x86_64__
+		SCMP_ARCH_X86, SCMP_ARCH_X32,
+#elif defined(__aarch64__)
+		SCMP_ARCH_ARM,
+#endif
+	};
+	int r = seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_ALLOW);
+
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(abis); i++)
+		r = seccomp_arch_add(filter, abis[i]);
+	return r;
+}
+
+/* For threads that are started later, and all that is run. */
+static int enter_owner(struct err *e)
+{
+	scmp_filter_ctx filter;
+	int r;
+
+	capng_get_caps_process();
+	if (!capng_have_capability(CAPNG_EFFECTIVE, CAP_SYS_ADMIN))
+		return 0;
+	filter = seccomp_init(SCMP_ACT_ALLOW);
+	if (!filter)
+		return err_set(e, ENOMEM, "owner: make a seccomp filter");
+	r = add_other_abis(filter);
+	if (r == 0)
+		r = seccomp_attr_set(filter, SCMP_FLTATR_CTL_NNP, 0);
+	for (const char *const *call = owner_refused; r == 0 && *call; call++)
+		r = refuse(filter, *call);
+	if (r == 0)
+		r = seccomp_load(filter);
+	seccomp_release(filter);
+	return r < 0 ? err_errno(e, -r, "owner: load the seccomp filter") : 0;
+}
+
 int sandbox_enter(enum sandbox_role role, struct err *e)
 {
 	scmp_filter_ctx filter;
@@ -356,6 +404,8 @@ int sandbox_enter(enum sandbox_role role, struct err *e)
 
 	if (role == SANDBOX_NONE)
 		return 0;
+	if (role == SANDBOX_OWNER)
+		return enter_owner(e);
 	filter = seccomp_init(SANITIZED ? SCMP_ACT_ALLOW : SCMP_ACT_ERRNO(EPERM));
 	if (!filter)
 		return err_set(e, ENOMEM, "%s: make a seccomp filter", roles[role].name);

@@ -19,7 +19,15 @@ enum sandbox_role {
 	SANDBOX_BROKER, /* enters namespaces, makes sockets and TUN devices */
 	SANDBOX_DELAY,  /* moves packets between descriptors it was handed */
 	SANDBOX_GUARD,  /* reverts: netlink, cgroup files, the journal */
+	SANDBOX_OWNER,  /* run, stop, recover: all but what neither it nor what it starts has use for */
 };
 
-/* Cannot be undone. Without the privilege to drop anything (not root) only the filter is set. */
+/*
+ * Cannot be undone. Without the privilege to drop anything (not root) only the filter is set.
+ *
+ * The owner starts SLO commands, load and labs' pods, which inherit its filter and may be whatever the
+ * user runs. So it is refused little, may run programs that change the user, and keeps its
+ * capabilities: a bounding set would be its children's, and without one an exec as root brings back
+ * what was dropped. Not root, it is not confined: a filter would then forbid its children to be sudo.
+ */
 int sandbox_enter(enum sandbox_role role, struct err *e);

@@ -60,16 +60,18 @@ spec:
         self.addCleanup(run.kill)
 
         def confined():
-            """All three roles behind their filters; they enter them a moment after their start."""
+            """All three roles behind their filters, not only the owner's; they enter them a moment after their start."""
             found = children(run.pid)
             wanted = {"__broker", "__delay", "__guard"}
             return found if wanted <= set(found) and all(
-                found[role]["Seccomp"] == "2" for role in wanted) else None
+                found[role]["Seccomp"] == "2" and found[role]["NoNewPrivs"] == "1" for role in wanted) else None
 
         roles = harness.wait_for(confined, "broker, guard and delay engine with seccomp filters")
+        with open(f"/proc/{run.pid}/status", encoding="utf-8") as f:
+            owner = dict(line.split(":\t", 1) for line in f.read().splitlines())
+        self.assertEqual(owner["Seccomp"], "2")
+        self.assertEqual(owner["NoNewPrivs"], "0", "what it runs could not be sudo")
         out, err = run.communicate(timeout=60)
-        for role in ("__broker", "__delay", "__guard"):
-            self.assertEqual(roles[role]["NoNewPrivs"], "1", role)
         delay = roles["__delay"]
         if "asan" not in harness.BUILD:  # its leak checker reads /proc at the end: the plain build's leg has it
             self.assertEqual(delay["Uid"].split(), [NOBODY] * 4)

@@ -13,6 +13,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,12 +30,13 @@
 
 enum { ROOM = 16384 };
 
-enum { ALL = ~0, BROKER = 1 << 0, DELAY = 1 << 1, GUARD = 1 << 2 };
+enum { BROKER = 1 << 0, DELAY = 1 << 1, GUARD = 1 << 2, OWNER = 1 << 3 };
+enum { ALL = BROKER | DELAY | GUARD, OWNER_TOO = ALL | OWNER };
 
 static const struct {
 	const char *name;
 	int role;
-} roles[] = {{"__broker", BROKER}, {"__delay", DELAY}, {"__guard", GUARD}};
+} roles[] = {{"__broker", BROKER}, {"__delay", DELAY}, {"__guard", GUARD}, {"run", OWNER}};
 
 static char zeros[256];
 
@@ -59,19 +61,19 @@ static const struct {
 	{"clone with CLONE_NEWUSER", ALL, SYS_clone, CLONE_NEWUSER | SIGCHLD},
 	{"clone with CLONE_NEWUTS", ALL, SYS_clone, CLONE_NEWUTS | SIGCHLD},
 	{"connect", BROKER | DELAY, SYS_connect, -1, (long)zeros, 16},
-	{"delete_module", ALL, SYS_delete_module, (long)"bt-no-such-module", 0},
+	{"delete_module", OWNER_TOO, SYS_delete_module, (long)"bt-no-such-module", 0},
 	{"execve", ALL, SYS_execve, (long)"/bin/true", 0, 0},
 	{"execveat", ALL, SYS_execveat, AT_FDCWD, (long)"/bin/true", 0, 0, 0},
 	{"fanotify_init", ALL, SYS_fanotify_init, 0, 0},
-	{"finit_module", ALL, SYS_finit_module, -1, (long)"", 0},
+	{"finit_module", OWNER_TOO, SYS_finit_module, -1, (long)"", 0},
 	{"fork", ALL, SYS_clone, SIGCHLD},
 	{"fsopen", ALL, SYS_fsopen, (long)"tmpfs"},
-	{"init_module", ALL, SYS_init_module, (long)zeros, 1, (long)""},
+	{"init_module", OWNER_TOO, SYS_init_module, (long)zeros, 1, (long)""},
 	{"io_uring_enter", ALL, SYS_io_uring_enter, -1, 0, 0, 0, 0},
 	{"io_uring_setup", ALL, SYS_io_uring_setup, 1, (long)zeros},
 	{"ioctl TIOCSTI", ALL, SYS_ioctl, 0, TIOCSTI, (long)zeros},
 	{"kcmp", ALL, SYS_kcmp, 1, 1, 0, 0, 0},
-	{"kexec_load", ALL, SYS_kexec_load, 0, 1, 0, ~0L},
+	{"kexec_load", OWNER_TOO, SYS_kexec_load, 0, 1, 0, ~0L},
 	{"keyctl", ALL, SYS_keyctl, KEYCTL_GET_KEYRING_ID, KEY_SPEC_PROCESS_KEYRING, 0},
 	{"kill", BROKER | DELAY, SYS_kill, 1, 0},
 	{"listen", ALL, SYS_listen, -1, 1},
@@ -80,7 +82,7 @@ static const struct {
 	{"name_to_handle_at", ALL, SYS_name_to_handle_at, AT_FDCWD, (long)"/", (long)zeros},
 	{"open to read", DELAY, SYS_openat, AT_FDCWD, (long)"/etc/passwd", O_RDONLY},
 	{"open to write", DELAY, SYS_openat, AT_FDCWD, (long)"/dev/null", O_WRONLY},
-	{"open_by_handle_at", ALL, SYS_open_by_handle_at, AT_FDCWD, (long)zeros},
+	{"open_by_handle_at", OWNER_TOO, SYS_open_by_handle_at, AT_FDCWD, (long)zeros},
 	{"perf_event_open", ALL, SYS_perf_event_open, (long)zeros},
 	{"personality", ALL, SYS_personality, 0xffffffff},
 	{"pidfd_getfd", ALL, SYS_pidfd_getfd, -1, 0},
@@ -91,7 +93,7 @@ static const struct {
 	{"process_vm_readv", ALL, SYS_process_vm_readv, 1, (long)zeros, 1, (long)zeros, 1},
 	{"process_vm_writev", ALL, SYS_process_vm_writev, 1, (long)zeros, 1, (long)zeros, 1},
 	{"ptrace", ALL, SYS_ptrace, PTRACE_SEIZE, 1},
-	{"reboot", ALL, SYS_reboot, 0, 0, 0},
+	{"reboot", OWNER_TOO, SYS_reboot, 0, 0, 0},
 	{"setns of mounts", ALL, SYS_setns, -1, CLONE_NEWNS},
 	{"setns of anything", ALL, SYS_setns, -1, 0},
 	{"setns of the network", DELAY | GUARD, SYS_setns, -1, CLONE_NEWNET},
@@ -101,8 +103,8 @@ static const struct {
 	{"setuid", ALL, SYS_setuid, 0},
 	{"socket AF_INET", DELAY | GUARD, SYS_socket, AF_INET, SOCK_STREAM},
 	{"socket AF_PACKET", DELAY | GUARD, SYS_socket, AF_PACKET, SOCK_RAW},
-	{"swapoff", ALL, SYS_swapoff, (long)"/nowhere"},
-	{"swapon", ALL, SYS_swapon, (long)"/nowhere"},
+	{"swapoff", OWNER_TOO, SYS_swapoff, (long)"/nowhere"},
+	{"swapon", OWNER_TOO, SYS_swapon, (long)"/nowhere"},
 	{"symlink", ALL, SYS_symlink, (long)"x", (long)"/nowhere/x"},
 	{"tgkill of another", ALL, SYS_tgkill, 1, 1, 0},
 	{"thread", BROKER | DELAY, SYS_clone, CLONE_THREAD},
@@ -120,7 +122,7 @@ static const struct {
 };
 enum { N_TRIES = sizeof tries / sizeof tries[0] };
 
-static char *room; /* NULL: not a role's process, or it has tried */
+static char *_Atomic room; /* NULL: not a role's process, or it has tried */
 static int role;
 
 /* argv[1], from where a constructor finds it. */
@@ -145,6 +147,7 @@ __attribute__((constructor)) static void prepare(void)
 {
 	const char *dir = getenv("BRUNT_TEST_TRIES");
 	char name[32], path[512];
+	void *p;
 	int fd;
 
 	role = dir ? find_role(name, sizeof name) : 0;
@@ -154,27 +157,31 @@ __attribute__((constructor)) static void prepare(void)
 	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (fd < 0 || ftruncate(fd, ROOM) < 0)
 		abort();
-	room = mmap(NULL, ROOM, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (room == MAP_FAILED)
+	p = mmap(NULL, ROOM, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (p == MAP_FAILED)
 		abort();
 	close(fd);
+	room = p;
 }
 
-/* No role's list has this one. */
+/* A helper has the owner's filter from its start, and its own when a call that no role has is refused. */
 static bool is_confined(void)
 {
 	int r = prctl(PR_GET_SECCOMP);
 
-	return r == 2 || (r < 0 && errno == EPERM);
+	return role == OWNER ? r == 2 : r < 0 && errno == EPERM;
 }
 
 static void try_all(void)
 {
-	char *p = room, *end = room + ROOM;
+	char *p, *end;
 
-	if (!p || !is_confined())
+	if (!room || !is_confined())
 		return;
-	room = NULL;
+	p = atomic_exchange(&room, NULL);
+	if (!p)
+		return; /* another thread does */
+	end = p + ROOM;
 	for (int i = 0; i < N_TRIES; i++) {
 		long r;
 
@@ -190,7 +197,7 @@ static void try_all(void)
 	snprintf(p, end - p, "end\n");
 }
 
-/* ---- what the roles wait with: the broker, the delay engine, the guard ---- */
+/* ---- what the roles wait with: broker and owner, delay engine, guard ---- */
 
 ssize_t recvmsg(int fd, struct msghdr *msg, int flags)
 {

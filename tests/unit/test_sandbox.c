@@ -328,6 +328,31 @@ static void test_no_role_does_what_is_forbidden(void **state)
 	assert_all_refused(SANDBOX_DELAY, "delay engine", delay_tries);
 }
 
+/* The owner's children run what they like, but for this. */
+static int try_as_owner(void)
+{
+	static const long refused[] = {
+		SYS_acct, SYS_delete_module, SYS_finit_module, SYS_init_module, SYS_kexec_load,
+		SYS_open_by_handle_at, SYS_reboot, SYS_swapoff, SYS_swapon,
+	};
+	char *const argv[] = {"true", NULL};
+
+	for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++)
+		if (syscall(refused[i], -1, -1, -1, -1) >= 0 || errno != EPERM)
+			return (int)i + 2;
+	if (try_socket() || prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) ||
+	    unshare(CLONE_NEWNET | CLONE_NEWNS) < 0)
+		return 1;
+	execv("/bin/true", argv);
+	return 1;
+}
+
+static void test_owner_is_refused_little(void **state)
+{
+	if (geteuid() == 0)
+		assert_int_equal(in_role(SANDBOX_OWNER, try_as_owner), 0);
+}
+
 static int is_nobody(void)
 {
 	return getuid() == 65534 && geteuid() == 65534 && getgid() == 65534 ? 0 : 1;
@@ -397,6 +422,7 @@ int main(void)
 		cmocka_unit_test(test_broker_makes_sockets_but_runs_nothing),
 		cmocka_unit_test(test_delay_engine_and_guard_run_nothing),
 		cmocka_unit_test(test_no_role_does_what_is_forbidden),
+		cmocka_unit_test(test_owner_is_refused_little),
 		cmocka_unit_test(test_delay_engine_is_nobody),
 		cmocka_unit_test(test_roles_start_threads_and_signal_themselves),
 		cmocka_unit_test(test_call_of_another_abi_ends_the_process),

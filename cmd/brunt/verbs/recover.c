@@ -126,6 +126,7 @@ static int run_recover(const struct globals *g, const void *opts, const struct s
 const struct verb verb_recover = {
 	.name = "recover",
 	.holds = true,
+	.sandbox = SANDBOX_OWNER,
 	.summary = "finish the recovery of runs whose processes are gone",
 	.usage = "[RUN...]",
 	.doc = "Undoes from the journal what dead runs left behind, checks it against the state before\n"

@@ -225,6 +225,7 @@ static int run_run(const struct globals *g, const void *opts, const struct strli
 const struct verb verb_run = {
 	.name = "run",
 	.holds = true,
+	.sandbox = SANDBOX_OWNER,
 	.summary = "inject the faults, judge the SLOs, put everything back",
 	.usage = "[OPTIONS] FILE...",
 	.doc = "Runs experiments one after another: plan, baseline, faults, recovery, verdict. Ctrl-C\n"

@@ -219,6 +219,7 @@ static int run_stop(const struct globals *g, const void *opts, const struct strl
 const struct verb verb_stop = {
 	.name = "stop",
 	.holds = true,
+	.sandbox = SANDBOX_OWNER,
 	.summary = "the panic button: every gate closed at once, then recovery",
 	.usage = "RUN...|--all",
 	.doc = "Ends runs: their faults are switched off by one map write, then everything is put back.\n"
