@@ -9,16 +9,17 @@
 
 #include "../../sched/switch.h"
 
+#include <link.h>
 #include <string.h>
 #include <ucontext.h>
 
 enum { SCAN_WORDS = 512, NULL_PAGE = 4096, LEAF_MAX = 4096, ENTRY_BYTES = 128 };
-enum { PUSH_RBP = 0x55, RET = 0xc3 };
+enum { PUSH_RBP = 0x55, RET = 0xc3, CALL_MAX = 6 };
 /* rt_preempt_entry: its length at most; the return address and red zone that it was entered below. */
 enum { PREEMPT_BYTES = 512, PREEMPT_SKIPS = 8 + 128 };
 
 void rt_preempt_entry(void);
-extern const char __executable_start[], etext[];
+extern const ElfW(Ehdr) __ehdr_start;
 
 /* Reads words of a stack that are nobody's variables: sanitizers would object. */
 #define RAW __attribute__((no_sanitize("address", "thread")))
@@ -70,9 +71,32 @@ static int walk_from(uintptr_t pc, uintptr_t fp, uintptr_t lo, uintptr_t hi, uin
 	return 1 + walk(fp, lo, hi, pcs + 1, max - 1);
 }
 
+/*
+ * The program's own instructions, all of them mapped. What lies before them in the file is mapped
+ * apart, with a hole between: the linker's __executable_start is no bound of what can be read.
+ */
+static uintptr_t text_lo, text_hi;
+
+__attribute__((constructor)) static void find_text(void)
+{
+	const char *image = (const char *)&__ehdr_start;
+	const ElfW(Phdr) *p = (const ElfW(Phdr) *)(image + __ehdr_start.e_phoff);
+	uintptr_t base = 0;
+
+	for (int i = 0; i < __ehdr_start.e_phnum; i++) {
+		if (p[i].p_type == PT_LOAD && p[i].p_offset == 0)
+			base = (uintptr_t)image - p[i].p_vaddr;
+		if (p[i].p_type == PT_LOAD && p[i].p_flags & PF_X) {
+			text_lo = base + p[i].p_vaddr;
+			text_hi = text_lo + p[i].p_memsz;
+		}
+	}
+}
+
+/* With room for the longest call before it. */
 static bool in_program(uintptr_t pc)
 {
-	return pc >= (uintptr_t)__executable_start && pc < (uintptr_t)etext;
+	return pc >= text_lo + CALL_MAX && pc < text_hi;
 }
 
 #if defined(__x86_64__)
