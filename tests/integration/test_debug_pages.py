@@ -169,6 +169,16 @@ class Pages(harness.Case):
         count = re.search(r"^rt_sched_latency_seconds_count (\d+)$", metrics, re.M)
         self.assertEqual(int(count.group(1)), counts[-1])
 
+    def test_a_profile_of_the_pages_themselves(self):
+        """Stacks are named by a library's code, whose stack holds words that point beside the program's."""
+        fetch = subprocess.Popen(["curl", "-s", "-o", os.devnull, self.pprof + "profile?seconds=3"])
+        self.addCleanup(fetch.wait)
+        self.addCleanup(fetch.kill)
+        while fetch.poll() is None:
+            self.assertEqual(curl(self.pprof + "goroutine?debug=2")[0], 200)
+        self.assertEqual(fetch.returncode, 0)
+        self.assertIsNone(self.service.process.poll())
+
     def test_sigterm_does_not_wait_for_a_profile(self):
         fetch = subprocess.Popen(["curl", "-s", self.pprof + "profile?seconds=600"],
                                  stdout=subprocess.DEVNULL)
