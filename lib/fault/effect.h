@@ -40,7 +40,8 @@ struct tolerance {
 #define TOLERANCE_EXAMPLE "0.8..1.25"
 #define TOLERANCE_DOC                                                                              \
 	"Between which shares of what is asked for the measured number may lie; beyond them the run "  \
-	"is ineffective. Left out: 0.8..1.25, of a partition 0.99..1.01. Also {min: 0.8, max: 1.25}."
+	"is ineffective. Left out: 0.8..1.25, of a partition 0.99..1.01, of a pod-kill 1..1. "          \
+	"Also {min: 0.8, max: 1.25}."
 
 /* "0.8..1.25", or a map of min and max. For a FIELD_CUSTOM. */
 int tolerance_parse(const struct yaml_node *node, void *storage, struct field_ctx *ctx);

@@ -314,7 +314,10 @@ static int pod_kill_effect(struct fault *f, struct effect *ret, struct err *e)
 				.value = dead,
 				.low = dead,
 				.high = dead,
-				.tolerance = p->common.tolerance,
+				/* Not four of five: one that is left serves on. */
+				.tolerance = tolerance_given(&p->common.tolerance)
+						     ? p->common.tolerance
+						     : (struct tolerance){1, 1},
 			});
 	describe(k, ret->measured, sizeof ret->measured);
 	return 0;

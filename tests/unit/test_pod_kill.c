@@ -198,6 +198,26 @@ static void test_grace_over_kills_what_ignores_sigterm(void **state)
 	pod_end(&p);
 }
 
+static void test_one_that_lives_on_is_less_than_asked(void **state)
+{
+	enum { PODS = 10 };
+	autoptr(experiment_set) set = load("action: pod-kill, gracePeriod: 3600");
+	struct pod pods[PODS];
+	struct fault f = fault_of(set);
+
+	for (int i = 0; i < PODS; i++) {
+		pods[i] = pod_new("room", i == 0);
+		target_list_add(&f.targets, pods[i].target);
+	}
+	inject(&f);
+	for (int i = 1; i < PODS; i++)
+		assert_int_equal(ended_by(&pods[i]), SIGTERM);
+	expect_effect(&f, EFFECT_LESS, "killed 9 of 10, restarted 0 of 10, ready 0 of 10");
+	fault_end(&f);
+	for (int i = 0; i < PODS; i++)
+		pod_end(&pods[i]);
+}
+
 static void test_container_names_spare_the_others(void **state)
 {
 	autoptr(experiment_set) set = load("action: pod-kill, containerNames: [side]");
@@ -291,6 +311,7 @@ int main(void)
 		cmocka_unit_test(test_kill_reports_restart_and_ready),
 		cmocka_unit_test(test_grace_lets_a_process_end_itself),
 		cmocka_unit_test(test_grace_over_kills_what_ignores_sigterm),
+		cmocka_unit_test(test_one_that_lives_on_is_less_than_asked),
 		cmocka_unit_test(test_container_names_spare_the_others),
 		cmocka_unit_test(test_plan_names_every_signal),
 		cmocka_unit_test(test_a_process_that_ended_meanwhile_is_no_error),
