@@ -82,6 +82,7 @@ static size_t list_faults(const struct engine *en, struct verdict_fault *ret)
 			.effect = &in->effect,
 			.advice = in->pf->spec->driver->advice,
 			.let_through = in->let_through,
+			.never_on = in->names.n && !in->presence.on_ns,
 		};
 		for (size_t k = 0; k < en->n_faults; k++)
 			if (en->injections[k]->pf->spec == in->pf->spec)

@@ -232,6 +232,13 @@ static void say_unmeasured(const struct verdict_fault *v, struct verdict_result 
 	const struct effect_figure *g = effect_decisive(v->effect);
 	char figure[256] = "";
 
+	if (v->never_on) {
+		snprintf(ret->sentence, sizeof ret->sentence,
+			 "inconclusive: %s (%s) was never on: its time was over before all was ready for it; "
+			 "let it begin earlier, or lengthen the fault window", v->name,
+			 v->effect->requested);
+		return;
+	}
 	if (g)
 		effect_figure_text(g, figure, sizeof figure);
 	if (g && !g->why[0])

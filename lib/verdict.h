@@ -31,6 +31,7 @@ struct verdict_fault {
 	const struct effect *effect;
 	const char *advice;  /* what to look at when it is not felt; NULL: the way of the traffic */
 	int64_t let_through; /* packets that an expired lease let pass */
+	bool never_on;       /* its time was over before all was ready for it */
 	struct presence_summary presence;
 };
 

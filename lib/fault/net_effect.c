@@ -189,8 +189,10 @@ void net_probe_baseline_done(struct fault *f)
 	while (unanswered(st) && clock_now_ns() < end)
 		poll(NULL, 0, 5);
 	net_foreach_site(st, site)
-		if (site->probe)
+		if (site->probe) {
 			settle(st, site);
+			net_probe_forget_packets(site->probe); /* no gate has met them */
+		}
 }
 
 void net_probe_tick(struct fault *f)

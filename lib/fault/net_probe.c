@@ -16,7 +16,6 @@
 #include <time.h>
 
 enum { RING = 512, ECHO_BYTES = 56, TCP_OPEN = 8 };
-enum { TCP_PACKETS = 8 }; /* of a handshake, each way, at most: what is lost is sent again */
 
 /* A probe and its control, sent one after the other. */
 struct echo {
@@ -315,10 +314,6 @@ static void open_tcp(const struct net_probe *p, struct destination *d, struct ha
 	if (h->fd[kind] < 0)
 		return;
 	d->result.count[kind].sent++;
-	if (kind == NET_PROBE_FELT || !p->settled) {
-		d->out += TCP_PACKETS;
-		d->in += TCP_PACKETS;
-	}
 	connect(h->fd[kind], (struct sockaddr *)&to, len);
 }
 
@@ -343,6 +338,13 @@ static void send_tcp(struct net_probe *p, struct destination *d)
 	open_tcp(p, d, free_slot, NET_PROBE_FELT);
 }
 
+/* What is lost is sent again; the answer is acknowledged, and reset at the end. */
+static void count_packets(struct destination *d, const struct tcp_info *info, bool answered)
+{
+	d->out += 1 + info->tcpi_total_retrans + (answered ? 2 : 0);
+	d->in += answered;
+}
+
 static void read_handshake(struct destination *d, struct handshake *h, int kind)
 {
 	static const struct linger reset = {.l_onoff = 1};
@@ -359,6 +361,8 @@ static void read_handshake(struct destination *d, struct handshake *h, int kind)
 		if (h->rtt_ns[!kind])
 			add_pair(d, h->rtt_ns);
 	}
+	if (kind == NET_PROBE_FELT)
+		count_packets(d, &info, info.tcpi_state == TCP_ESTABLISHED);
 	setsockopt(h->fd[kind], SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
 	close_fd(&h->fd[kind]);
 }
@@ -458,13 +462,34 @@ uint64_t net_probe_flow(const struct net_probe *p)
 			    : GATE_EXEMPT(GATE_ICMP, d->id[NET_PROBE_CONTROL]);
 }
 
+/* Of a handshake that is not over yet. */
+static uint64_t packets_so_far(int fd)
+{
+	struct tcp_info info = {0};
+	socklen_t len = sizeof info;
+
+	return fd >= 0 && getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0
+		       ? 1 + info.tcpi_total_retrans
+		       : 0;
+}
+
 void net_probe_packets(const struct net_probe *p, uint64_t *ret_out, uint64_t *ret_in)
 {
 	*ret_out = *ret_in = 0;
 	for (size_t i = 0; i < p->n; i++) {
-		*ret_out += p->destinations[i]->out;
-		*ret_in += p->destinations[i]->in;
+		const struct destination *d = p->destinations[i];
+
+		*ret_out += d->out;
+		*ret_in += d->in;
+		for (size_t k = 0; k < TCP_OPEN; k++)
+			*ret_out += packets_so_far(d->tcp[k].fd[NET_PROBE_FELT]);
 	}
+}
+
+void net_probe_forget_packets(struct net_probe *p)
+{
+	for (size_t i = 0; i < p->n; i++)
+		p->destinations[i]->out = p->destinations[i]->in = 0;
 }
 
 struct net_probe_result net_probe_now(const struct net_probe *p, int64_t patience_ns)

@@ -47,8 +47,9 @@ bool net_probe_is_settled(const struct net_probe *p);
 uint64_t net_probe_flow(const struct net_probe *p);
 /* Since net_probe_settle. Probes younger than patience_ns and unanswered do not count as sent. */
 struct net_probe_result net_probe_now(const struct net_probe *p, int64_t patience_ns);
-/* The probe's own packets that the fault's gate may have met, those of handshakes at most. */
+/* The probe's own packets that the fault's gate may have met, since they were last forgotten. */
 void net_probe_packets(const struct net_probe *p, uint64_t *ret_out, uint64_t *ret_in);
+void net_probe_forget_packets(struct net_probe *p);
 bool net_probe_answered(const struct net_probe *p); /* any destination so far */
 bool net_probe_has_destination(const struct net_probe *p);
 

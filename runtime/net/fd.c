@@ -18,15 +18,17 @@
 static ssize_t io_open(struct desc *d, enum sys_op op, int fd, void *arg, size_t n,
 		       int64_t deadline)
 {
+	uint32_t seen;
 	ssize_t r;
 	int w;
 
 	for (;;) {
 		slow_short_call();
+		seen = desc_events(d, POLL_WRITE);
 		r = sys_io(op, fd, arg, n);
 		if (r != -EAGAIN)
 			return r;
-		w = desc_wait(d, POLL_WRITE, deadline);
+		w = desc_wait(d, POLL_WRITE, seen, deadline);
 		if (w < 0)
 			return w;
 	}
@@ -37,11 +39,12 @@ static ssize_t read_open(struct desc *d, int fd, void *buf, size_t n, int64_t de
 {
 	enum sys_op op = d->flags & DESC_SOCKET ? SYS_RECV : SYS_READ;
 	bool skip = desc_is_drained(d);
-	uint32_t reading;
+	uint32_t reading, seen;
 	ssize_t r;
 	int w;
 
 	for (;;) {
+		seen = desc_events(d, POLL_READ);
 		if (!skip) {
 			slow_short_call();
 			reading = desc_reading(d);
@@ -51,7 +54,7 @@ static ssize_t read_open(struct desc *d, int fd, void *buf, size_t n, int64_t de
 			if (r != -EAGAIN)
 				return r;
 		}
-		w = desc_wait(d, POLL_READ, deadline);
+		w = desc_wait(d, POLL_READ, seen, deadline);
 		if (w < 0 && !(skip && w == -ETIMEDOUT))
 			return w;
 		skip = false;
@@ -140,14 +143,17 @@ ssize_t rt_writev(int fd, const struct iovec *v, int n, int64_t deadline)
 /* The level, then the next event: one that was taken in the past says nothing. */
 static int wait_open(struct desc *d, int fd, bool writable, int64_t deadline)
 {
+	enum poll_dir dir = writable ? POLL_WRITE : POLL_READ;
+	uint32_t seen;
 	int r;
 
 	for (;;) {
 		slow_short_call();
+		seen = desc_events(d, dir);
 		r = sys_poll(fd, writable, 0);
 		if (r != -ETIMEDOUT)
 			return r;
-		r = desc_wait(d, writable ? POLL_WRITE : POLL_READ, deadline);
+		r = desc_wait(d, dir, seen, deadline);
 		if (r < 0)
 			return r;
 	}

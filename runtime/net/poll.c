@@ -11,7 +11,8 @@
  * its entry out of the list before the stack it stands on is used for anything else.
  *
  * An event wakes all waiters of its direction: edge-triggered, it may stand for more than one of
- * them, and who finds nothing waits again.
+ * them, and who finds nothing waits again. Who has tried and does not wait yet is none of them: it says
+ * how many events it had seen before its attempt.
  */
 #include "poll.h"
 
@@ -186,6 +187,8 @@ static void post_event(struct desc *d, enum poll_dir dir, struct ready_list *l)
 {
 	int64_t before = l->n;
 
+	/* release: pairs with the acquire in desc_events() */
+	atomic_fetch_add_explicit(&d->events[dir], 1, memory_order_release);
 	take_waiters(d, dir, 0, l);
 	if (l->n == before)
 		d->ready[dir] = true;
@@ -204,7 +207,22 @@ static void unlink_waiter(struct desc *d, enum poll_dir dir, struct poll_waiter 
 	lock_put(&d->lock);
 }
 
-int desc_wait(struct desc *d, enum poll_dir dir, int64_t deadline)
+uint32_t desc_events(struct desc *d, enum poll_dir dir)
+{
+	/* acquire: pairs with the release in post_event(); the attempt comes after it */
+	return atomic_load_explicit(&d->events[dir], memory_order_acquire);
+}
+
+/* Under the lock: an event that this one has not seen. */
+static bool came(struct desc *d, enum poll_dir dir, uint32_t seen)
+{
+	bool ready = d->ready[dir];
+
+	d->ready[dir] = false;
+	return ready || atomic_load_explicit(&d->events[dir], memory_order_relaxed) != seen;
+}
+
+int desc_wait(struct desc *d, enum poll_dir dir, uint32_t seen, int64_t deadline)
 {
 	bool late = deadline != RT_FOREVER && deadline <= rt_now();
 	struct rt_co *self = this_co();
@@ -212,15 +230,15 @@ int desc_wait(struct desc *d, enum poll_dir dir, int64_t deadline)
 	int r = 0;
 
 	lock_get(&d->lock);
-	if (!desc_is_open(d) || d->ready[dir] || late) {
-		if (!desc_is_open(d))
-			r = -ECANCELED;
-		else if (d->ready[dir])
-			d->ready[dir] = false;
-		else
-			r = -ETIMEDOUT;
+	if (!desc_is_open(d))
+		r = -ECANCELED;
+	else if (came(d, dir, seen))
+		r = 1;
+	else if (late)
+		r = -ETIMEDOUT;
+	if (r) {
 		lock_put(&d->lock);
-		return r;
+		return r > 0 ? 0 : r;
 	}
 	w.ticket = wait_ticket(self);
 	w.next = d->waiters[dir];

@@ -28,6 +28,7 @@ struct desc {
 	struct lock lock; /* guards generation to closer */
 	uint32_t generation;
 	bool ready[POLL_DIRS]; /* an event came while nobody waited */
+	_Atomic uint32_t events[POLL_DIRS]; /* how many came; written under the lock */
 	bool hung_up;          /* the end or an error was among the events */
 	struct poll_waiter *waiters[POLL_DIRS];
 	struct rt_co *closer; /* waits until the last operation is over */
@@ -47,8 +48,10 @@ void desc_leave(struct desc *d);
  * caller's to close(2); 0: it was not. Errors: -ECANCELED somebody else is closing it */
 int desc_close(int fd);
 
-/* Waits for the next event. Errors: -ETIMEDOUT, -ECANCELED it is being closed */
-int desc_wait(struct desc *d, enum poll_dir dir, int64_t deadline);
+/* How many events came so far: asked before an attempt, after which desc_wait() is told. */
+uint32_t desc_events(struct desc *d, enum poll_dir dir);
+/* Waits for an event after those that were seen. Errors: -ETIMEDOUT, -ECANCELED it is being closed */
+int desc_wait(struct desc *d, enum poll_dir dir, uint32_t seen, int64_t deadline);
 
 /* A read that took all there was is told, so that the next one waits without trying: an attempt
  * begins with desc_reading(), whose answer goes to desc_drained() when it came back short. */

@@ -113,14 +113,16 @@ static int accept_blocking(int fd, struct sockaddr *addr, unsigned *addr_bytes, 
 static int accept_open(struct desc *d, int fd, struct sockaddr *addr, unsigned *addr_bytes,
 		       int64_t deadline)
 {
+	uint32_t seen;
 	int r, w;
 
 	for (;;) {
 		slow_short_call();
+		seen = desc_events(d, POLL_READ);
 		r = sys_accept(fd, addr, addr_bytes, true);
 		if (r != -EAGAIN)
 			return r;
-		w = desc_wait(d, POLL_READ, deadline);
+		w = desc_wait(d, POLL_READ, seen, deadline);
 		if (w < 0)
 			return w;
 	}
@@ -176,8 +178,11 @@ static int wait_connected(int fd, int64_t deadline)
 
 	if (!d)
 		return r < 0 ? r : -EBADF;
+	/* What came while nobody waited is kept for the first who does. */
 	do {
-		r = desc_wait(d, POLL_WRITE, deadline);
+		uint32_t seen = desc_events(d, POLL_WRITE);
+
+		r = desc_wait(d, POLL_WRITE, seen, deadline);
 		if (r == 0)
 			r = connect_result(fd);
 	} while (r == -EINPROGRESS);
