@@ -74,6 +74,7 @@ struct net_port {
 };
 
 struct net_probe;
+struct net_notices;
 
 struct net_site {
 	struct target *target; /* the first of those that share the namespace; referenced */
@@ -85,6 +86,7 @@ struct net_site {
 	struct net_probe *probe; /* NULL: none here */
 	struct strlist left_out; /* devices that carry what another one carries too, and why */
 	struct strlist as_set;   /* lines of netdump: what was set on its devices */
+	struct net_notices *notices; /* of changes, since then */
 	bool gone;
 };
 
@@ -198,6 +200,12 @@ bool net_is_port(const struct fault *f, const struct links *links, const struct 
 int net_check(struct fault *f, const struct target *t, struct str *ret, struct err *e);
 /* Keeps what the kernel shows of a site that was just injected, to compare with. */
 int net_keep_as_set(const struct fault *f, struct net_site *site, struct err *e);
+
+/* net_notices.c: from the begin, each change that others make to what the fault stands on. One line for
+ * each, and they are forgotten. */
+int net_notices_begin(const struct fault *f, struct net_site *site, struct err *e);
+void net_notices_read(const struct fault *f, const struct net_site *site, struct str *ret);
+void net_notices_free(struct net_notices *n); /* accepts NULL */
 
 /* net_preflight.c: what would hide the gate, or be hidden by it */
 int net_preflight(const struct fault *f, struct net_site *site, struct net_port *port,

@@ -1,7 +1,8 @@
 /*
  * Is the fault still as it was set? The kernel's own dumps are compared with those taken right after
  * the injection: the gate's filters and what stands before them, the delay devices with their qdiscs
- * and filters, the devices' own qdiscs, the gate's maps, the delay engine's process.
+ * and filters, the devices' own qdiscs, the gate's maps, the delay engine's process. What was changed
+ * back since the last look net_notices.c has heard.
  */
 #include "net.h"
 
@@ -130,9 +131,8 @@ int net_keep_as_set(const struct fault *f, struct net_site *site, struct err *e)
 {
 	autolinks links = {0};
 
-	(void)f;
 	strlist_done(&site->as_set);
-	if (link_list(site->nl, &links, e) < 0)
+	if (net_notices_begin(f, site, e) < 0 || link_list(site->nl, &links, e) < 0)
 		return -e->code;
 	return list_as_is(site, &links, &site->as_set, e);
 }
@@ -280,6 +280,7 @@ int net_check(struct fault *f, const struct target *t, struct str *ret, struct e
 	struct net_state *st = net_state_of(f);
 	struct net_site *site = site_of(st, t);
 	autolinks links = {0};
+	autostr heard = {0};
 	int r;
 
 	if (!st->injected)
@@ -295,6 +296,7 @@ int net_check(struct fault *f, const struct target *t, struct str *ret, struct e
 	check_gate(f, site, ret);
 	if (r == 0)
 		r = check_qdiscs(site, &links, ret, e);
+	net_notices_read(f, site, ret->len ? &heard : ret);
 	if (!ret->len || !all_ended(t))
 		return r;
 	str_reset(ret);

@@ -256,6 +256,7 @@ void net_release(struct fault *f)
 		free(site->ports);
 		strlist_done(&site->left_out);
 		strlist_done(&site->as_set);
+		net_notices_free(site->notices);
 		free(site->id);
 	}
 	free(st->sites);

@@ -9,6 +9,7 @@
 #include "broker.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <sys/socket.h>
@@ -52,6 +53,36 @@ static void tune(int fd)
 		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
 }
 
+/* A process's first socket in a namespace has its pid for a port, the others one that the kernel draws. */
+static struct {
+	pthread_mutex_t lock;
+	uint32_t *drawn;
+	size_t n;
+} ports = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static void note_port(int fd)
+{
+	struct sockaddr_nl at = {0};
+	socklen_t len = sizeof at;
+
+	if (getsockname(fd, (struct sockaddr *)&at, &len) < 0 || at.nl_pid == (uint32_t)getpid())
+		return;
+	pthread_mutex_lock(&ports.lock);
+	*array_push(ports.drawn, ports.n) = at.nl_pid;
+	pthread_mutex_unlock(&ports.lock);
+}
+
+bool netlink_is_ours(uint32_t port)
+{
+	bool found = port == (uint32_t)getpid();
+
+	pthread_mutex_lock(&ports.lock);
+	for (size_t i = 0; !found && i < ports.n; i++)
+		found = ports.drawn[i] == port;
+	pthread_mutex_unlock(&ports.lock);
+	return found;
+}
+
 int netlink_adopt(int socket_fd, struct netlink **ret, struct err *e)
 {
 	const struct sockaddr_nl any = {.nl_family = AF_NETLINK};
@@ -60,6 +91,7 @@ int netlink_adopt(int socket_fd, struct netlink **ret, struct err *e)
 	tune(fd);
 	if (bind(fd, (const struct sockaddr *)&any, sizeof any) < 0)
 		return err_errno(e, errno, "bind netlink socket");
+	note_port(fd);
 	*ret = xcalloc(1, sizeof **ret);
 	**ret = (struct netlink){.fd = take_fd(fd)};
 	return 0;

@@ -65,4 +65,6 @@ int netlink_batch_run(struct netlink *nl, struct netlink_batch *b, struct err *e
 void netlink_batch_done(struct netlink_batch *b);
 #define autobatch __attribute__((cleanup(netlink_batch_done))) struct netlink_batch
 
+/* Whether a handle of this process has, or had, this port: notices of changes name their maker's. */
+bool netlink_is_ours(uint32_t port);
 int netlink_fd(const struct netlink *nl);

@@ -61,6 +61,41 @@ class Check(NetCase):
                                       "flowid", "1:1"))
         self.assertEqual(lines, "")
 
+    def test_foreign_filter_that_came_and_went(self):
+        add = ("tc", "-n", A, "filter", "add", "dev", "va", "egress", "pref", "1", "protocol", "ip", "u32", "match",
+               "u32", "0", "0", "flowid", "1:1")
+        lines, rig = self.spoil(DELAY, add, ("tc", "-n", A, "filter", "del", "dev", "va", "egress", "pref", "1"))
+        self.assertRegex(lines, r"^a filter before the gate at egress of va \(pref 1\) was added meanwhile, by "
+                                r"(process|netlink port) \d+.*\na filter .* was removed meanwhile")
+        self.assertEqual(rig.do("check"), "")
+        # Behind the gate it is nobody's business.
+        behind = [c if c != "1" else "99" for c in add]
+        self.assertEqual(harness.run(*behind).returncode, 0)
+        self.assertEqual(rig.do("check"), "")
+
+    def test_another_fault_of_the_run_is_no_stranger(self):
+        rig = self.rig(DELAY, "action: loss, loss: {loss: '10'}", backend="auto")
+        rig.start()
+        rig.do("tick")
+        self.assertEqual(rig.do("check"), "")
+
+    def test_rate_changed_and_changed_back(self):
+        set_to = ["tc", "-n", A, "qdisc", "change", "dev", "DEV", "root", "handle", "2:", "tbf", "rate", "10mbit",
+                  "burst", "20000b", "limit", "100000b"]
+        lines, _ = self.spoil(RATE, [w if w != "10mbit" else "1gbit" for w in set_to], set_to)
+        self.assertRegex(lines, r"^qdisc tbf of brunt\w+ was added or changed meanwhile, by ")
+
+    def test_device_set_down_and_up(self):
+        lines, _ = self.spoil("action: partition, direction: both", ("ip", "-n", A, "link", "set", "va", "down"),
+                              ("ip", "-n", A, "link", "set", "va", "up"))
+        self.assertRegex(lines, r"^device va was set down meanwhile")
+
+    def test_root_qdisc_that_came_and_went(self):
+        lines, _ = self.spoil("action: partition", ("tc", "-n", A, "qdisc", "add", "dev", "va", "root", "tbf", "rate",
+                                                    "1mbit", "burst", "10kb", "limit", "20000"),
+                              ("tc", "-n", A, "qdisc", "del", "dev", "va", "root"))
+        self.assertRegex(lines, r"\bqdisc tbf of va was added or changed meanwhile")
+
     def test_rate_changed(self):
         lines, _ = self.spoil(RATE, ("tc", "-n", A, "qdisc", "change", "dev", "DEV", "root",
                                      "handle", "2:", "tbf", "rate", "1gbit", "burst", "100kb",
