@@ -82,7 +82,7 @@ class Group(crash_case.NetCase):
         self.assert_clean()
 
     def test_normal_end(self):
-        p = self.begun(fault=f"{4 * PACE}s")
+        p = self.begun(fault=f"{12 * PACE}s")
         self.assertEqual(len(self.groups()), 1)
         out, _ = p.communicate(timeout=120)
         self.assertNotIn(p.returncode, (3, 4), out)
@@ -116,7 +116,7 @@ class Group(crash_case.NetCase):
         self.assert_all_gone()
 
     def test_command_without_load(self):
-        p = self.begun(n=2, load=False, fault=f"{4 * PACE}s")
+        p = self.begun(n=2, load=False, fault=f"{12 * PACE}s")
         p.communicate(timeout=120)
         self.assert_all_gone()
 
