@@ -76,6 +76,8 @@ static void let_go(const struct fault *f, struct net_site *site)
 	site->nl = NULL;
 	net_probe_free(site->probe);
 	site->probe = NULL;
+	net_notices_free(site->notices);
+	site->notices = NULL;
 }
 
 /* A handle on a dead pod's namespace would keep its addresses answering. */
