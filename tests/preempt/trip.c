@@ -11,12 +11,10 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { APART_TRIES = 20 };
-
 static struct {
 	_Atomic uint32_t want; /* futex: the partner spins while it is 1; 2: it ends */
 	_Atomic uint32_t seen; /* futex */
-	_Atomic int ready, cpu, tid; /* the partner's */
+	_Atomic int ready, tid; /* the partner's */
 	pthread_t partner;
 	struct sigaction before;
 	cpu_set_t cpus; /* that this process may use */
@@ -40,7 +38,7 @@ static void *partner(void *arg)
 		}
 		atomic_store(&trip.ready, 1);
 		while (atomic_load(&trip.want) == 1 && !atomic_load(&trip.seen))
-			atomic_store(&trip.cpu, sched_getcpu());
+			;
 		futex_wait(&trip.want, 1, -1);
 		atomic_store(&trip.ready, 0);
 	}
@@ -58,12 +56,20 @@ bool trip_begin(void)
 	return pthread_create(&trip.partner, NULL, partner, NULL) == 0;
 }
 
-static void send_partner_away(void)
+/* The sender stays where it is and its partner anywhere else: a kernel that may choose puts both on one CPU
+ * now and then, where a signal is delivered when its sender waits, in no time. */
+static void part(void)
 {
-	cpu_set_t cpus = trip.cpus;
+	cpu_set_t here, elsewhere = trip.cpus;
+	size_t cpu = (size_t)sched_getcpu();
 
-	CPU_CLR((size_t)sched_getcpu(), &cpus);
-	pthread_setaffinity_np(trip.partner, sizeof cpus, &cpus);
+	if (CPU_COUNT(&trip.cpus) < 2)
+		return;
+	CPU_ZERO(&here);
+	CPU_SET(cpu, &here);
+	CPU_CLR(cpu, &elsewhere);
+	pthread_setaffinity_np(pthread_self(), sizeof here, &here);
+	pthread_setaffinity_np(trip.partner, sizeof elsewhere, &elsewhere);
 }
 
 /* As a stop begins: the sender has just been woken, and its partner runs elsewhere, if there is
@@ -73,17 +79,13 @@ void trip_prepare(void)
 	struct timespec pause = {.tv_nsec = STOP_SPIN_NS + 100 * RT_USEC};
 
 	atomic_store(&trip.seen, 0);
+	part();
 	atomic_store(&trip.want, 1);
 	futex_wake(&trip.want, 1);
 	while (!atomic_load(&trip.ready))
 		sched_yield();
 	waits_add(atomic_load(&trip.tid));
 	nanosleep(&pause, NULL);
-	for (int i = 0; i < APART_TRIES && CPU_COUNT(&trip.cpus) > 1 &&
-			atomic_load(&trip.cpu) == sched_getcpu(); i++) {
-		send_partner_away();
-		nanosleep(&pause, NULL);
-	}
 }
 
 void trip_once(void)
@@ -103,6 +105,7 @@ void trip_rest(void)
 	futex_wake(&trip.want, 1);
 	while (atomic_load(&trip.ready))
 		sched_yield();
+	pthread_setaffinity_np(pthread_self(), sizeof trip.cpus, &trip.cpus);
 }
 
 void trip_end(void)

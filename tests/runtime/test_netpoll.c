@@ -543,34 +543,6 @@ static void an_event_of_an_older_registration_wakes_nobody(void)
 	rt_close_fd(q[1]);
 }
 
-static void *wait_readable(void *arg)
-{
-	EXPECT_EQ(rt_wait_fd(*(int *)arg, false, soon()), 0);
-	return NULL;
-}
-
-/* One that wakes another is not lost on who had tried before it and waits after it. */
-static void an_event_between_an_attempt_and_its_wait_is_seen(void)
-{
-	struct rt_co *other;
-	struct desc *d;
-	uint32_t seen;
-	int p[2];
-
-	tcp_pair(p);
-	EXPECT_EQ(desc_enter(p[0], &d), 0);
-	other = rt_spawn(wait_readable, &p[0], NULL);
-	rt_sleep(20 * RT_MSEC);
-	seen = desc_events(d, POLL_READ);
-	EXPECT_EQ(rt_write_all(p[1], "x", 1, soon()), 1);
-	rt_join(other, NULL);
-	EXPECT_EQ(desc_wait(d, POLL_READ, seen, in_ms(1000)), 0);
-	EXPECT_EQ(desc_wait(d, POLL_READ, desc_events(d, POLL_READ), in_ms(20)), -ETIMEDOUT);
-	desc_leave(d);
-	rt_close_fd(p[0]);
-	rt_close_fd(p[1]);
-}
-
 static void other_descriptors_block_a_thread_and_not_the_rest(void)
 {
 	char path[] = "/tmp/test_net.XXXXXX", buf[8];
@@ -655,7 +627,6 @@ static const struct situation situations[] = {
 	SITUATION(both_directions_wait_at_one_time),
 	SITUATION(several_accept_from_one_socket),
 	SITUATION(an_event_of_an_older_registration_wakes_nobody),
-	SITUATION(an_event_between_an_attempt_and_its_wait_is_seen),
 	SITUATION(other_descriptors_block_a_thread_and_not_the_rest),
 	SITUATION(wait_fd_tells_what_is_there_now),
 	SITUATION(names_and_addresses),

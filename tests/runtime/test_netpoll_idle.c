@@ -1,8 +1,9 @@
 /* What the netpoller gives goes on while another P has nothing to do, whoever does not leave his. */
-#include "rt.h"
+#include "../../runtime/net/poll.h"
 
 #include "expect.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <sys/socket.h>
 
@@ -143,9 +144,37 @@ static void data_that_come_while_one_stays_are_read_beside_it(void)
 	close_pair(fd[1]);
 }
 
+static void *wait_readable(void *arg)
+{
+	EXPECT_EQ(rt_wait_fd(*(int *)arg, false, rt_now() + 60 * RT_SEC), 0);
+	return NULL;
+}
+
+/* One that wakes another is not lost on who had tried before it and waits after it. */
+static void an_event_between_an_attempt_and_its_wait_is_seen(void)
+{
+	struct rt_co *other;
+	struct desc *d;
+	uint32_t seen;
+	int fd[2];
+
+	open_pair(fd);
+	EXPECT_EQ(desc_enter(fd[0], &d), 0);
+	other = rt_spawn(wait_readable, &fd[0], NULL);
+	rt_sleep(20 * RT_MSEC);
+	seen = desc_events(d, POLL_READ);
+	EXPECT_EQ(write(fd[1], "x", 1), 1);
+	rt_join(other, NULL);
+	EXPECT_EQ(desc_wait(d, POLL_READ, seen, rt_now() + RT_SEC), 0);
+	EXPECT_EQ(desc_wait(d, POLL_READ, desc_events(d, POLL_READ), rt_now() + 20 * RT_MSEC), -ETIMEDOUT);
+	desc_leave(d);
+	close_pair(fd);
+}
+
 static const struct situation situations[] = {
 	SITUATION(who_came_with_one_that_stays_runs_beside_it),
 	SITUATION(data_that_come_while_one_stays_are_read_beside_it),
+	SITUATION(an_event_between_an_attempt_and_its_wait_is_seen),
 };
 
 static void *all(void *only)
