@@ -124,7 +124,7 @@ class SloRun(harness.Case):
         # A neighbour that brunt's probes find.
         self.ip("netns", "exec", self.there, sys.executable, "-c",
                 "import socket; socket.create_connection(('10.99.0.1', 8080))")
-        code, slos = self.run_slos([(HTTP % ("p50 <= 5s", "")).replace("10.99.0.2", "127.0.0.1")])
+        code, slos = self.run_slos([(HTTP % ("p50 <= 5s", "")).replace("10.99.0.2", "127.0.0.1")], fault="6s")
         self.assertEqual(slos["join"]["objectives"][0]["state"], "held")
         self.assertIn("nothing but brunt's own probes met fault (delay 100 ms), so what the SLOs measured "
                       "went another way", self.record["sentence"])
