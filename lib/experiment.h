@@ -89,7 +89,7 @@ int experiment_load_text(const char *file, const char *text, size_t len, struct 
 			 struct experiment_set **ret);
 /*
  * Makes one experiment of the faults' kinds that stand alone in one file, since a cluster would run
- * them together too; of those that are paused only when all are. Calls fn for each file where it did.
+ * them together too. Those that are paused stay apart. Calls fn for each file where it did.
  */
 void experiment_set_join(struct experiment_set *set, void (*fn)(void *data, const char *text), void *data);
 void experiment_set_free(struct experiment_set *set);

@@ -211,6 +211,7 @@ void net_notices_free(struct net_notices *n); /* accepts NULL */
 int net_preflight(const struct fault *f, struct net_site *site, struct net_port *port,
 		  struct err *e);
 
+extern const char *const net_hook_names[NET_DIRECTIONS]; /* "egress", "ingress" */
 /* A filter of this run. */
 bool net_is_this_runs(const struct fault *f, const struct tc_filter *filter);
 const char *net_describe_filter(const struct tc_filter *f, char *buf, size_t len);

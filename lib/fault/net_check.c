@@ -14,8 +14,6 @@
 #include <poll.h>
 #include <stdio.h>
 
-static const char *const hook_names[] = {"egress", "ingress"};
-
 /* Its source may say so only later: the devices of a pod go long before its object does. */
 static bool all_ended(const struct target *t)
 {
@@ -208,14 +206,14 @@ static void check_hook(const struct fault *f, struct net_site *site, const char 
 			there |= is_gates(&found.items[k], &p->filters[i], name);
 		if (!there)
 			str_addf(ret, "the gate's filter at %s of %s (pref %d) was removed\n",
-				 hook_names[d], p->name, p->filters[i].pref);
+				 net_hook_names[d], p->name, p->filters[i].pref);
 	}
 	for (size_t k = 0; k < found.n; k++)
 		if (found.items[k].pref <= last && !found.items[k].chain &&
 		    !net_is_this_runs(f, &found.items[k]))
 			str_addf(ret, "the %s came before the gate at %s of %s\n",
 				 net_describe_filter(&found.items[k], text, sizeof text),
-				 hook_names[d], p->name);
+				 net_hook_names[d], p->name);
 }
 
 /* Runs before clsact, and may end it for good. */
@@ -229,7 +227,7 @@ static void check_tcx(const struct fault *f, const struct net_site *site, const 
 		return;
 	bpf_program_name((uint32_t)id, name);
 	str_addf(ret, "TCX program %d%s%s%s came before the gate at %s of %s\n", id,
-		 *name ? " (" : "", name, *name ? ")" : "", hook_names[d], device);
+		 *name ? " (" : "", name, *name ? ")" : "", net_hook_names[d], device);
 }
 
 static void check_gate(const struct fault *f, struct net_site *site, struct str *ret)
@@ -245,7 +243,7 @@ static void check_gate(const struct fault *f, struct net_site *site, struct str 
 		net_foreach_direction(params, d)
 			if (gate_slot_is_closed(st->gate, port->slot + (size_t)d))
 				str_addf(ret, "somebody closed the gate at %s of %s\n",
-					 hook_names[d], port->name);
+					 net_hook_names[d], port->name);
 	net_record_of(f, site, &r);
 	for (size_t i = 0; i < r.n_ports; i++)
 		net_foreach_direction(params, d) {

@@ -20,8 +20,6 @@ struct net_notices {
 	int fd;
 };
 
-static const char *const hook_names[] = {"egress", "ingress"};
-
 int net_notices_begin(const struct fault *f, struct net_site *site, struct err *e)
 {
 	const struct sockaddr_nl all = {.nl_family = AF_NETLINK, .nl_groups = RTMGRP_LINK | RTMGRP_TC};
@@ -127,10 +125,10 @@ static bool hear_filter(const struct fault *f, const struct net_site *site, cons
 		return false;
 	if (gates)
 		str_addf(ret, "the gate's filter at %s of %s (pref %d) was %s meanwhile",
-			 hook_names[ingress], name, pref, what);
+			 net_hook_names[ingress], name, pref, what);
 	else
 		str_addf(ret, "a filter before the gate at %s of %s (pref %d) was %s meanwhile",
-			 hook_names[ingress], name, pref, what);
+			 net_hook_names[ingress], name, pref, what);
 	return true;
 }
 

@@ -17,7 +17,7 @@
 #include <errno.h>
 #include <stdio.h>
 
-static const char *const hook_names[] = {"egress", "ingress"};
+const char *const net_hook_names[NET_DIRECTIONS] = {"egress", "ingress"};
 
 static bool is_brunts(const struct tc_filter *f)
 {
@@ -89,7 +89,7 @@ static int check_filter(const struct fault *f, const struct tc_filter *filter, i
 	if (filter->pref > last_pref || filter->chain)
 		return 0;
 	err_set(e, EBUSY, "the %s at %s comes before the gate and may hide packets from it",
-		net_describe_filter(filter, text, sizeof text), hook_names[direction]);
+		net_describe_filter(filter, text, sizeof text), net_hook_names[direction]);
 	return err_hint(e, "move that filter to a preference above %d", last_pref);
 }
 
@@ -122,7 +122,7 @@ static int check_tcx(const struct fault *f, struct net_site *site, struct net_po
 		return id;
 	bpf_program_name((uint32_t)id, name);
 	err_set(e, EBUSY, "TCX program %d%s%s%s at %s comes before the gate and may hide packets",
-		id, *name ? " (" : "", name, *name ? ")" : "", hook_names[direction]);
+		id, *name ? " (" : "", name, *name ? ")" : "", net_hook_names[direction]);
 	return err_hint(e, "detach it for the time of the fault; bpftool prog show id %d tells whose "
 			   "it is", id);
 }

@@ -31,27 +31,16 @@ def children(pid):
     return found
 
 
-class Roles(crash_case.CrashCase):
+class Roles(crash_case.NetCase):
     def setUp(self):
-        super().setUp()
         if os.geteuid() != 0:
             self.skipTest("without root there is nothing to give up; the suite runs as root")
         self.addCleanup(crash_case.remove_pair)
         crash_case.make_pair()
+        super().setUp()  # keeps what the pair is like
 
     def test_run_with_the_delay_engine_works_and_is_confined(self):
-        before = crash_case.dump()
-        manifest = self.write("x.yaml", f"""apiVersion: brunt.dev/v1alpha1
-kind: Experiment
-metadata: {{name: confined}}
-spec:
-  source: netns
-  timeline: {{baseline: 500ms, fault: 3s, recovery: 500ms}}
-  faults:
-    - name: slow
-      networkChaos: {{mode: all, selector: {{labelSelectors: {{name: {crash_case.A}}}}}, action: delay,
-                      direction: both, delay: {{latency: 20ms}}}}
-""")
+        manifest = self.manifest(name="confined", fault="3s", baseline="500ms", recovery="500ms")
         run = subprocess.Popen([harness.BRUNT, "run", "--net-backend", "engine", "-o", "json", manifest],
                                env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.addCleanup(run.stdout.close)
@@ -81,7 +70,7 @@ spec:
             self.assertEqual(int(delay[held], 16), 0, held)
         # Nothing sends through the delay here; what is asked is that the run reached its end.
         self.assertIn(run.returncode, (0, 5), out + err)
-        self.assertEqual(crash_case.dump(), before)
+        self.assertTrue(self.is_clean(), self.state_of())
 
 
 if __name__ == "__main__":
